@@ -1,0 +1,21 @@
+"""Sparse neural networks by relaxed variable splitting, in JAX."""
+
+__version__ = "0.1.0"
+
+from rvsmjax.geometry import angle as angle
+from rvsmjax.penalties import L0 as L0
+from rvsmjax.penalties import L1 as L1
+from rvsmjax.penalties import Grouped as Grouped
+from rvsmjax.penalties import Penalty as Penalty
+from rvsmjax.penalties import TopK as TopK
+from rvsmjax.penalties import TransformedL1 as TransformedL1
+from rvsmjax.penalties import moreau_envelope as moreau_envelope
+from rvsmjax.problems import NoOverlapReLU as NoOverlapReLU
+from rvsmjax.problems import OneLayerProblem as OneLayerProblem
+from rvsmjax.solve import Solution as Solution
+from rvsmjax.solve import Status as Status
+from rvsmjax.solve import solve as solve
+from rvsmjax.transforms import rvsm as rvsm
+from rvsmjax.transforms import sparse_params as sparse_params
+from rvsmjax.transforms import sparsity as sparsity
+from rvsmjax.transforms import unit_sphere as unit_sphere

@@ -1,0 +1,38 @@
+"""Frozen dataclasses as pytrees, rebuilt past their constructors."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+
+
+class Module:
+    """Base of frozen dataclasses whose fields are pytree leaves.
+
+    A field with ``metadata={"static": True}`` is part of the structure. ``jax`` rebuilds an instance without calling
+    its constructor: the leaves may then be tracers, axes or placeholders, with no number to check.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # The fields are read on use: @dataclass has not run yet at this point.
+        jax.tree_util.register_pytree_with_keys(cls, _flatten_with_keys, lambda aux, leaves: _unflatten(cls, aux, leaves))
+
+
+def _names(cls: Any, static: bool) -> list[str]:
+    return [f.name for f in dataclasses.fields(cls) if bool(f.metadata.get("static", False)) == static]
+
+
+def _flatten_with_keys(module: Any) -> tuple[list[tuple[Any, Any]], tuple[Any, ...]]:
+    children = [(jax.tree_util.GetAttrKey(name), getattr(module, name)) for name in _names(module, static=False)]
+    return children, tuple(getattr(module, name) for name in _names(module, static=True))
+
+
+def _unflatten(cls: type, aux: tuple[Any, ...], leaves: Any) -> Any:
+    module = object.__new__(cls)
+    values = zip(_names(cls, static=False) + _names(cls, static=True), [*leaves, *aux], strict=True)
+    for name, value in values:
+        object.__setattr__(module, name, value)
+    return module

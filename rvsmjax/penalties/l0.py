@@ -1,0 +1,52 @@
+"""The number of nonzero components and hard thresholding."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from rvsmjax.geometry import working_dtype
+from rvsmjax.penalties.base import Penalty
+
+
+@dataclasses.dataclass(frozen=True)
+class L0(Penalty):
+    """P(x) = number of x_i ≠ 0; prox keeps v_i where |v_i| > √(2·step), else 0.
+
+    Source: A section 5.3 (its Lemma 5.2.2 prints the threshold as ``step``, which does not minimise).
+
+    Example:
+      >>> L0().prox(jnp.array([-2.0, 0.5, 3.0]), 1.0).tolist()
+      [-2.0, 0.0, 3.0]
+    """
+
+    name: ClassVar[str] = "l0"
+
+    def value(self, x: ArrayLike) -> Array:
+        """Returns the number of nonzero components."""
+        x = jnp.asarray(x)
+        return jnp.sum(x != 0, dtype=working_dtype(x))
+
+    def prox(self, v: ArrayLike, step: ArrayLike) -> Array:
+        """Returns ``v`` with the components at or under the threshold set to 0."""
+        v = jnp.asarray(v)
+        return jnp.where(self._kept(v, step), v, 0)
+
+    def shrinkage(self, v: ArrayLike, step: ArrayLike) -> Array:
+        """Returns the components of ``v`` that prox removes."""
+        v = jnp.asarray(v)
+        return jnp.where(self._kept(v, step), 0, v)
+
+    def threshold(self, step: ArrayLike) -> Array:
+        """Returns √(2·step)."""
+        step = jnp.asarray(step)
+        step = step.astype(working_dtype(step))
+        positive = step > 0
+        return jnp.where(positive, jnp.sqrt(jnp.where(positive, 2 * step, 1)), 0)
+
+    def _kept(self, v: Array, step: ArrayLike) -> Array:
+        return jnp.abs(v) > self.threshold(step)

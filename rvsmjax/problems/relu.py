@@ -1,0 +1,140 @@
+"""Mean of k rectified linear units on patches that do not overlap."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from rvsmjax import _checks
+from rvsmjax.geometry import angle, norm, unit, working_dtype
+from rvsmjax.problems.base import OneLayerProblem
+
+
+@dataclasses.dataclass(frozen=True)
+class NoOverlapReLU(OneLayerProblem):
+    r"""L(x; w) = (1/k) Σ_i max(w·x[i], 0), with the squared loss f(w) = E (L(x; w) − L(x; w*))².
+
+    With Δ = ‖w‖ − ‖w*‖ and θ the angle between w and w*,
+
+    .. math:: f(w) = \frac{1 - 1/k}{2\pi}\Delta^2 + \frac{1}{2k}\|w - w^*\|^2
+       - \frac{1}{k\pi}\|w\|\|w^*\|(\sin\theta - \theta\cos\theta),
+
+    which is A eq. 8 without its cancellations; the gradient is that of A Lemma 5.4.2. Derivatives of every order used
+    are finite at θ = 0, θ = π and w = 0, where the gradient takes the direction w/‖w‖ as zero.
+
+    Args:
+      k: number of patches, a whole number >= 1.
+
+    Raises:
+      ValueError: ``k`` is no whole number >= 1; in use, last axes that differ.
+
+    Example:
+      >>> problem = NoOverlapReLU(2)
+      >>> float(problem.loss(jnp.array([1.0, 0.0]), jnp.array([0.0, 1.0])))
+      0.34084...
+    """
+
+    def loss(self, w: ArrayLike, w_star: ArrayLike) -> Array:
+        """Returns f(w), of shape (...)."""
+        return _loss(*_prepared(self.k, w, w_star))
+
+    def grad(self, w: ArrayLike, w_star: ArrayLike) -> Array:
+        """Returns ∇f(w), of shape (..., d)."""
+        return _grad(*_prepared(self.k, w, w_star))
+
+    def coefficients(self, norm_w: Array, norm_star: Array, theta: Array) -> tuple[Array, Array]:
+        """Returns (p, c) with ∇f(w) = p·w/‖w‖ + c·w*."""
+        share = (1 - 1 / self.k) / math.pi
+        p = norm_w / self.k + share * (norm_w - norm_star) - norm_star * jnp.sin(theta) / (self.k * math.pi)
+        return p, (theta - math.pi) / (self.k * math.pi)
+
+    def forward(self, w: ArrayLike, x: ArrayLike) -> Array:
+        """Returns L(x; w), of shape (...), for patches ``x`` of shape (..., k, d) and w of shape (d,)."""
+        w, x = self._patches(w, x)
+        return jnp.mean(jax.nn.relu(jnp.einsum("...kd,d->...k", x, w)), -1)
+
+    def sampled_loss(self, w: ArrayLike, w_star: ArrayLike, x: ArrayLike) -> Array:
+        """Returns the mean of (L(x_j; w) − L(x_j; w*))² over a sample ``x`` of shape (m, k, d)."""
+        return jnp.mean(jnp.square(self.forward(w, x) - self.forward(w_star, x)))
+
+    def sampled_grad(self, w: ArrayLike, w_star: ArrayLike, x: ArrayLike) -> Array:
+        """Returns the gradient of ``sampled_loss`` in w, of shape (d,)."""
+        return jax.grad(self.sampled_loss)(jnp.asarray(w), w_star, x)
+
+
+def _prepared(k: ArrayLike, w: ArrayLike, w_star: ArrayLike) -> tuple[Array, Array, Array]:
+    w, w_star = jnp.asarray(w), jnp.asarray(w_star)
+    _checks.last_axis(w=w, w_star=w_star)
+    dtype = working_dtype(w, w_star)
+    return jnp.asarray(k, dtype), w.astype(dtype), w_star.astype(dtype)
+
+
+def _parts(w: Array, w_star: Array) -> tuple[Array, Array, Array]:
+    """Returns Δ² /2, ‖w − w*‖²/2 and ‖w‖‖w*‖(sin θ − θ cos θ)."""
+    theta, n, n_star = angle(w, w_star), norm(w), norm(w_star)
+    apart = norm(w - w_star)
+    return 0.5 * _difference(w, w_star) ** 2, 0.5 * apart**2, n * n_star * _segment(theta)
+
+
+def _difference(w: Array, w_star: Array) -> Array:
+    """Returns ‖w‖ − ‖w*‖ as <w − w*, ŵ‖w‖ + ŵ*‖w*‖>/(‖w‖ + ‖w*‖)."""
+    n, n_star = norm(w), norm(w_star)
+    total = n + n_star
+    share = jnp.where(total > 0, n / jnp.where(total > 0, total, 1), 0.5)[..., None]
+    return jnp.sum((w - w_star) * (share * unit(w) + (1 - share) * unit(w_star)), -1)
+
+
+@jax.custom_jvp
+def _loss(k: Array, w: Array, w_star: Array) -> Array:
+    lengths, apart, segment = _parts(w, w_star)
+    return (1 - 1 / k) / math.pi * lengths + apart / k - segment / (k * math.pi)
+
+
+@_loss.defjvp
+def _loss_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    (k, w, w_star), (dk, dw, dw_star) = primals, tangents
+    lengths, apart, segment = _parts(w, w_star)
+    slope_k = (lengths / math.pi - apart + segment / math.pi) / k**2
+    # f is symmetric in w and w*.
+    change = jnp.sum(_grad(k, w, w_star) * dw, -1) + jnp.sum(_grad(k, w_star, w) * dw_star, -1)
+    return _loss(k, w, w_star), change + slope_k * dk
+
+
+def _grad(k: Array, w: Array, w_star: Array) -> Array:
+    """∇f(w) with every difference of near vectors or lengths taken before it is scaled."""
+    theta = angle(w, w_star)[..., None]
+    direction, direction_star = unit(w), unit(w_star)
+    radial = (1 - 1 / k)[..., None] / math.pi * _difference(w, w_star)[..., None] * direction
+    turn = theta * (direction_star - direction) + _theta_minus_sin(theta) * direction
+    k = k[..., None]
+    return (w - w_star) / k + radial + norm(w_star)[..., None] / (k * math.pi) * turn
+
+
+def _series(theta: Array, first: float, ratio: Any, terms: int) -> Array:
+    """Sums terms of an alternating series in θ², the next being the last times −θ²·ratio(n)."""
+    term = first * theta**3
+    total = term
+    for n in range(1, terms):
+        term = -term * theta**2 * ratio(n)
+        total = total + term
+    return total
+
+
+def _theta_minus_sin(theta: Array) -> Array:
+    """θ − sin θ = θ³/6 − θ⁵/120 + …"""
+    small = jnp.minimum(theta, 1)
+    series = _series(small, 1 / 6, lambda n: 1 / ((2 * n + 2) * (2 * n + 3)), 8)
+    return jnp.where(theta < 1, series, theta - jnp.sin(theta))
+
+
+def _segment(theta: Array) -> Array:
+    """Sin θ − θ cos θ = θ³/3 − θ⁵/30 + …"""
+    small = jnp.minimum(theta, 1)
+    series = _series(small, 1 / 3, lambda n: (n + 1) / (n * (2 * n + 2) * (2 * n + 3)), 8)
+    return jnp.where(theta < 1, series, jnp.sin(theta) - theta * jnp.cos(theta))

@@ -1,0 +1,177 @@
+"""One problem, one chain, iterated to its limit point."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+from jax.typing import ArrayLike
+
+from rvsmjax import _checks
+from rvsmjax.geometry import angle, float_dtype
+from rvsmjax.penalties import moreau_envelope
+from rvsmjax.problems import OneLayerProblem, splitting_residual
+from rvsmjax.transforms import UnitSphereState, sparse_params, splitting_state
+
+
+class Status(enum.IntEnum):
+    """How a run ended."""
+
+    CONVERGED = 0
+    """The residual came under the tolerance."""
+    CAP = 1
+    """The step cap was reached first."""
+    DIVERGED = 2
+    """The iterate or its residual was no longer finite; the last finite iterate is returned."""
+
+
+class Trace(NamedTuple):
+    """A run seen every ``trace_every`` steps, arrays of shape (max_steps // trace_every + 1,), NaN after its end.
+
+    Attributes:
+      lagrangian: f(w) + β·(Moreau envelope of P at w); f(w) where the chain has no splitting.
+      theta: angle between w and w*, radians.
+      residual: what is compared with ``tol``.
+    """
+
+    lagrangian: Array
+    theta: Array
+    residual: Array
+
+
+class Solution(NamedTuple):
+    """The end of a run.
+
+    Attributes:
+      w: limit point, of shape (d,).
+      u: its sparse partner, of shape (d,); w itself where the chain has no splitting.
+      steps: number of steps taken.
+      converged: whether the residual came under ``tol``.
+      residual: the last residual.
+      status: a ``Status``.
+      opt_state: the chain's state at the end.
+      trace: a ``Trace``, or None where none was asked for.
+    """
+
+    w: Array
+    u: Array
+    steps: Array
+    converged: Array
+    residual: Array
+    status: Array
+    opt_state: Any
+    trace: Trace | None
+
+
+def solve(
+    problem: OneLayerProblem,
+    transform: optax.GradientTransformation,
+    w0: ArrayLike,
+    w_star: ArrayLike,
+    *,
+    tol: ArrayLike = 1e-6,
+    max_steps: int = 100_000,
+    check_every: int = 1,
+    trace_every: int | None = None,
+) -> Solution:
+    r"""Returns the limit of w ← w + transform(∇f(w)), in one ``while_loop``.
+
+    The run ends where :math:`\|\nabla f(w) + \beta(w - u)\|` is under ``tol``: the tangential part alone if the chain
+    ends in ``unit_sphere``, and without the second term if it holds no ``rvsm``. This residual does not depend on the
+    learning rate. Composes with ``jit`` and ``vmap``.
+
+    Args:
+      problem: the loss and its gradient.
+      transform: an optax chain, learning rate included.
+      w0: start, of shape (d,).
+      w_star: the true weights, of shape (d,).
+      tol: > 0. In float32 the residual cannot fall much under 3e-8/η.
+      max_steps: step cap, >= 1.
+      check_every: steps between looks at the residual, >= 1.
+      trace_every: if given, keeps a ``Trace`` at this stride, in steps; a multiple of ``check_every``.
+
+    Raises:
+      ValueError: shapes that differ, ``tol`` <= 0, a count < 1.
+
+    Source: A Algorithm 1, and section 5.1 for the limit.
+
+    Example:
+      >>> import rvsmjax as rv
+      >>> tx = optax.chain(rv.rvsm(rv.L1(), lam=1e-4, beta=4e-3), optax.sgd(0.25), rv.unit_sphere())
+      >>> w_star = jnp.array([0.6, 0.8])
+      >>> solution = rv.solve(rv.NoOverlapReLU(2), tx, jnp.array([1.0, 0.0]), w_star)
+      >>> bool(solution.converged), float(rv.angle(solution.w, w_star)) < 1e-3
+      (True, True)
+    """
+    w0, w_star = jnp.asarray(w0), jnp.asarray(w_star)
+    dtype = float_dtype(w0, w_star)
+    w0, w_star = w0.astype(dtype), w_star.astype(dtype)
+    _checks.last_axis(w0=w0, w_star=w_star)
+    if w0.ndim != 1 or w_star.ndim != 1:
+        raise ValueError(f"w0 must be one vector (use vmap for more), got shapes {w0.shape} and {w_star.shape}")
+    _checks.positive("tol", tol)
+    _checks.integer("max_steps", max_steps, at_least=1)
+    _checks.integer("check_every", check_every, at_least=1)
+    if trace_every is not None:
+        _checks.integer("trace_every", trace_every, at_least=1)
+        if trace_every % check_every:
+            raise ValueError(f"trace_every must be a multiple of check_every = {check_every}, got {trace_every}")
+    chain = optax.with_extra_args_support(transform)
+    start = chain.init(w0)
+    spherical = any(
+        isinstance(node, UnitSphereState)
+        for node in jax.tree.leaves(start, is_leaf=lambda node: isinstance(node, UnitSphereState))
+    )
+
+    def residual(w: Array, opt_state: Any) -> Array:
+        splitting = splitting_state(opt_state)
+        force = jnp.zeros_like(w)
+        if splitting is not None:
+            force = splitting.beta * splitting.penalty.shrinkage(w, splitting.lam / splitting.beta)
+        return splitting_residual(problem, w, w_star, force, spherical).astype(dtype)
+
+    def observe(trace: Trace | None, t: Array, w: Array, opt_state: Any, res: Array) -> Trace | None:
+        if trace is None or trace_every is None:
+            return trace
+        splitting = splitting_state(opt_state)
+        value = problem.loss(w, w_star)
+        if splitting is not None:
+            value += splitting.beta * moreau_envelope(splitting.penalty, w, splitting.lam / splitting.beta)
+        row = jnp.where(t % trace_every == 0, t // trace_every, len(trace.theta))
+        seen = Trace(value, angle(w, w_star), res)
+        return Trace(*(a.at[row].set(b.astype(dtype), mode="drop") for a, b in zip(trace, seen, strict=True)))
+
+    def step(carry: tuple[Array, Any], _: None) -> tuple[tuple[Array, Any], None]:
+        w, opt_state = carry
+        updates, opt_state = chain.update(problem.grad(w, w_star).astype(dtype), opt_state, w)
+        return (optax.apply_updates(w, updates), opt_state), None
+
+    def advance(carry: Any) -> Any:
+        w, opt_state, t, res, _, trace = carry
+        (new, new_state), _ = jax.lax.scan(step, (w, opt_state), length=check_every)
+        t = t + check_every
+        new_res = residual(new, new_state)
+        finite = jnp.isfinite(new_res) & jnp.all(jnp.isfinite(new))
+        status = jnp.where(finite, jnp.where(new_res <= tol, Status.CONVERGED, Status.CAP), Status.DIVERGED)
+        w, opt_state = jax.tree.map(lambda a, b: jnp.where(finite, a, b), (new, new_state), (w, opt_state))
+        res = jnp.where(finite, new_res, res)
+        return w, opt_state, t, res, status.astype(jnp.int32), observe(trace, t, w, opt_state, res)
+
+    def unfinished(carry: Any) -> Array:
+        _, _, t, _, status, _ = carry
+        return (status == Status.CAP) & (t < max_steps)
+
+    first = residual(w0, start)
+    empty = None
+    if trace_every is not None:
+        empty = Trace(*[jnp.full(max_steps // trace_every + 1, jnp.nan, dtype)] * 3)
+    # Until it ends in another way a run is one that the cap would end.
+    state = jnp.where(first <= tol, Status.CONVERGED, Status.CAP).astype(jnp.int32)
+    carry = (w0, start, jnp.zeros((), jnp.int32), first, state, observe(empty, jnp.zeros((), int), w0, start, first))
+    w, opt_state, steps, res, status, trace = jax.lax.while_loop(unfinished, advance, carry)
+    u = w if splitting_state(opt_state) is None else sparse_params(opt_state, w)
+    return Solution(w, u, steps, status == Status.CONVERGED, res, status, opt_state, trace)

@@ -1,0 +1,106 @@
+"""What the theorems say of a limit point, as functions of a run."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from rvsmjax.geometry import angle, norm, unit
+from rvsmjax.penalties import Penalty, moreau_envelope
+from rvsmjax.problems import OneLayerProblem
+
+LIPSCHITZ_ON_SPHERE = 4.0
+"""L of A Lemma 5.1.2, 1 + 3‖w*‖/M, at ‖w*‖ = M = 1."""
+
+
+def largest_learning_rate(beta: ArrayLike) -> Array:
+    """Returns 1/(β + L), the largest η that A Theorem 1 (i) allows on the sphere, L = 4.
+
+    Example:
+      >>> float(largest_learning_rate(0.0))
+      0.25
+    """
+    return 1 / (jnp.asarray(beta) + LIPSCHITZ_ON_SPHERE)
+
+
+def lagrangian(
+    problem: OneLayerProblem, penalty: Penalty, lam: ArrayLike, beta: ArrayLike, w: Array, w_star: Array
+) -> Array:
+    """Returns f(w) + λP(u) + (β/2)‖w − u‖² at u = prox_{(λ/β)P}(w): f plus β times the Moreau envelope.
+
+    Source: A eq. 11.
+    """
+    return problem.loss(w, w_star) + beta * moreau_envelope(penalty, w, lam / beta)
+
+
+class Certificate(NamedTuple):
+    """What a limit point (w, u) is worth, and how well it fits the theory. All scalars.
+
+    Attributes:
+      theta_w: angle between w and w*, radians.
+      f_w: population loss at w.
+      theta_u: angle between u and w*; π/2 where u = 0.
+      f_u: population loss at u.
+      f_u_unit: population loss at u/‖u‖, and at 0 where u = 0.
+      zeros: number of zero components of u.
+      gamma: angle between w and u; π/2 where u = 0.
+      dist_w: ‖w − w*‖.
+      residual: |‖P∇f(w)‖ − β‖u‖ sin γ|, P the projection on the tangent at w: 0 at a limit (A eq. 17).
+      slack_13: 4kβ sin γ − ‖w − w*‖, the room in bound (13) of A.
+      slack_14: 4kβ sin γ + (λ/β)√d − ‖u − w*‖, the room in bound (14) of A, which A states for l1.
+      lagrangian: f(w) + λP(u) + (β/2)‖w − u‖².
+    """
+
+    theta_w: Array
+    f_w: Array
+    theta_u: Array
+    f_u: Array
+    f_u_unit: Array
+    zeros: Array
+    gamma: Array
+    dist_w: Array
+    residual: Array
+    slack_13: Array
+    slack_14: Array
+    lagrangian: Array
+
+
+def certificate(
+    problem: OneLayerProblem,
+    penalty: Penalty,
+    lam: ArrayLike,
+    beta: ArrayLike,
+    w: ArrayLike,
+    w_star: ArrayLike,
+) -> Certificate:
+    """Returns the certificate of w, with u = prox_{(λ/β)P}(w), for vectors of shape (d,).
+
+    Example:
+      >>> import rvsmjax as rv
+      >>> w = jnp.array([0.6, 0.8])
+      >>> c = certificate(rv.NoOverlapReLU(2), rv.L1(), 1e-4, 4e-3, w, w)
+      >>> float(c.theta_w), int(c.zeros)
+      (0.0, 0)
+    """
+    w, w_star = jnp.asarray(w), jnp.asarray(w_star)
+    u = penalty.prox(w, lam / beta)
+    gamma = angle(w, u)
+    bound = 4 * problem.k * beta * jnp.sin(gamma)
+    dist = norm(w - w_star)
+    return Certificate(
+        theta_w=angle(w, w_star),
+        f_w=problem.loss(w, w_star),
+        theta_u=angle(u, w_star),
+        f_u=problem.loss(u, w_star),
+        f_u_unit=problem.loss(unit(u), w_star),
+        zeros=jnp.sum(u == 0, -1),
+        gamma=gamma,
+        dist_w=dist,
+        residual=jnp.abs(problem.pull(w, w_star) - beta * norm(u) * jnp.sin(gamma)),
+        slack_13=bound - dist,
+        slack_14=bound + lam / beta * jnp.sqrt(w.shape[-1]) - norm(u - w_star),
+        lagrangian=lagrangian(problem, penalty, lam, beta, w, w_star),
+    )

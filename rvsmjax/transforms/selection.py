@@ -1,0 +1,68 @@
+"""Which leaves of a parameter tree a transformation acts on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+Mask = Any
+"""None (the default rule), True (every leaf), a predicate on the path, a regular expression, or a tree of booleans."""
+
+
+def path_name(path: Any) -> str:
+    """Returns a leaf's path as text, such as ``conv1/kernel``."""
+    parts = []
+    for key in path:
+        name = next((getattr(key, field) for field in ("key", "name", "idx") if hasattr(key, field)), key)
+        parts.append(str(name))
+    return "/".join(parts)
+
+
+def select(params: Any, mask: Mask = None) -> Any:
+    """Returns a tree of booleans, of the structure of ``params``: which leaves are taken.
+
+    ``None`` takes the leaves of rank 2 and more that are no embedding: kernels, but not biases, norms and scales. A bare
+    array as the whole tree is always taken by it.
+
+    Args:
+      params: tree of arrays.
+      mask: see ``Mask``. A regular expression is searched for in paths such as ``conv1/kernel``.
+
+    Raises:
+      ValueError: a tree of booleans that does not match ``params``, or a mask that takes no leaf.
+      TypeError: a mask of another kind.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> select({"kernel": jnp.zeros((2, 3)), "bias": jnp.zeros(3)})
+      {'bias': False, 'kernel': True}
+    """
+    bare = jax.tree.structure(params) == jax.tree.structure(0)
+
+    def by_name(rule: Callable[[str], Any]) -> Any:
+        return jax.tree_util.tree_map_with_path(lambda path, _: bool(rule(path_name(path))), params)
+
+    if mask is None:
+
+        def default(path: Any, leaf: Any) -> bool:
+            return bare or (np.ndim(leaf) >= 2 and "embed" not in path_name(path).lower())
+
+        return jax.tree_util.tree_map_with_path(default, params)
+    if isinstance(mask, (bool, np.bool_)):
+        return jax.tree.map(lambda _: bool(mask), params)
+    if isinstance(mask, (str, re.Pattern)):
+        return by_name(re.compile(mask).search)
+    if callable(mask):
+        return by_name(mask)
+    if not all(isinstance(leaf, (bool, np.bool_)) for leaf in jax.tree.leaves(mask)):
+        raise TypeError(f"mask must be None, True, a predicate, a regular expression or a tree of booleans, got {mask!r}")
+    if jax.tree.structure(mask) != jax.tree.structure(params):
+        theirs = {path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(mask)}
+        ours = {path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)}
+        where = ", ".join(sorted(ours ^ theirs)) or "in the kind of its containers"
+        raise ValueError(f"mask must be a tree of booleans of the structure of params, it differs at: {where}")
+    return jax.tree.map(bool, mask)

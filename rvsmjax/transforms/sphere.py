@@ -1,0 +1,58 @@
+"""The unit sphere as the last link of a chain."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import optax
+
+from rvsmjax.geometry import norm, unit
+from rvsmjax.transforms.selection import Mask, select
+
+
+class UnitSphereState(NamedTuple):
+    """No numbers: marks in a chain's state that the parameters stay on the sphere."""
+
+
+def unit_sphere(mask: Mask = None) -> optax.GradientTransformationExtraArgs:
+    """Returns a transformation, last in a chain, after which each leaf taken has norm 1: params + updates normalised.
+
+    A leaf is one vector whatever its shape. Where params + updates is zero it has no direction, and params stay.
+
+    Args:
+      mask: which leaves, see ``select``.
+
+    Raises:
+      ValueError: ``params`` missing in ``update``.
+
+    Source: A Algorithm 1, last line.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> w, tx = jnp.array([1.0, 0.0]), unit_sphere()
+      >>> updates, _ = tx.update(jnp.array([2.0, 4.0]), tx.init(w), w)
+      >>> (w + updates).tolist()
+      [0.6000000..., 0.8000000...]
+    """
+
+    def init(params: optax.Params) -> UnitSphereState:
+        select(params, mask)
+        return UnitSphereState()
+
+    def update(
+        updates: optax.Updates, state: UnitSphereState, params: optax.Params | None = None, **extra: Any
+    ) -> tuple[optax.Updates, UnitSphereState]:
+        del extra
+        if params is None:
+            raise ValueError("params must be passed to update: unit_sphere normalises params + updates")
+
+        def project(take: bool, g: jax.Array, w: jax.Array) -> jax.Array:
+            if not take:
+                return g
+            new = (w + g).reshape(-1)
+            return jax.numpy.where(norm(new) == 0, 0, unit(new).reshape(w.shape) - w).astype(g.dtype)
+
+        return jax.tree.map(project, select(params, mask), updates, params), state
+
+    return optax.GradientTransformationExtraArgs(init, update)
