@@ -15,6 +15,9 @@ from rvsmjax.problems import OneLayerProblem as OneLayerProblem
 from rvsmjax.solve import Solution as Solution
 from rvsmjax.solve import Status as Status
 from rvsmjax.solve import solve as solve
+from rvsmjax.sweep import Grid as Grid
+from rvsmjax.sweep import SweepResult as SweepResult
+from rvsmjax.sweep import run_sweep as run_sweep
 from rvsmjax.transforms import rvsm as rvsm
 from rvsmjax.transforms import sparse_params as sparse_params
 from rvsmjax.transforms import sparsity as sparsity

@@ -18,7 +18,9 @@ class Module:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         # The fields are read on use: @dataclass has not run yet at this point.
-        jax.tree_util.register_pytree_with_keys(cls, _flatten_with_keys, lambda aux, leaves: _unflatten(cls, aux, leaves))
+        jax.tree_util.register_pytree_with_keys(
+            cls, _flatten_with_keys, lambda aux, leaves: _unflatten(cls, aux, leaves)
+        )
 
 
 def _names(cls: Any, static: bool) -> list[str]:
@@ -31,7 +33,7 @@ def _flatten_with_keys(module: Any) -> tuple[list[tuple[Any, Any]], tuple[Any, .
 
 
 def _unflatten(cls: type, aux: tuple[Any, ...], leaves: Any) -> Any:
-    module = object.__new__(cls)
+    module: Any = object.__new__(cls)
     values = zip(_names(cls, static=False) + _names(cls, static=True), [*leaves, *aux], strict=True)
     for name, value in values:
         object.__setattr__(module, name, value)

@@ -86,21 +86,41 @@ def certificate(
       (0.0, 0)
     """
     w, w_star = jnp.asarray(w), jnp.asarray(w_star)
-    u = penalty.prox(w, lam / beta)
+    step = lam / beta
+    u, envelope = penalty.prox(w, step), moreau_envelope(penalty, w, step)
+    return certificate_at(problem, lam, beta, w.shape[-1], w, w_star, u, envelope)
+
+
+def certificate_at(
+    problem: OneLayerProblem,
+    lam: ArrayLike,
+    beta: ArrayLike,
+    d: ArrayLike,
+    w: Array,
+    w_star: Array,
+    u: Array,
+    envelope: Array,
+) -> Certificate:
+    """Returns the certificate of w, given u and the penalty's Moreau envelope at w: free of the kind of penalty.
+
+    Vectors may have more components than ``d``, all zero: those are not counted.
+    """
     gamma = angle(w, u)
-    bound = 4 * problem.k * beta * jnp.sin(gamma)
+    beta = jnp.asarray(beta)
+    bound = 4 * jnp.asarray(problem.k) * beta * jnp.sin(gamma)
     dist = norm(w - w_star)
+    loss = problem.loss(w, w_star)
     return Certificate(
         theta_w=angle(w, w_star),
-        f_w=problem.loss(w, w_star),
+        f_w=loss,
         theta_u=angle(u, w_star),
         f_u=problem.loss(u, w_star),
         f_u_unit=problem.loss(unit(u), w_star),
-        zeros=jnp.sum(u == 0, -1),
+        zeros=jnp.sum(u == 0, -1) - (u.shape[-1] - d),
         gamma=gamma,
         dist_w=dist,
         residual=jnp.abs(problem.pull(w, w_star) - beta * norm(u) * jnp.sin(gamma)),
         slack_13=bound - dist,
-        slack_14=bound + lam / beta * jnp.sqrt(w.shape[-1]) - norm(u - w_star),
-        lagrangian=lagrangian(problem, penalty, lam, beta, w, w_star),
+        slack_14=bound + lam / beta * jnp.sqrt(jnp.asarray(d, w.dtype)) - norm(u - w_star),
+        lagrangian=loss + beta * envelope,
     )

@@ -1,15 +1,14 @@
 """The transformed l1 penalty and its thresholding, to full float32 accuracy and without trigonometry.
 
 Derivation in docs/transformed_l1.md. In short: the shrinkage δ = |v| − |x| is the small root of δ(m − δ)² = K with
-m = a + |v|, K = step·a(a + 1). With y = δ/m and q = √(1 − 27K/(4m³)) it is y = (K/m³)·R(q), where R = 1/(1 − y)² is
-analytic in q on [0, 1], so a polynomial gives it without iterating. q² is formed from its value at the threshold
-and from |v| − t, both to twice the working precision, because q → 0 where threshold and double root meet.
+m = a + |v|, K = step·a(a + 1). With y = δ/m and q = √(1 − 27K/(4m³)), 1 − y is analytic in q on [0, 1], so a polynomial
+gives it without iterating, and δ = K/(m(1 − y))². q² is formed from its value at the threshold and from |v| − t, both to
+twice the working precision, because q → 0 where threshold and double root meet.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import Any, ClassVar
 
 import jax
@@ -19,6 +18,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from rvsmjax import _checks
+from rvsmjax._polynomial import evaluate
 from rvsmjax.geometry import float_dtype, working_dtype
 from rvsmjax.penalties.base import Penalty
 
@@ -66,13 +66,16 @@ class TransformedL1(Penalty):
 
     def shrinkage(self, v: ArrayLike, step: ArrayLike) -> Array:
         """Returns v − prox(v, step), formed directly."""
+        _checks.nonnegative("step", step)
         v = jnp.asarray(v)
         dtype = working_dtype(v)
         wide, step, a = v.astype(dtype), jnp.asarray(step, dtype), jnp.asarray(self.a, dtype)
-        return jnp.where(v < 0, -1, 1).astype(float_dtype(v)) * _shrink(jnp.abs(wide), step, a).astype(float_dtype(v))
+        delta = _shrink(jnp.abs(wide), step, a).astype(float_dtype(v))
+        return jnp.where(v < 0, -delta, delta)
 
     def threshold(self, step: ArrayLike) -> Array:
         """Returns t, see above."""
+        _checks.nonnegative("step", step)
         dtype = working_dtype(step, self.a)
         return _threshold(jnp.asarray(step, dtype), jnp.asarray(self.a, dtype))
 
@@ -81,12 +84,14 @@ class TransformedL1(Penalty):
 def _shrink(v: Array, step: Array, a: Array) -> Array:
     """Shrinkage of v >= 0; v where it is at or under the threshold."""
     t, t_low, q2_at_t = _edge(step, a)
-    m = a + v
+    inverse = 1 / (a + v)
     # q² = q²(t) + (1 − q²(t))·(1 − (m(t)/m)³): no term is negative.
-    h = jnp.maximum((v - t) - t_low, 0) / m
-    q2 = q2_at_t + (1 - q2_at_t) * h * (3 - h * (3 - h))
-    delta = step * (a / m) * ((a + 1) / m) * _ratio(jnp.sqrt(jnp.clip(q2, 0, 1)))
-    return jnp.where(v > t, delta, v)
+    h = jnp.maximum((v - t) - t_low, 0) * inverse
+    q2 = q2_at_t + (1 - q2_at_t) * (h * (3 - h * (3 - h)))
+    share = inverse / evaluate(_rest, jnp.sqrt(q2))
+    delta = ((step * (a + 1)) * share) * (a * share)
+    # No more than v: just above a subcritical threshold the rounding of δ is larger than x.
+    return jnp.where(v > t, jnp.minimum(delta, v), v)
 
 
 @_shrink.defjvp
@@ -166,26 +171,10 @@ def _halves(x: Array) -> tuple[Array, Array]:
     return head, x - head
 
 
-def _ratio(q: Array) -> Array:
-    """R(q) = 1/(1 − y)² for q in [0, 1], to the precision of q's dtype."""
-    x = 2 * q - 1
-    coefficients = _ratio_polynomial(9 if q.dtype == jnp.float32 else 22)
-    out = jnp.full_like(x, coefficients[-1])
-    for c in coefficients[-2::-1]:
-        out = out * x + np.asarray(c, q.dtype)
-    return out
-
-
-@functools.cache
-def _ratio_polynomial(degree: int) -> tuple[float, ...]:
-    """Coefficients in powers of x = 2q − 1 of the Chebyshev interpolant of R, lowest first."""
-
-    def ratio(x: np.ndarray) -> np.ndarray:
-        target = (x + 1) / 2 * np.sqrt(4 / 27)  # z√(1 + z) = q√(4/27), y = 1/3 − z
-        z = target
-        for _ in range(60):
-            z = target / np.sqrt(1 + z)
-        return (2 / 3 + z) ** -2.0
-
-    series = np.polynomial.chebyshev.chebinterpolate(ratio, degree)
-    return tuple(float(c) for c in np.polynomial.chebyshev.cheb2poly(series))
+def _rest(q: np.ndarray) -> np.ndarray:
+    """1 − y = 2/3 + z, with z√(1 + z) = q√(4/27)."""
+    target = q * np.sqrt(4 / 27)
+    z = target
+    for _ in range(60):
+        z = target / np.sqrt(1 + z)
+    return 2 / 3 + z

@@ -1,0 +1,36 @@
+"""Functions of one variable on [0, 1] as polynomials, to the precision of a dtype, for loops that must be fast."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, cast
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+
+def evaluate(function: Callable[[np.ndarray], np.ndarray], x: Array) -> Array:
+    """Returns ``function(x)`` for x in [0, 1], of a function whose nearest singularity is at −1 or farther.
+
+    The Chebyshev interpolant of degree n on [0, 1] then errs by about (3 + √8)⁻ⁿ times the size of its variation: 5e-6 for
+    n = 7, 1e-16 for n = 21.
+
+    Args:
+      function: maps float64 NumPy arrays; a module-level function, as its interpolant is kept.
+      x: array with entries in [0, 1].
+    """
+    coefficients = _interpolant(function, 7 if x.dtype == jnp.float32 else 21)
+    x = 2 * x - 1
+    out = jnp.full_like(x, coefficients[-1])
+    for c in coefficients[-2::-1]:
+        out = out * x + np.asarray(c, x.dtype)
+    return out
+
+
+@functools.cache
+def _interpolant(function: Callable[[np.ndarray], np.ndarray], degree: int) -> tuple[float, ...]:
+    """Coefficients in powers of 2x − 1, lowest first."""
+    series: Any = np.polynomial.chebyshev.chebinterpolate(cast(Any, lambda t: function((t + 1) / 2)), degree)
+    return tuple(float(c) for c in np.polynomial.chebyshev.cheb2poly(series))

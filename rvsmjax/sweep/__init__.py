@@ -1,0 +1,5 @@
+"""Grids of random problems, run to convergence in one call."""
+
+from rvsmjax.sweep.engine import run_sweep as run_sweep
+from rvsmjax.sweep.grid import Grid as Grid
+from rvsmjax.sweep.result import SweepResult as SweepResult

@@ -1,0 +1,83 @@
+"""What a sweep gives back: labelled arrays over the grid."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import jax
+import numpy as np
+
+from rvsmjax.solve import Status
+from rvsmjax.sweep.grid import Grid
+from rvsmjax.theory import largest_learning_rate
+
+if TYPE_CHECKING:
+    import xarray
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepResult:
+    """The limit of every lane of a grid.
+
+    Attributes:
+      grid: the grid.
+      data: NumPy arrays of shape ``grid.shape``: the fields of ``theory.Certificate``, ``steps`` and ``status`` (a
+        ``Status``). Lanes that diverged hold NaN.
+      tol: the tolerance.
+      compile_seconds: time to trace and compile; 0 where the program was there already.
+      run_seconds: time of the one call.
+      steps_executed: lane-steps that the program ran, those of lanes that waited for their tile included.
+      devices: what it ran on.
+    """
+
+    grid: Grid
+    data: dict[str, np.ndarray]
+    tol: float
+    compile_seconds: float
+    run_seconds: float
+    steps_executed: int
+    devices: tuple[str, ...]
+
+    @property
+    def steps_needed(self) -> int:
+        """Lane-steps that the lanes needed; ``steps_executed`` over this is the waste."""
+        return int(self.data["steps"].sum(dtype=np.int64))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many lanes ended in which way."""
+        return {status.name.lower(): int((self.data["status"] == status).sum()) for status in Status}
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Returns the data as an ``xarray.Dataset`` with the grid's values as coordinates.
+
+        The coordinate ``a`` along ``penalty`` is the shape of transformed l1, NaN elsewhere; ``learning_rate`` is NaN for
+        the largest that the theorem allows, and the variable ``eta`` is the rate in use.
+
+        Raises:
+          ImportError: xarray is not installed; it comes with the extra ``experiments``.
+        """
+        try:
+            import xarray
+        except ImportError as error:
+            raise ImportError("to_xarray needs xarray: install rvsmjax[experiments]") from error
+        axes, dims = self.grid.axes, tuple(self.grid.shape)
+        largest = np.asarray(largest_learning_rate(np.asarray(axes.beta)), float)[:, None]
+        rates = np.asarray([np.nan] if axes.learning_rate is None else axes.learning_rate, float)
+        shapes = [getattr(penalty, "a", np.nan) for penalty in axes.penalty]
+        dataset = xarray.Dataset(
+            {name: (dims, values) for name, values in self.data.items()},
+            coords={
+                "penalty": np.asarray(self.grid.labels, object),
+                "a": ("penalty", np.asarray(shapes, float)),
+                **{name: np.asarray(getattr(axes, name)) for name in ("d", "k", "lam", "beta")},
+                "learning_rate": rates,
+                "normalize": np.asarray(axes.normalize),
+                "seed": np.asarray(axes.seeds),
+            },
+            attrs={"activation": self.grid.activation, "tol": self.tol, "jax": jax.__version__},
+        )
+        dataset["eta"] = (("beta", "learning_rate"), np.where(np.isnan(rates), largest, rates))
+        dataset["status"].attrs["meaning"] = ", ".join(f"{s.value}: {s.name.lower()}" for s in Status)
+        return dataset

@@ -1,0 +1,211 @@
+"""Sweeps: right limits, one program, and lanes that do not see each other."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import rvsmjax as rv
+from rvsmjax.sweep import engine
+from rvsmjax.theory import certificate
+
+LANE = {"penalty": "tl1", "d": 12, "k": 3, "lam": 2e-4, "beta": 5e-3}
+
+
+def values(result, **index):
+    """Every number of a lane, as bytes that can be compared to the bit."""
+    order = tuple(index.get(name, 0) for name in result.grid.shape)
+    return {name: array[order].tobytes() for name, array in result.data.items()}
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return run(rv.Grid(**LANE, seeds=[5]))
+
+
+def run(grid, **options):
+    return rv.run_sweep(grid, jax.random.key(3), devices=jax.devices()[:1], **options)
+
+
+@pytest.mark.parametrize("seeds", [10, 10_000])
+def test_a_lane_gives_the_same_bits_in_grids_of_any_size(alone, seeds):
+    assert values(run(rv.Grid(**LANE, seeds=seeds)), seed=5) == values(alone)
+
+
+def test_a_lane_gives_the_same_bits_beside_other_cells(alone):
+    grid = rv.Grid(
+        penalty=["l1", "tl1", rv.TransformedL1(3.0)],
+        d=[10, 12, 70],
+        k=[3, 1],
+        lam=[0.0, 2e-4],
+        beta=[5e-3, 0.1],
+        normalize=[False, True],
+        seeds=[9, 300, 5, 1],
+    )
+    assert values(run(grid), penalty=1, d=1, lam=1, normalize=1, seed=2) == values(alone)
+
+
+def test_a_lane_gives_the_same_bits_on_any_number_of_devices(alone):
+    assert len(jax.devices()) > 1
+    whole = rv.run_sweep(rv.Grid(**LANE, seeds=600), jax.random.key(3))
+    assert values(whole, seed=5) == values(alone)
+    single = run(rv.Grid(**LANE, seeds=600))
+    for name, array in single.data.items():
+        np.testing.assert_array_equal(array, whole.data[name])
+
+
+def test_a_lane_that_diverges_leaves_its_neighbours_alone(alone):
+    grid = rv.Grid(**LANE, learning_rate=[1 / 4.005, 1e4], normalize=[True, False], seeds=[5, 6])
+    result = run(grid, max_steps=4000)
+    assert result.counts["diverged"] == 2
+    lost = result.data["status"] == rv.Status.DIVERGED
+    assert lost[..., 1, 1, :].all()
+    assert np.isnan(result.data["theta_w"][lost]).all()
+    assert np.isfinite(result.data["theta_w"][~lost]).all()
+    rate = np.float32(1) / (np.float32(5e-3) + np.float32(4))
+    given = run(rv.Grid(**LANE, learning_rate=float(rate), seeds=[5]))
+    wide = run(rv.Grid(**LANE, learning_rate=[float(rate), 1e4], normalize=[True, False], seeds=[5]), max_steps=4000)
+    assert values(wide) == values(given)
+
+
+def test_new_numbers_run_the_same_program_once(monkeypatch):
+    compiled = []
+    calls = []
+    real = engine._compile.__wrapped__
+
+    def counted(plan, impl):
+        program = real(plan, impl)
+        compiled.append(plan)
+        return lambda *arguments: calls.append(plan) or program(*arguments)
+
+    import functools
+
+    monkeypatch.setattr(engine, "_compile", functools.lru_cache(counted))
+    traced = []
+    iterate = engine._iterate
+    monkeypatch.setattr(engine, "_iterate", lambda *arguments: traced.append(1) or iterate(*arguments))
+    first = run(rv.Grid(penalty=["l1", "tl1"], d=[5, 6], k=[2, 7], a=1.0, learning_rate=0.2, seeds=3))
+    events = []
+    listen = lambda name, *_, **__: events.append(name)  # noqa: E731
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    rv.run_sweep(
+        rv.Grid(
+            penalty=["l1", "tl1"], d=[5, 6], k=[1, 9], lam=3e-3, beta=0.1, a=0.3, learning_rate=0.1, seeds=[7, 8, 9]
+        ),
+        jax.random.key(11),
+        tol=1e-5,
+        devices=jax.devices()[:1],
+    )
+    assert len(compiled) == 1
+    assert len(calls) == 2
+    # Once to find the shapes and once to trace, for each penalty and d; the second grid traces nothing.
+    assert len(traced) == 2 * 4
+    assert not [name for name in events if "compile" in name and "backend" in name]
+    assert first.compile_seconds > 0
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_lanes_agree_with_solve(normalize):
+    grid = rv.Grid(penalty=["l1", "l0", "tl1"], d=20, k=[2, 10], seeds=5, normalize=normalize)
+    result = run(grid)
+    assert result.counts == {"converged": grid.size, "cap": 0, "diverged": 0}
+
+    def limit(penalty, k, seed):
+        drawn = jax.random.normal(jax.random.fold_in(jax.random.key(3), seed), (2, engine.ROWS))[:, :20]
+        w_star, w0 = drawn / jnp.linalg.norm(drawn, axis=1, keepdims=True)
+        links = [rv.rvsm(penalty, 1e-4, 4e-3), optax.sgd(1 / 4.004)]
+        chain = optax.chain(*links, rv.unit_sphere()) if normalize else optax.chain(*links)
+        problem = rv.NoOverlapReLU(k)
+        run = rv.solve(problem, chain, w0, w_star, tol=1e-6, check_every=engine.CHECK_EVERY)
+        return run.steps, run.converged, certificate(problem, penalty, 1e-4, 4e-3, run.w, w_star)
+
+    lanes = jax.vmap(jax.vmap(limit, (None, None, 0)), (None, 0, None))
+    for i, penalty in enumerate(grid.axes.penalty):
+        steps, converged, want = jax.jit(lanes)(penalty, jnp.asarray([2.0, 10.0]), jnp.arange(5))
+        assert converged.all()
+        got = {name: array[i, 0, :, 0, 0, 0, 0] for name, array in result.data.items()}
+        # A residual close to the tolerance may come under it one look earlier or later.
+        assert np.abs(got["steps"] - steps).max() <= engine.CHECK_EVERY
+        for name in ("theta_w", "theta_u", "gamma", "f_u", "f_u_unit", "dist_w", "lagrangian"):
+            np.testing.assert_allclose(got[name], getattr(want, name), rtol=2e-4, atol=5e-5, err_msg=name)
+        np.testing.assert_array_equal(got["zeros"], want.zeros)
+
+
+def test_limits_satisfy_the_equilibrium_relation(x64):
+    result = rv.run_sweep(rv.Grid(d=[10, 50], k=[1, 2, 20], seeds=50), tol=1e-12)
+    assert result.counts["converged"] == result.grid.size
+    assert result.data["theta_w"].dtype == np.float64
+    assert np.max(result.data["residual"]) < 1e-11
+    assert np.min(result.data["slack_13"]) > 0
+    single = rv.run_sweep(rv.Grid(d=[10, 50], k=[1, 2, 20], seeds=50), dtype=np.float32)
+    assert np.max(single.data["residual"]) < 2e-6
+
+
+def test_penalties_of_one_kind_are_told_apart():
+    several = run(rv.Grid(penalty=["tl1", "l0"], a=[0.1, 1.0, 10.0], d=8, seeds=4))
+    for i, a in enumerate([0.1, 1.0, 10.0]):
+        single = run(rv.Grid(penalty=rv.TransformedL1(a), d=8, seeds=4))
+        for name, array in single.data.items():
+            np.testing.assert_array_equal(array[0], several.data[name][i])
+
+
+def test_any_penalty_runs_in_a_sweep():
+    grid = rv.Grid(penalty=[rv.Grouped(rv.L1(), axes=(0,)), rv.TopK(k=3), rv.TopK(k=5)], d=8, seeds=6)
+    result = run(grid)
+    assert result.counts["converged"] == grid.size
+    zeros = result.data["zeros"][:, 0, 0, 0, 0, 0, 0]
+    np.testing.assert_array_equal(zeros, [[0] * 6, [5] * 6, [3] * 6])
+
+
+def test_progress_counts_to_the_end():
+    seen = []
+    grid = rv.Grid(penalty=["l1", "l0"], d=[4, 5], seeds=300)
+    run(grid, progress=lambda done, lanes: seen.append((done, lanes)))
+    assert seen[-1] == (grid.size, grid.size)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+def test_the_step_cap_is_reported():
+    result = run(rv.Grid(penalty="l1", d=5, k=50, seeds=3), max_steps=20)
+    assert result.counts == {"converged": 0, "cap": 3, "diverged": 0}
+    assert (result.data["steps"] == 24).all()
+
+
+def test_dataset_carries_labels_and_the_rate_in_use():
+    grid = rv.Grid(penalty=["l1", "tl1"], a=[0.5, 2.0], d=[4, 5], beta=[4e-3, 1e-2], seeds=[3, 8])
+    data = run(grid).to_xarray()
+    assert dict(data.sizes) == grid.shape
+    assert list(data.penalty.values) == ["l1", "tl1(a=0.5)", "tl1(a=2)"]
+    np.testing.assert_array_equal(data.a, [np.nan, 0.5, 2.0])
+    np.testing.assert_array_equal(data.seed, [3, 8])
+    np.testing.assert_allclose(data.eta[:, 0], [1 / 4.004, 1 / 4.01], rtol=1e-6)
+    assert float(data.theta_w.sel(penalty="l1", d=5, beta=1e-2, seed=8).squeeze()) > 0
+    given = run(rv.Grid(penalty="l1", d=4, learning_rate=[0.1, 0.2], seeds=1)).to_xarray()
+    np.testing.assert_array_equal(given.eta, [[0.1, 0.2]])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"tol": 0}, "tol"),
+        ({"tol": np.nan}, "tol"),
+        ({"max_steps": 0}, "max_steps"),
+        ({"dtype": np.float16}, "dtype"),
+        ({"dtype": np.float64}, "jax_enable_x64"),
+    ],
+)
+def test_bad_options_are_named_in_one_line(options, words):
+    with pytest.raises(ValueError, match=words) as caught:
+        run(rv.Grid(seeds=1), **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_grid_larger_than_memory_is_refused_with_what_fits():
+    with pytest.raises(ValueError, match=r"60,000,000,000 lanes need .* GB .* at most [\d,]+ seeds fit"):
+        run(rv.Grid(k=[1, 2, 3, 4], seeds=10**9))
+
+
+def test_only_a_grid_is_swept():
+    with pytest.raises(TypeError, match="grid must be a Grid"):
+        rv.run_sweep("grid")

@@ -1,0 +1,61 @@
+"""The fused step against the optax chain it stands for."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import rvsmjax as rv
+from rvsmjax.sweep import step as fused
+from rvsmjax.transforms import unit_sphere
+
+PENALTIES = [rv.L1(), rv.L0(), rv.TransformedL1(0.7), rv.Grouped(rv.L1(), axes=(0,)), rv.TopK(k=4)]
+D, LANES = 9, 6
+
+
+def lanes(dtype):
+    rng = np.random.default_rng(3)
+    w_star, w = rng.standard_normal((2, D, LANES))
+    w_star[:, 1] = w[:, 1]  # θ = 0
+    w_star[:, 2] = w[:, 2] + 1e-4 * rng.standard_normal(D)
+    w_star[:, 3] = -w[:, 3] + 1e-2 * rng.standard_normal(D)  # θ near π
+    w_star, w = (v / np.linalg.norm(v, axis=0) for v in (w_star, w))
+    k, lam, beta = np.arange(1, LANES + 1), np.geomspace(1e-4, 1e-2, LANES), np.geomspace(0.3, 4e-3, LANES)
+    return [jnp.asarray(v, dtype) for v in (w_star, w, k, lam, beta, 1 / (4 + beta))]
+
+
+def by_chain(penalty, normalize, count, w_star, w, k, lam, beta, eta):
+    """One lane: the optax chain, and its residual ‖∇f + β(w − u)‖."""
+    links = [rv.rvsm(penalty, lam, beta), optax.scale(-eta)]
+    chain = optax.chain(*links, unit_sphere()) if normalize else optax.chain(*links)
+    problem = rv.NoOverlapReLU(k)
+
+    def one(carry, _):
+        w, state = carry
+        updates, state = chain.update(problem.grad(w, w_star), state, w)
+        return (w + updates, state), None
+
+    (w, state), _ = jax.lax.scan(one, (w, chain.init(w)), length=count)
+    gradient = problem.grad(w, w_star) + beta * (w - rv.sparse_params(state, w))
+    return w, jnp.linalg.norm(gradient - (jnp.dot(gradient, w) * w if normalize else 0))
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("penalty", PENALTIES, ids=lambda p: p.name)
+def test_fused_step_is_the_chain(x64, penalty, normalize):
+    for dtype, rtol in ((jnp.float64, 1e-12), (jnp.float32, 3e-6)):
+        w_star, w, k, lam, beta, eta = lanes(dtype)
+        cast = jax.tree.map(lambda leaf: jnp.full(LANES, leaf, getattr(leaf, "dtype", dtype)), penalty)
+        tile = fused.Tile(rv.NoOverlapReLU(k), cast, lam, beta, eta, w_star, normalize)
+
+        def run(tile=tile, w=w):
+            new = fused.advance(tile, w, 5)
+            return new, fused.residual(tile, new)
+
+        chains = jax.vmap(lambda *lane: by_chain(penalty, normalize, 5, *lane), (1, 1, 0, 0, 0, 0), (1, 0))
+        got, got_residual = jax.jit(run)()
+        want, want_residual = jax.jit(chains)(w_star, w, k, lam, beta, eta)
+        np.testing.assert_allclose(got, want, rtol=0, atol=rtol)
+        np.testing.assert_allclose(got_residual, want_residual, rtol=0, atol=rtol)
+        assert got.dtype == dtype
