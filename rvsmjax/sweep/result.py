@@ -52,8 +52,8 @@ class SweepResult:
     def to_xarray(self) -> xarray.Dataset:
         """Returns the data as an ``xarray.Dataset`` with the grid's values as coordinates.
 
-        The coordinate ``a`` along ``penalty`` is the shape of transformed l1, NaN elsewhere; ``learning_rate`` is NaN for
-        the largest that the theorem allows, and the variable ``eta`` is the rate in use.
+        The coordinate ``a`` along ``penalty`` is the shape of transformed l1, NaN elsewhere; ``learning_rate`` is NaN
+        for the largest that the theorem allows, and the variable ``eta`` is the rate in use.
 
         Raises:
           ImportError: xarray is not installed; it comes with the extra ``experiments``.

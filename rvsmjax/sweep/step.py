@@ -1,8 +1,8 @@
 """One RVSM step on a tile of lanes, fused: the same iteration as the optax chain, written for speed.
 
-A tile is an array of shape (d, lanes), lanes in the minor axis. Norm and inner product with w* are all that the gradient
-needs of a lane (``OneLayerProblem.coefficients``), so a step is two sums and one pass: the scaling to the sphere is
-folded into the next step's coefficients, and w − u is formed directly by ``Penalty.shrinkage``.
+A tile is an array of shape (d, lanes), lanes in the minor axis. Norm and inner product with w* are all that the
+gradient needs of a lane (``OneLayerProblem.coefficients``), so a step is two sums and one pass: the scaling to the
+sphere is folded into the next step's coefficients, and w − u is formed directly by ``Penalty.shrinkage``.
 """
 
 from __future__ import annotations

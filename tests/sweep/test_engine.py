@@ -1,5 +1,7 @@
 """Sweeps: right limits, one program, and lanes that do not see each other."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import optax
 import pytest
 
 import rvsmjax as rv
-from rvsmjax.sweep import engine
+from rvsmjax.sweep import plan, program
 from rvsmjax.theory import certificate
 
 LANE = {"penalty": "tl1", "d": 12, "k": 3, "lam": 2e-4, "beta": 5e-3}
@@ -72,19 +74,17 @@ def test_a_lane_that_diverges_leaves_its_neighbours_alone(alone):
 def test_new_numbers_run_the_same_program_once(monkeypatch):
     compiled = []
     calls = []
-    real = engine._compile.__wrapped__
+    real = program.compile_plan.__wrapped__
 
     def counted(plan, impl):
-        program = real(plan, impl)
+        run = real(plan, impl)
         compiled.append(plan)
-        return lambda *arguments: calls.append(plan) or program(*arguments)
+        return lambda *arguments: calls.append(plan) or run(*arguments)
 
-    import functools
-
-    monkeypatch.setattr(engine, "_compile", functools.lru_cache(counted))
+    monkeypatch.setattr(program, "compile_plan", functools.lru_cache(counted))
     traced = []
-    iterate = engine._iterate
-    monkeypatch.setattr(engine, "_iterate", lambda *arguments: traced.append(1) or iterate(*arguments))
+    iterate = program._iterate
+    monkeypatch.setattr(program, "_iterate", lambda *arguments: traced.append(1) or iterate(*arguments))
     first = run(rv.Grid(penalty=["l1", "tl1"], d=[5, 6], k=[2, 7], a=1.0, learning_rate=0.2, seeds=3))
     events = []
     listen = lambda name, *_, **__: events.append(name)  # noqa: E731
@@ -112,12 +112,12 @@ def test_lanes_agree_with_solve(normalize):
     assert result.counts == {"converged": grid.size, "cap": 0, "diverged": 0}
 
     def limit(penalty, k, seed):
-        drawn = jax.random.normal(jax.random.fold_in(jax.random.key(3), seed), (2, engine.ROWS))[:, :20]
+        drawn = jax.random.normal(jax.random.fold_in(jax.random.key(3), seed), (2, plan.ROWS))[:, :20]
         w_star, w0 = drawn / jnp.linalg.norm(drawn, axis=1, keepdims=True)
         links = [rv.rvsm(penalty, 1e-4, 4e-3), optax.sgd(1 / 4.004)]
         chain = optax.chain(*links, rv.unit_sphere()) if normalize else optax.chain(*links)
         problem = rv.NoOverlapReLU(k)
-        run = rv.solve(problem, chain, w0, w_star, tol=1e-6, check_every=engine.CHECK_EVERY)
+        run = rv.solve(problem, chain, w0, w_star, tol=1e-6, check_every=program.CHECK_EVERY)
         return run.steps, run.converged, certificate(problem, penalty, 1e-4, 4e-3, run.w, w_star)
 
     lanes = jax.vmap(jax.vmap(limit, (None, None, 0)), (None, 0, None))
@@ -126,7 +126,7 @@ def test_lanes_agree_with_solve(normalize):
         assert converged.all()
         got = {name: array[i, 0, :, 0, 0, 0, 0] for name, array in result.data.items()}
         # A residual close to the tolerance may come under it one look earlier or later.
-        assert np.abs(got["steps"] - steps).max() <= engine.CHECK_EVERY
+        assert np.abs(got["steps"] - steps).max() <= program.CHECK_EVERY
         for name in ("theta_w", "theta_u", "gamma", "f_u", "f_u_unit", "dist_w", "lagrangian"):
             np.testing.assert_allclose(got[name], getattr(want, name), rtol=2e-4, atol=5e-5, err_msg=name)
         np.testing.assert_array_equal(got["zeros"], want.zeros)

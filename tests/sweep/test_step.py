@@ -1,5 +1,7 @@
 """The fused step against the optax chain it stands for."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,7 +48,7 @@ def by_chain(penalty, normalize, count, w_star, w, k, lam, beta, eta):
 def test_fused_step_is_the_chain(x64, penalty, normalize):
     for dtype, rtol in ((jnp.float64, 1e-12), (jnp.float32, 3e-6)):
         w_star, w, k, lam, beta, eta = lanes(dtype)
-        cast = jax.tree.map(lambda leaf: jnp.full(LANES, leaf, getattr(leaf, "dtype", dtype)), penalty)
+        cast = jax.tree.map(functools.partial(jnp.full_like, k), penalty)
         tile = fused.Tile(rv.NoOverlapReLU(k), cast, lam, beta, eta, w_star, normalize)
 
         def run(tile=tile, w=w):

@@ -1,0 +1,163 @@
+"""What the program of a sweep depends on, and what its arguments are."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import os
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from rvsmjax.sweep.grid import Grid
+
+ROWS = 64
+"""Lanes are drawn and measured with d rounded up to a multiple of this, so that near d share that code."""
+
+INNER = ("k", "lam", "beta", "learning_rate", "seed")
+"""Axes within a kind of lanes, behind the entries of the penalty axis; the last one is the fastest."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """Lanes that run the same code: one d, one structure of penalty, normalised or not."""
+
+    d: int
+    entries: tuple[int, ...]
+    penalty: Any
+    normalize: bool
+
+    @property
+    def rows(self) -> int:
+        """d, rounded up."""
+        return -(-self.d // ROWS) * ROWS
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """All that the compiled program depends on; numbers on the axes are its arguments."""
+
+    kinds: tuple[Kind, ...]
+    lengths: tuple[int, ...]
+    activation: str
+    given_rate: bool
+    dtype: str
+    tile: int
+    devices: tuple[Any, ...]
+    progress: bool
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The kinds with equal rows together."""
+        rows = sorted({kind.rows for kind in self.kinds})
+        return [Block(self, tuple(kind for kind in self.kinds if kind.rows == r)) for r in rows]
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """Kinds that share a loop over tiles: the tiles of one kind, then those of the next."""
+
+    plan: Plan
+    kinds: tuple[Kind, ...]
+
+    @property
+    def lanes(self) -> tuple[int, ...]:
+        """Lanes of each kind."""
+        return tuple(len(kind.entries) * math.prod(self.plan.lengths) for kind in self.kinds)
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The tile after the last of each kind."""
+        return tuple(itertools.accumulate(-(-n // self.plan.tile) for n in self.lanes))
+
+    @property
+    def rounds(self) -> int:
+        """Tiles that each device runs; on some the last is past the end."""
+        return -(-self.ends[-1] // len(self.plan.devices))
+
+
+def precision(dtype: Any) -> np.dtype:
+    """Returns the working precision, JAX's default float for ``None``; raises where it is not to be had."""
+    chosen = np.dtype(jnp.result_type(float) if dtype is None else dtype)
+    if chosen not in (np.float32, np.float64):
+        raise ValueError(f"dtype must be float32 or float64, got {chosen}")
+    if chosen == np.float64 and not jax.config.read("jax_enable_x64"):
+        raise ValueError("dtype float64 needs 64-bit numbers: set jax_enable_x64, or run inside jax.enable_x64(True)")
+    return chosen
+
+
+def make_plan(grid: Grid, dtype: np.dtype, devices: tuple[Any, ...], progress: bool) -> Plan:
+    """Returns the plan of a grid: its lanes sorted into kinds, and what is static of the rest."""
+    axes = grid.axes
+    entries: dict[Any, list[int]] = {}
+    for index, penalty in enumerate(axes.penalty):
+        entries.setdefault(jax.tree.structure(penalty), []).append(index)
+    return Plan(
+        kinds=tuple(
+            Kind(d, tuple(own), structure, flag)
+            for d in axes.d
+            for structure, own in entries.items()
+            for flag in axes.normalize
+        ),
+        lengths=tuple(grid.shape[name] for name in INNER),
+        activation=grid.activation,
+        given_rate=axes.learning_rate is not None,
+        dtype=dtype.name,
+        # On a CPU a tile stays in cache; on an accelerator it fills the chip.
+        tile=256 if devices[0].platform == "cpu" else 65_536,
+        devices=devices,
+        progress=progress,
+    )
+
+
+def arguments(grid: Grid, plan: Plan, key: Array, tol: float, max_steps: int) -> tuple[Any, ...]:
+    """Returns what the compiled program of ``plan`` takes: every number of the grid, as NumPy arrays."""
+    number = np.dtype(plan.dtype).type
+    values = grid.axes
+    axes = {name: np.asarray(getattr(values, name), number) for name in ("k", "lam", "beta")}
+    axes["learning_rate"] = np.asarray([0] if values.learning_rate is None else values.learning_rate, number)
+    axes["seed"] = np.asarray(values.seeds, np.uint32)
+    leaves = []
+    for kind in plan.kinds:
+        columns = zip(*(jax.tree.leaves(values.penalty[i]) for i in kind.entries), strict=True)
+        leaves.append([np.asarray(column, number) for column in columns])
+    counts = [np.asarray([block.rounds, -(-plan.lengths[-1] // plan.tile)], np.int32) for block in plan.blocks]
+    return axes, leaves, counts, np.asarray(jax.random.key_data(key)), number(tol), np.int32(max_steps)
+
+
+def lane_bytes(dtype: Any) -> int:
+    """Returns the memory that one lane's result takes, in bytes: once as computed and once as assembled."""
+    return 2 * (11 * np.dtype(dtype).itemsize + 4 + 4 + 1)
+
+
+def check_size(grid: Grid, plan: Plan) -> None:
+    """Raises ``ValueError`` where the result does not fit in memory, or where lanes cannot be numbered."""
+    cells, seeds = grid.size // grid.shape["seed"], grid.shape["seed"]
+    drawn = 2 * sum(block.kinds[0].rows for block in plan.blocks) * np.dtype(plan.dtype).itemsize
+    per_seed, free = cells * lane_bytes(plan.dtype) + drawn, _free_memory(plan.devices)
+    if per_seed * seeds > free:
+        raise ValueError(
+            f"grid must fit in memory: {grid.size:,} lanes need {per_seed * seeds / 1e9:,.1f} GB, "
+            f"{free / 1e9:,.1f} GB are free; with its {cells:,} cells at most {free // per_seed:,} seeds fit"
+        )
+    most = max(max(block.lanes) for block in plan.blocks)
+    if most > 2**31 - plan.tile:
+        raise ValueError(f"grid must have under 2**31 lanes of one kind of penalty and one d, got {most:,}")
+
+
+def _free_memory(devices: tuple[Any, ...]) -> int:
+    """Free bytes on the host, or on the devices together where those have less."""
+    try:
+        with open("/proc/meminfo") as lines:
+            free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        known = hasattr(os, "sysconf")
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if known else 2**62
+    stats = [device.memory_stats() or {} for device in devices if device.platform != "cpu"]
+    if stats and all("bytes_limit" in s for s in stats):
+        free = min(free, sum(s["bytes_limit"] - s.get("bytes_in_use", 0) for s in stats))
+    return free
