@@ -1,11 +1,12 @@
 """Checks of arguments at the public edge: one line that names the argument, the rule and the value.
 
-Only values that are known now are checked. Tracers, schedules and other callables pass through, so that the
-same constructors work inside ``jit``, ``vmap`` and ``grad``.
+Only values that are known now are checked. Tracers pass through, so that the same constructors work inside ``jit``,
+``vmap`` and ``grad``.
 """
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import jax
@@ -14,36 +15,39 @@ import numpy as np
 
 def known(value: Any) -> np.ndarray | None:
     """Returns ``value`` as a NumPy array where its numbers are known now, else ``None``."""
-    if value is None or callable(value) or isinstance(value, jax.core.Tracer):
+    if isinstance(value, jax.core.Tracer):
         return None
     try:
         array = np.asarray(value)
-    except Exception:
+    except Exception:  # ragged, or spread over other hosts
         return None
     return array if array.dtype.kind in "biuf" or array.dtype.name == "bfloat16" else None
 
 
 def _number(name: str, value: Any, rule: str) -> np.ndarray | None:
     array = known(value)
-    if array is None:
-        if isinstance(value, (str, bytes, complex)) or value is None:
-            raise TypeError(f"{name} must be {rule}, got {value!r}")
-        return None
+    if array is None and not isinstance(value, jax.Array):
+        raise TypeError(f"{name} must be {rule}, got {show(value)}")
     return array
+
+
+def show(value: Any) -> str:
+    """Returns ``value`` for a message: its repr on one line, cut where it is long."""
+    return textwrap.shorten(repr(value), 100, placeholder=" ...")
 
 
 def positive(name: str, value: Any) -> None:
     """Raises ``ValueError`` unless every known number in ``value`` is finite and > 0."""
     array = _number(name, value, "a finite number > 0")
     if array is not None and not (np.all(np.isfinite(array)) and np.all(array > 0)):
-        raise ValueError(f"{name} must be finite and > 0, got {value!r}")
+        raise ValueError(f"{name} must be finite and > 0, got {show(value)}")
 
 
 def nonnegative(name: str, value: Any) -> None:
     """Raises ``ValueError`` unless every known number in ``value`` is finite and >= 0."""
     array = _number(name, value, "a finite number >= 0")
     if array is not None and not (np.all(np.isfinite(array)) and np.all(array >= 0)):
-        raise ValueError(f"{name} must be finite and >= 0, got {value!r}")
+        raise ValueError(f"{name} must be finite and >= 0, got {show(value)}")
 
 
 def integer(name: str, value: Any, *, at_least: int) -> None:
@@ -52,16 +56,18 @@ def integer(name: str, value: Any, *, at_least: int) -> None:
     array = _number(name, value, rule)
     if array is None:
         return
-    whole = array.dtype.kind in "iu" or (array.dtype.kind == "f" and np.all(array == np.round(array)))
+    whole = array.dtype.kind in "iu" or (
+        array.dtype.kind == "f" and np.all(np.isfinite(array)) and np.all(array == np.round(array))
+    )
     if not (whole and np.all(array >= at_least)):
-        raise ValueError(f"{name} must be {rule}, got {value!r}")
+        raise ValueError(f"{name} must be {rule}, got {show(value)}")
 
 
 def fraction(name: str, value: Any) -> None:
     """Raises ``ValueError`` unless every known number in ``value`` lies in [0, 1)."""
     array = _number(name, value, "a number in [0, 1)")
-    if array is not None and not (np.all(array >= 0) and np.all(array < 1)):
-        raise ValueError(f"{name} must be in [0, 1), got {value!r}")
+    if array is not None and not (np.all(np.isfinite(array)) and np.all(array >= 0) and np.all(array < 1)):
+        raise ValueError(f"{name} must be in [0, 1), got {show(value)}")
 
 
 def last_axis(**arrays: Any) -> None:

@@ -36,6 +36,27 @@ def reciprocal(x: Array) -> Array:
     return jnp.where(safe, 1 / jnp.where(safe, x, 1), 0)
 
 
+@jax.custom_jvp
+def quotient(x: Array, y: Array) -> Array:
+    """Returns x/y, and 0 where y is zero or so small that 1/y would overflow; y broadcasts against x.
+
+    The derivative is (dx − (x/y)·dy)/y: no square of y or of 1/y, which overflow long before x/y does.
+    """
+    return _divide(x, y)
+
+
+@quotient.defjvp
+def _quotient_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    (x, y), (dx, dy) = primals, tangents
+    ratio = _divide(x, y)
+    return ratio, _divide(dx - ratio * dy, y)
+
+
+def _divide(x: Array, y: Array) -> Array:
+    safe = jnp.abs(y) > 4 * jnp.finfo(y.dtype).tiny
+    return jnp.where(safe, x / jnp.where(safe, y, 1), 0)
+
+
 def norm(v: ArrayLike, axis: int | Sequence[int] = -1, keepdims: bool = False) -> Array:
     r"""Returns the Euclidean norm of ``v``, without overflow or underflow of the squares.
 
@@ -59,7 +80,10 @@ def norm(v: ArrayLike, axis: int | Sequence[int] = -1, keepdims: bool = False) -
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _norm(v: Array, axes: tuple[int, ...]) -> Array:
-    scale = jnp.max(jnp.abs(v), axis=axes, keepdims=True, initial=0)
+    info = jnp.finfo(v.dtype)
+    largest = jnp.max(jnp.abs(v), axis=axes, keepdims=True, initial=0)
+    # A power of two near it, so that scaling rounds nothing; bounded, so that its reciprocal does not underflow.
+    scale = jax.lax.reduce_precision(jnp.minimum(largest, 1 / (4 * info.tiny)), info.nexp, 0)
     return scale * jnp.sqrt(jnp.sum(jnp.square(v * reciprocal(scale)), axis=axes, keepdims=True))
 
 
@@ -79,7 +103,7 @@ def unit(v: ArrayLike, axis: int = -1) -> Array:
     """
     v = jnp.asarray(v)
     wide = v.astype(working_dtype(v))
-    return (wide * reciprocal(_norm(wide, (axis,)))).astype(float_dtype(v))
+    return quotient(wide, _norm(wide, (axis,))).astype(float_dtype(v))
 
 
 def angle(u: ArrayLike, v: ArrayLike) -> Array:
@@ -112,9 +136,9 @@ def angle(u: ArrayLike, v: ArrayLike) -> Array:
 def _angle(u: Array, v: Array) -> Array:
     nu, nv = _norm(u, (-1,)), _norm(v, (-1,))
     u, v = u * reciprocal(nu), v * reciprocal(nv)
-    far, near = _norm(u - v, (-1,)), _norm(u + v, (-1,))
-    theta = 2 * jnp.arctan2(far, near)
-    return jnp.where((nu > 0) & (nv > 0), theta, jnp.pi / 2)[..., 0]
+    far, near = jnp.sum(jnp.square(u - v), -1), jnp.sum(jnp.square(u + v), -1)
+    theta = 2 * jnp.arctan2(jnp.sqrt(far), jnp.sqrt(near))
+    return jnp.where((nu > 0) & (nv > 0), theta[..., None], jnp.pi / 2)[..., 0]
 
 
 @_angle.defjvp
@@ -124,7 +148,8 @@ def _angle_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
 
     def slope(a: Array, b: Array, vector: Array, tangent: Array) -> Array:
         """Change of the angle as ``vector`` (with direction a) moves: against the tangent at a towards b."""
-        chord = b - a
+        # From the nearer end of the line through a: what is left of the chord is small where the tangent is.
+        chord = b - jnp.where(jnp.sum(a * b, -1, keepdims=True) < 0, -a, a)
         towards = chord - jnp.sum(chord * a, -1, keepdims=True) * a
         # Where the tangent is only rounding, u and v are parallel and the angle has no direction to move in.
         resolved = _norm(towards, (-1,)) > 8 * jnp.finfo(a.dtype).eps

@@ -63,9 +63,7 @@ def circle(graph: Mapping[str, set[str]]) -> list[str]:
 
 def violations(sources: Mapping[str, str]) -> list[str]:
     """What is wrong with the imports of these modules (full name -> source), a line each."""
-    wrong = [
-        f"{unit} has no floor" for unit in sorted({unit_of(module) for module in sources} - FLOOR.keys())
-    ]
+    wrong = [f"{unit} has no floor" for unit in sorted({unit_of(module) for module in sources} - FLOOR.keys())]
     modules: dict[str, set[str]] = {module: set() for module in sources}
     units: dict[str, set[str]] = {unit_of(module): set() for module in sources}
     for module in sources:
@@ -85,9 +83,7 @@ def violations(sources: Mapping[str, str]) -> list[str]:
 def test_the_house_stands():
     folders = (ROOT / "rvsmjax", ROOT / "experiments")
     paths = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
-    names = [
-        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in paths
-    ]
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in paths]
     sources = {name: path.read_text(encoding="utf-8") for name, path in zip(names, paths, strict=True)}
     assert {"rvsmjax", "rvsmjax.geometry", "experiments"} <= sources.keys()
     assert violations(sources) == []

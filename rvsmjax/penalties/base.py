@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from rvsmjax import _checks
 from rvsmjax._pytree import Module
 
 
@@ -77,21 +78,38 @@ def moreau_envelope(penalty: Penalty, v: ArrayLike, step: ArrayLike) -> Array:
     r"""Returns :math:`\min_x \tfrac12\|x - v\|^2 + s\,P(x)`, a scalar, summed over all components of ``v``.
 
     Its gradient in v is ``penalty.shrinkage(v, step)``, in step P(x), at the minimiser x: by the envelope theorem the
-    minimiser itself is not differentiated. With β times this, at step λ/β, added to a loss, gradient descent is RVSM.
+    first derivative does not see the minimiser move. With β times this, at step λ/β, added to a loss, gradient descent
+    is RVSM.
 
     Args:
       penalty: any penalty.
       v: array of any shape.
       step: number >= 0.
 
+    Raises:
+      ValueError: ``step`` is negative or not finite.
+
     Example:
       >>> import rvsmjax as rv
       >>> float(rv.moreau_envelope(rv.L1(), jnp.array([3.0, 0.5]), 1.0))
       2.625
     """
-    v = jnp.asarray(v)
-    x = jax.lax.stop_gradient(penalty.prox(v, step))
-    # Formed without cancellation; the same derivative in v as of x - v with x held fixed.
-    shrinkage = jax.lax.stop_gradient(penalty.shrinkage(v, step))
-    squares = 0.5 * jnp.sum(jnp.square(shrinkage)) + jnp.sum(shrinkage * (v - jax.lax.stop_gradient(v)))
-    return squares + step * penalty.value(x)
+    _checks.nonnegative("step", step)
+    return _envelope(penalty, jnp.asarray(v), jnp.asarray(step))
+
+
+@jax.custom_jvp
+def _envelope(penalty: Penalty, v: Array, step: Array) -> Array:
+    squares = 0.5 * jnp.sum(jnp.square(penalty.shrinkage(v, step)))
+    return squares + step * penalty.value(penalty.prox(v, step))
+
+
+@_envelope.defjvp
+def _envelope_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    (penalty, v, step), (dpenalty, dv, dstep) = primals, tangents
+    x = penalty.prox(v, step)
+    # The minimiser moves only in second and higher derivatives.
+    value, dvalue = jax.jvp(lambda p: p.value(x), (penalty,), (dpenalty,))
+    envelope = _envelope(penalty, v, step)
+    change = jnp.sum(penalty.shrinkage(v, step) * dv) + value * dstep + step * dvalue
+    return envelope, change.astype(envelope.dtype)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+import operator
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from rvsmjax.geometry import norm, reciprocal, working_dtype
+from rvsmjax.geometry import float_dtype, norm, quotient, working_dtype
 from rvsmjax.penalties.base import Penalty
 
 
@@ -26,7 +27,7 @@ class Grouped(Penalty):
         output filter of a convolution kernel in Flax's layout (height, width, input, output).
 
     Raises:
-      TypeError: ``penalty`` is no Penalty.
+      TypeError: ``penalty`` is no Penalty, or ``axes`` holds no integers.
       ValueError: ``axes`` is empty or repeats an axis; in use, an axis that the array does not have.
 
     Source: F section 4 (group lasso); group l0 and transformed l1 by the same construction.
@@ -45,7 +46,11 @@ class Grouped(Penalty):
     def __post_init__(self) -> None:
         if not isinstance(self.penalty, Penalty):
             raise TypeError(f"penalty must be an instance of Penalty, got {self.penalty!r}")
-        axes = (self.axes,) if isinstance(self.axes, int) else tuple(int(axis) for axis in self.axes)
+        given: Any = (self.axes,) if np.ndim(self.axes) == 0 else self.axes
+        try:
+            axes = tuple(operator.index(axis) for axis in given)
+        except TypeError:
+            raise TypeError(f"axes must be a nonempty tuple of distinct integers, got {self.axes!r}") from None
         if not axes or len(set(axes)) < len(axes):
             raise ValueError(f"axes must be a nonempty tuple of distinct integers, got {self.axes!r}")
         object.__setattr__(self, "axes", axes)
@@ -58,14 +63,14 @@ class Grouped(Penalty):
         """Returns ``v`` with the norm of each group replaced by its prox."""
         v = jnp.asarray(v)
         norms = self._norms(v)
-        return (v * (self.penalty.prox(norms, step) * reciprocal(norms))).astype(v.dtype)
+        return (v * quotient(self.penalty.prox(norms, step), norms)).astype(float_dtype(v))
 
     def shrinkage(self, v: ArrayLike, step: ArrayLike) -> Array:
         """Returns ``v`` with the norm of each group replaced by its shrinkage."""
         v = jnp.asarray(v)
         norms = self._norms(v)
-        share = jnp.where(norms > 0, self.penalty.shrinkage(norms, step) * reciprocal(norms), 1)
-        return (v * share).astype(v.dtype)
+        share = jnp.where(norms > 0, quotient(self.penalty.shrinkage(norms, step), norms), 1)
+        return (v * share).astype(float_dtype(v))
 
     def threshold(self, step: ArrayLike) -> Array:
         """Returns the threshold on the norm of a group."""

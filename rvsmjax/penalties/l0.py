@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from rvsmjax import _checks
 from rvsmjax.geometry import working_dtype
 from rvsmjax.penalties.base import Penalty
 
@@ -43,6 +44,7 @@ class L0(Penalty):
 
     def threshold(self, step: ArrayLike) -> Array:
         """Returns √(2·step)."""
+        _checks.nonnegative("step", step)
         step = jnp.asarray(step)
         step = step.astype(working_dtype(step))
         positive = step > 0

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from rvsmjax import _checks
+from rvsmjax.geometry import float_dtype
 from rvsmjax.penalties.base import Penalty
 
 
@@ -35,10 +37,13 @@ class L1(Penalty):
 
     def shrinkage(self, v: ArrayLike, step: ArrayLike) -> Array:
         """Returns ``v`` clipped to [−step, step]."""
+        _checks.nonnegative("step", step)
         v = jnp.asarray(v)
+        v = v.astype(float_dtype(v))
         step = jnp.asarray(step, v.dtype)
         return jnp.clip(v, -step, step)
 
     def threshold(self, step: ArrayLike) -> Array:
         """Returns ``step``."""
-        return jnp.asarray(step)
+        _checks.nonnegative("step", step)
+        return jnp.asarray(step, float_dtype(step))

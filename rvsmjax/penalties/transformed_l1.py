@@ -2,8 +2,8 @@
 
 Derivation in docs/transformed_l1.md. In short: the shrinkage δ = |v| − |x| is the small root of δ(m − δ)² = K with
 m = a + |v|, K = step·a(a + 1). With y = δ/m and q = √(1 − 27K/(4m³)), 1 − y is analytic in q on [0, 1], so a polynomial
-gives it without iterating, and δ = K/(m(1 − y))². q² is formed from its value at the threshold and from |v| − t, both to
-twice the working precision, because q → 0 where threshold and double root meet.
+gives it without iterating, and δ = K/(m(1 − y))². q² is formed from its value at the threshold and from |v| − t, both
+to twice the working precision, because q → 0 where threshold and double root meet.
 """
 
 from __future__ import annotations

@@ -57,6 +57,8 @@ class OneLayerProblem(Module, abc.ABC):
         w, x = jnp.asarray(w), jnp.asarray(x)
         _checks.last_axis(w=w, x=x)
         k = _checks.known(self.k)
+        if w.ndim != 1:
+            raise ValueError(f"w must be one vector (use vmap for more), got shape {w.shape}")
         if x.ndim < 2 or (k is not None and k.ndim == 0 and x.shape[-2] != int(k)):
             raise ValueError(f"x must have shape (..., k, d) with k = {self.k}, got {x.shape}")
         return w, x

@@ -12,7 +12,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from rvsmjax import _checks
-from rvsmjax.geometry import angle, norm, unit, working_dtype
+from rvsmjax.geometry import angle, norm, quotient, unit, working_dtype
 from rvsmjax.problems.base import OneLayerProblem
 
 
@@ -86,7 +86,7 @@ def _difference(w: Array, w_star: Array) -> Array:
     """Returns ‖w‖ − ‖w*‖ as <w − w*, ŵ‖w‖ + ŵ*‖w*‖>/(‖w‖ + ‖w*‖)."""
     n, n_star = norm(w), norm(w_star)
     total = n + n_star
-    share = jnp.where(total > 0, n / jnp.where(total > 0, total, 1), 0.5)[..., None]
+    share = jnp.where(total > 0, quotient(n, total), 0.5)[..., None]
     return jnp.sum((w - w_star) * (share * unit(w) + (1 - share) * unit(w_star)), -1)
 
 

@@ -115,9 +115,17 @@ def make_plan(grid: Grid, dtype: np.dtype, devices: tuple[Any, ...], progress: b
 
 
 def arguments(grid: Grid, plan: Plan, key: Array, tol: float, max_steps: int) -> tuple[Any, ...]:
-    """Returns what the compiled program of ``plan`` takes: every number of the grid, as NumPy arrays."""
+    """Returns what the compiled program of ``plan`` takes: every number of the grid, as NumPy arrays.
+
+    Raises:
+      ValueError: a number that the working precision does not hold.
+    """
     number = np.dtype(plan.dtype).type
     values = grid.axes
+    for name, given in (("beta", values.beta), ("learning_rate", values.learning_rate or ()), ("tol", (tol,))):
+        for value in given:
+            if not 0 < number(value) < np.inf:
+                raise ValueError(f"{name} must be a normal number in {plan.dtype}, got {value!r}")
     axes = {name: np.asarray(getattr(values, name), number) for name in ("k", "lam", "beta")}
     axes["learning_rate"] = np.asarray([0] if values.learning_rate is None else values.learning_rate, number)
     axes["seed"] = np.asarray(values.seeds, np.uint32)

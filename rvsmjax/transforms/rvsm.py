@@ -29,16 +29,15 @@ class RVSMState(NamedTuple):
     beta: Array
 
 
-def rvsm(
-    penalty: Penalty, lam: ArrayLike, beta: ArrayLike, mask: Mask = None
-) -> optax.GradientTransformationExtraArgs:
+def rvsm(penalty: Penalty, lam: ArrayLike, beta: ArrayLike, mask: Mask = None) -> optax.GradientTransformationExtraArgs:
     r"""Returns a transformation that adds the gradient of the relaxed penalty to the updates.
 
     .. math:: g \leftarrow g + \beta(w - u), \qquad u = \mathrm{prox}_{(\lambda/\beta)P}(w)
 
-    With gradient descent behind it this is RVSM on f(w) + λP(u) + (β/2)‖w − u‖²; ``unit_sphere`` at the end of the chain
-    adds the normalisation of A Algorithm 1. Before momentum or Adam the penalty enters the moments (coupled), after them
-    and before the learning rate it does not (decoupled). u is a function of w alone, found by ``sparse_params``.
+    With gradient descent behind it this is RVSM on f(w) + λP(u) + (β/2)‖w − u‖²; ``unit_sphere`` at the end of the
+    chain adds the normalisation of A Algorithm 1. Before momentum or Adam the penalty enters the moments (coupled),
+    after them and before the learning rate it does not (decoupled). u is a function of w alone, found by
+    ``sparse_params``.
 
     Args:
       penalty: P.
@@ -72,7 +71,8 @@ def rvsm(
             if not take:
                 return optax.MaskedNode()
             if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
-                raise TypeError(f"params must be floating where the mask takes them, got {leaf.dtype} at {path_name(path)}")
+                found = f"{jnp.result_type(leaf)} at {path_name(path)}"
+                raise TypeError(f"params must be floating where the mask takes them, got {found}")
             return jax.tree.map(_strong, penalty)
 
         return RVSMState(jax.tree_util.tree_map_with_path(place, taken, params), _strong(lam), _strong(beta))
@@ -83,6 +83,8 @@ def rvsm(
         del extra
         if params is None:
             raise ValueError("params must be passed to update: rvsm adds beta * (params - u)")
+        # The numbers of this call, not those of the last: optax.inject_hyperparams passes new ones at every step.
+        state = RVSMState(state.penalty, _strong(lam).astype(state.lam.dtype), _strong(beta).astype(state.beta.dtype))
         step = state.lam / state.beta
 
         def split(rule: Any, g: Array, w: Array) -> Array:

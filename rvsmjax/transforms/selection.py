@@ -9,6 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from rvsmjax import _checks
+
 Mask = Any
 """None (the default rule), True (every leaf), a predicate on the path, a regular expression, or a tree of booleans."""
 
@@ -25,8 +27,8 @@ def path_name(path: Any) -> str:
 def select(params: Any, mask: Mask = None) -> Any:
     """Returns a tree of booleans, of the structure of ``params``: which leaves are taken.
 
-    ``None`` takes the leaves of rank 2 and more that are no embedding: kernels, but not biases, norms and scales. A bare
-    array as the whole tree is always taken by it.
+    ``None`` takes the leaves of rank 2 and more that are no embedding: kernels, but not biases, norms and scales. A
+    bare array as the whole tree is always taken by it.
 
     Args:
       params: tree of arrays.
@@ -41,17 +43,23 @@ def select(params: Any, mask: Mask = None) -> Any:
       >>> select({"kernel": jnp.zeros((2, 3)), "bias": jnp.zeros(3)})
       {'bias': False, 'kernel': True}
     """
-    bare = jax.tree.structure(params) == jax.tree.structure(0)
-
-    def by_name(rule: Callable[[str], Any]) -> Any:
-        return jax.tree_util.tree_map_with_path(lambda path, _: bool(rule(path_name(path))), params)
-
     if mask is None:
+        bare = jax.tree_util.treedef_is_leaf(jax.tree.structure(params))
 
         def default(path: Any, leaf: Any) -> bool:
             return bare or (np.ndim(leaf) >= 2 and "embed" not in path_name(path).lower())
 
         return jax.tree_util.tree_map_with_path(default, params)
+    taken = _explicit(params, mask)
+    if jax.tree.leaves(params) and not any(jax.tree.leaves(taken)):
+        raise ValueError(f"mask must take at least one leaf of params, got {_checks.show(mask)}")
+    return taken
+
+
+def _explicit(params: Any, mask: Any) -> Any:
+    def by_name(rule: Callable[[str], Any]) -> Any:
+        return jax.tree_util.tree_map_with_path(lambda path, _: bool(rule(path_name(path))), params)
+
     if isinstance(mask, (bool, np.bool_)):
         return jax.tree.map(lambda _: bool(mask), params)
     if isinstance(mask, (str, re.Pattern)):
@@ -59,8 +67,12 @@ def select(params: Any, mask: Mask = None) -> Any:
     if callable(mask):
         return by_name(mask)
     if not all(isinstance(leaf, (bool, np.bool_)) for leaf in jax.tree.leaves(mask)):
-        raise TypeError(f"mask must be None, True, a predicate, a regular expression or a tree of booleans, got {mask!r}")
-    if jax.tree.structure(mask) != jax.tree.structure(params):
+        raise TypeError(
+            "mask must be None, True, a predicate, a regular expression or a tree of booleans, "
+            f"got {_checks.show(mask)}"
+        )
+    structure: Any = jax.tree.structure(params)
+    if structure != jax.tree.structure(mask):
         theirs = {path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(mask)}
         ours = {path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)}
         where = ", ".join(sorted(ours ^ theirs)) or "in the kind of its containers"

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 
@@ -79,7 +80,8 @@ def sparsity(params: Any, mask: Mask = None) -> Sparsity:
     for take, (path, leaf) in zip(taken, jax.tree_util.tree_leaves_with_path(params), strict=True):
         if take:
             zeros = jnp.sum(jnp.asarray(leaf) == 0)
-            leaves[path_name(path)] = LeafSparsity(zeros, leaf.size, zeros / max(leaf.size, 1))
+            size = np.size(leaf)
+            leaves[path_name(path)] = LeafSparsity(zeros, size, zeros / max(size, 1))
     zeros = jnp.sum(jnp.asarray([leaf.zeros for leaf in leaves.values()], jnp.int32))
     size = sum(leaf.size for leaf in leaves.values())
     return Sparsity(leaves, LeafSparsity(zeros, size, zeros / max(size, 1)))

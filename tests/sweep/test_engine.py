@@ -105,13 +105,14 @@ def test_new_numbers_run_the_same_program_once(monkeypatch):
     assert first.compile_seconds > 0
 
 
-@pytest.mark.parametrize("normalize", [True, False])
-def test_lanes_agree_with_solve(normalize):
-    grid = rv.Grid(penalty=["l1", "l0", "tl1"], d=20, k=[2, 10], seeds=5, normalize=normalize)
+@pytest.mark.parametrize(("name", "normalize"), [("l1", True), ("l0", True), ("tl1", True), ("l1", False)])
+def test_lanes_agree_with_solve(name, normalize):
+    grid = rv.Grid(penalty=name, d=20, k=[2, 10], seeds=5, normalize=normalize)
     result = run(grid)
     assert result.counts == {"converged": grid.size, "cap": 0, "diverged": 0}
+    (penalty,) = grid.axes.penalty
 
-    def limit(penalty, k, seed):
+    def limit(k, seed):
         drawn = jax.random.normal(jax.random.fold_in(jax.random.key(3), seed), (2, plan.ROWS))[:, :20]
         w_star, w0 = drawn / jnp.linalg.norm(drawn, axis=1, keepdims=True)
         links = [rv.rvsm(penalty, 1e-4, 4e-3), optax.sgd(1 / 4.004)]
@@ -120,31 +121,31 @@ def test_lanes_agree_with_solve(normalize):
         run = rv.solve(problem, chain, w0, w_star, tol=1e-6, check_every=program.CHECK_EVERY)
         return run.steps, run.converged, certificate(problem, penalty, 1e-4, 4e-3, run.w, w_star)
 
-    lanes = jax.vmap(jax.vmap(limit, (None, None, 0)), (None, 0, None))
-    for i, penalty in enumerate(grid.axes.penalty):
-        steps, converged, want = jax.jit(lanes)(penalty, jnp.asarray([2.0, 10.0]), jnp.arange(5))
-        assert converged.all()
-        got = {name: array[i, 0, :, 0, 0, 0, 0] for name, array in result.data.items()}
-        # A residual close to the tolerance may come under it one look earlier or later.
-        assert np.abs(got["steps"] - steps).max() <= program.CHECK_EVERY
-        for name in ("theta_w", "theta_u", "gamma", "f_u", "f_u_unit", "dist_w", "lagrangian"):
-            np.testing.assert_allclose(got[name], getattr(want, name), rtol=2e-4, atol=5e-5, err_msg=name)
-        np.testing.assert_array_equal(got["zeros"], want.zeros)
+    steps, converged, want = jax.jit(jax.vmap(limit))(
+        jnp.repeat(jnp.asarray([2.0, 10.0]), 5), jnp.tile(jnp.arange(5), 2)
+    )
+    assert converged.all()
+    got = {name: array.ravel() for name, array in result.data.items()}
+    # A residual close to the tolerance may come under it one look earlier or later.
+    assert np.abs(got["steps"] - steps).max() <= program.CHECK_EVERY
+    for name in ("theta_w", "theta_u", "gamma", "f_u", "f_u_unit", "dist_w", "lagrangian"):
+        np.testing.assert_allclose(got[name], getattr(want, name), rtol=2e-4, atol=5e-5, err_msg=name)
+    np.testing.assert_array_equal(got["zeros"], want.zeros)
 
 
 def test_limits_satisfy_the_equilibrium_relation(x64):
-    result = rv.run_sweep(rv.Grid(d=[10, 50], k=[1, 2, 20], seeds=50), tol=1e-12)
+    result = run(rv.Grid(d=[10], k=[1, 2, 20], seeds=50), tol=1e-12)
     assert result.counts["converged"] == result.grid.size
     assert result.data["theta_w"].dtype == np.float64
     assert np.max(result.data["residual"]) < 1e-11
     assert np.min(result.data["slack_13"]) > 0
-    single = rv.run_sweep(rv.Grid(d=[10, 50], k=[1, 2, 20], seeds=50), dtype=np.float32)
+    single = run(rv.Grid(d=[10], k=[1, 2, 20], seeds=50), dtype=np.float32)
     assert np.max(single.data["residual"]) < 2e-6
 
 
 def test_penalties_of_one_kind_are_told_apart():
-    several = run(rv.Grid(penalty=["tl1", "l0"], a=[0.1, 1.0, 10.0], d=8, seeds=4))
-    for i, a in enumerate([0.1, 1.0, 10.0]):
+    several = run(rv.Grid(penalty=["tl1", "l0"], a=[0.1, 1.0], d=8, seeds=4))
+    for i, a in enumerate([0.1, 1.0]):
         single = run(rv.Grid(penalty=rv.TransformedL1(a), d=8, seeds=4))
         for name, array in single.data.items():
             np.testing.assert_array_equal(array[0], several.data[name][i])
@@ -191,6 +192,8 @@ def test_dataset_carries_labels_and_the_rate_in_use():
         ({"tol": 0}, "tol"),
         ({"tol": np.nan}, "tol"),
         ({"max_steps": 0}, "max_steps"),
+        ({"max_steps": 2**31}, "max_steps"),
+        ({"tol": 1e-50}, "tol must be a normal number in float32"),
         ({"dtype": np.float16}, "dtype"),
         ({"dtype": np.float64}, "jax_enable_x64"),
     ],
@@ -199,6 +202,11 @@ def test_bad_options_are_named_in_one_line(options, words):
     with pytest.raises(ValueError, match=words) as caught:
         run(rv.Grid(seeds=1), **options)
     assert "\n" not in str(caught.value)
+
+
+def test_a_number_too_small_for_the_precision_is_refused():
+    with pytest.raises(ValueError, match="beta must be a normal number in float32, got 1e-50"):
+        run(rv.Grid(beta=1e-50, seeds=1))
 
 
 def test_a_grid_larger_than_memory_is_refused_with_what_fits():

@@ -1,0 +1,1 @@
+"""Speed against peers, each measured in the same run."""

@@ -1,0 +1,151 @@
+"""make bench: the sweep against NumPy, in the same run.
+
+Both run the same problems (same draws, float32) to the same tolerance, looking at the residual every eight steps.
+Warm-up first; compilation is measured apart; each time is the least of several. Writes results/sweep.json and the table
+between the markers in README.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import platform
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+HERE = pathlib.Path(__file__).parent
+
+
+def least(run: Callable[[], Any], repeats: int) -> float:
+    """Least wall time of ``repeats`` runs, in seconds."""
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def measure(penalty: str, d: list[int], k: list[int], seeds: int, repeats: int) -> dict[str, Any]:
+    """Lanes per second of the sweep and of NumPy on one penalty."""
+    import jax
+
+    import rvsmjax as rv
+    from benchmarks import numpy_rvsm
+    from rvsmjax.sweep import plan
+
+    grid = rv.Grid(penalty=penalty, d=d, k=k, seeds=seeds)
+    first = rv.run_sweep(grid)
+    ours = min(rv.run_sweep(grid).run_seconds for _ in range(repeats))
+    alone = jax.devices()[:1]
+    rv.run_sweep(grid, devices=alone)
+    on_one = min(rv.run_sweep(grid, devices=alone).run_seconds for _ in range(repeats))
+
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), np.arange(seeds))
+    drawn = np.asarray(jax.vmap(lambda key: jax.random.normal(key, (2, plan.ROWS)))(keys))
+    patches = np.repeat(k, seeds)
+    peers = {"numpy": 0.0, "numpy, finished lanes dropped": 0.0}
+    for place, width in enumerate(d):
+        w_star, w = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in drawn[:, :, :width].swapaxes(0, 1))
+        w_star, w = np.tile(w_star, (len(k), 1)), np.tile(w, (len(k), 1))
+        for name in peers:
+            drop = name != "numpy"
+            limits, _ = numpy_rvsm.run(penalty, w, w_star, patches, drop=drop)
+            peers[name] += least(lambda: numpy_rvsm.run(penalty, w, w_star, patches, drop=drop), max(1, repeats - 2))  # noqa: B023
+            # The same limits: distances to w* agree to what the tolerance leaves open.
+            found = first.data["dist_w"][0, place, :, 0, 0, 0, 0].ravel()
+            np.testing.assert_allclose(np.linalg.norm(limits - w_star, axis=1), found, atol=2e-4)
+    return {
+        "penalty": penalty,
+        "lanes": grid.size,
+        "compile seconds": first.compile_seconds,
+        "waste": first.steps_executed / first.steps_needed,
+        "lanes/s": {
+            "rvsmjax": grid.size / ours,
+            "rvsmjax, one core": grid.size / on_one,
+            **{name: grid.size / seconds for name, seconds in peers.items()},
+        },
+    }
+
+
+def table(record: dict[str, Any]) -> str:
+    """The record as Markdown."""
+    peers = list(record["results"][0]["lanes/s"])
+    rows = [
+        f"{record['machine']}; Python {record['versions']['python']}, JAX {record['versions']['jax']}, "
+        f"NumPy {record['versions']['numpy']}; {record['date']}.",
+        f"d = {record['d']}, k = {record['k']}, {record['seeds']:,} seeds; lanes per second, and ours over the peer.",
+        "",
+        "| penalty | " + " | ".join(peers) + " | compile |",
+        "|---|" + "---:|" * (len(peers) + 1),
+    ]
+    for result in record["results"]:
+        rates = result["lanes/s"]
+        cells = [
+            f"{rate:,.0f}" + (f" ({rates['rvsmjax'] / rate:.1f} ×)" if "numpy" in name else "")
+            for name, rate in rates.items()
+        ]
+        rows.append(f"| {result['penalty']} | " + " | ".join(cells) + f" | {result['compile seconds']:.1f} s |")
+    return "\n".join(rows)
+
+
+def processor() -> str:
+    """Name of the processor, as the system gives it."""
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def main(
+    d: tuple[int, ...] = (10, 20, 30, 40, 50),
+    k: tuple[int, ...] = (2, 5, 10, 20),
+    seeds: int = 2000,
+    repeats: int = 5,
+    write: bool = True,
+) -> None:
+    """Measures the sweep against NumPy.
+
+    Args:
+      d: dimensions.
+      k: numbers of patches.
+      seeds: seeds of each cell.
+      repeats: runs of which the least time counts.
+      write: whether to write the record and the table.
+    """
+    import jax
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    jax.config.update("jax_num_cpu_devices", cores)
+    record = {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "machine": f"{processor()}, {cores} cores",
+        "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
+        "versions": {"python": platform.python_version(), "jax": jax.__version__, "numpy": np.__version__},
+        "d": list(d),
+        "k": list(k),
+        "seeds": seeds,
+        "results": [],
+    }
+    for penalty in ("l1", "l0", "tl1"):
+        record["results"].append(measure(penalty, list(d), list(k), seeds, repeats))
+        print(json.dumps(record["results"][-1], indent=1), flush=True)
+    print(table(record))
+    if write:
+        (HERE / "results").mkdir(exist_ok=True)
+        (HERE / "results" / "sweep.json").write_text(json.dumps(record, indent=1) + "\n")
+        page = HERE / "README.md"
+        begin, end = "<!-- sweep -->\n", "\n<!-- end -->"
+        text = page.read_text()
+        page.write_text(text.split(begin)[0] + begin + table(record) + end + text.split(end)[1])
+
+
+if __name__ == "__main__":
+    import tyro
+
+    tyro.cli(main)

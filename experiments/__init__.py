@@ -1,0 +1,1 @@
+"""The studies: what reproduces the papers' tables and figures with ``rvsmjax``."""

@@ -1,0 +1,104 @@
+"""The command line: flags to a config, a config to a run, every outcome to an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from experiments.figures import FiguresConfig
+from experiments.figures import run as run_figures
+from experiments.record import BadInput
+from experiments.surroundings import Clock, usable_cores
+from experiments.sweep import SweepConfig
+from experiments.sweep import run as run_sweep
+
+PROGRAM = "python -m experiments"
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit code: 0, 2 for bad input, 130 after Ctrl-C."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    clock = Clock()
+    try:
+        config = parse(arguments)
+        console = Console(quiet=config.quiet, width=None if sys.stdout.isatty() else 100)
+        if isinstance(config, SweepConfig):
+            with clock.phase("set-up"):
+                prepare_jax(config.precision)
+            run_sweep(config, console, clock)
+        else:
+            run_figures(config, console, clock)
+    except BadInput as error:
+        return _fail(_named(str(error)), BAD_INPUT)
+    except KeyboardInterrupt:
+        return _fail("interrupted; nothing was written", INTERRUPTED)
+    return 0
+
+
+def parse(arguments: Sequence[str]) -> SweepConfig | FiguresConfig:
+    """Returns the config that the flags describe.
+
+    Raises:
+      BadInput: flags that make none.
+      SystemExit: help was asked for.
+    """
+    sweep = SweepConfig.small() if "--quick" in arguments else SweepConfig()
+    commands = (
+        Annotated[SweepConfig, tyro.conf.subcommand("sweep", default=sweep)]
+        | Annotated[FiguresConfig, tyro.conf.subcommand("figures")]
+    )
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(commands, prog=PROGRAM, args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
+    except SystemExit as end:
+        if not end.code:
+            raise
+        raise BadInput(_one_line(complaint.getvalue())) from None
+
+
+def prepare_jax(precision: str) -> None:
+    """Sets what must be set before JAX is first used: 64-bit numbers if asked for, and a CPU device per core."""
+    import jax
+
+    if precision == "float64":
+        jax.config.update("jax_enable_x64", True)
+    chosen = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if not chosen and "JAX_NUM_CPU_DEVICES" not in os.environ:
+        with contextlib.suppress(RuntimeError):  # JAX is in use already: leave it as it is
+            jax.config.update("jax_num_cpu_devices", usable_cores())
+
+
+def _one_line(box: str) -> str:
+    """Returns tyro's complaint without its frame, title and hints: what stands between the first two rules."""
+    blocks: list[list[str]] = [[]]
+    for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines():
+        inside = line.strip().strip("│|").strip()
+        if re.match(r"╭|[─-]{8}", inside):
+            blocks.append([])
+        else:
+            blocks[-1].append(inside)
+    message = " ".join(" ".join(next(filter(any, blocks[1:]), blocks[0])).split())
+    return message.replace("Error parsing ", "").replace(": must", " must")
+
+
+def _named(message: str) -> str:
+    """Returns the message on one line, an argument's name at its start written as its flag."""
+    message = " ".join(message.split())
+    name, _, rest = message.partition(" ")
+    return f"--{name.replace('_', '-')} {rest}" if name in SweepConfig.__dataclass_fields__ else message
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"{PROGRAM}: {message}", file=sys.stderr)
+    return code

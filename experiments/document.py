@@ -1,0 +1,99 @@
+"""A report as data: sections of paragraphs, tables and pictures, shown as Markdown or on a terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+TERMINAL_COLUMNS = {90: 7, 0: 4}
+"""Columns of values beside each other on a terminal at least so wide; wider tables are folded."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Rows of text. The first ``labels`` columns say what a row is."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    title: str = ""
+    labels: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """An image beside the report."""
+
+    path: str
+    caption: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A heading and what stands under it; ``on_terminal`` says whether a terminal shows it."""
+
+    title: str
+    blocks: Sequence[str | Table | Picture]
+    on_terminal: bool = True
+
+
+def to_markdown(title: str, sections: Sequence[Section]) -> str:
+    """Returns the report as Markdown."""
+    parts = [f"# {title}"]
+    for section in sections:
+        parts.append(f"## {section.title}")
+        for block in section.blocks:
+            if isinstance(block, Table):
+                parts += [f"### {block.title}"] * bool(block.title) + [_markdown_table(block)]
+            elif isinstance(block, Picture):
+                parts.append(f"![{block.caption}]({block.path})\n\n{block.caption}")
+            else:
+                parts.append(block)
+    return "\n\n".join(parts) + "\n"
+
+
+def show(console: Console, sections: Sequence[Section]) -> None:
+    """Prints the sections meant for a terminal, tables and all, within 100 columns."""
+    width = min(console.width, 100)
+    for section in sections:
+        if not section.on_terminal:
+            continue
+        console.print(Text(f"\n{section.title}", style="bold underline"))
+        for block in section.blocks:
+            if isinstance(block, Table):
+                if block.title:
+                    console.print(Text(f"\n{block.title}", style="bold"), width=width)
+                for part in _folded(block, next(n for least, n in TERMINAL_COLUMNS.items() if width >= least)):
+                    console.print(_rich_table(part), width=width)
+            elif isinstance(block, str):
+                console.print(Text(block), width=width)
+
+
+def _markdown_table(table: Table) -> str:
+    align = [":--" if i < table.labels else "--:" for i in range(len(table.columns))]
+    lines = [table.columns, align, *table.rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _folded(table: Table, most: int) -> list[Table]:
+    n = table.labels
+    starts = range(n, len(table.columns), most)
+
+    def part(line: Sequence[str], start: int) -> list[str]:
+        return [*line[:n], *line[start : start + most]]
+
+    return [Table(part(table.columns, s), [part(row, s) for row in table.rows], labels=n) for s in starts]
+
+
+def _rich_table(table: Table) -> RichTable:
+    grid = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
+    for i, column in enumerate(table.columns):
+        grid.add_column(Text(column), justify="left" if i < table.labels else "right")
+    for row in table.rows:
+        # An error under its value leaves room for more columns.
+        grid.add_row(*(Text(cell.replace(" ± ", "\n± "), style="red" * cell.endswith(("✗", "†"))) for cell in row))
+    return grid

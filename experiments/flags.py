@@ -1,0 +1,61 @@
+"""Kinds of command line values whose errors name the rule and the value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.constructors import PrimitiveConstructorSpec
+
+
+def _spec(
+    kind: Callable[[str], Any], rule: str, metavar: str, *, axis: bool = False, absent: str = ""
+) -> PrimitiveConstructorSpec[Any]:
+    """Returns how one value, or an axis of values, is read; ``absent`` is what help calls the default None."""
+
+    def read_one(text: str) -> Any:
+        try:
+            return kind(text)
+        except (ValueError, KeyError):
+            raise ValueError(f"must be {rule}, got {text!r}") from None
+
+    def read(texts: list[str]) -> Any:
+        return tuple(map(read_one, texts)) if axis else read_one(texts[0])
+
+    def write(value: Any) -> list[str]:
+        if value is None:
+            return absent.split()
+        return [f"{item:g}" if isinstance(item, float) else str(item) for item in (value if axis else [value])]
+
+    def known(value: Any) -> bool:
+        return value is None or isinstance(value, tuple) == axis
+
+    name = f"{metavar} [{metavar} ...]" if axis else metavar
+    return PrimitiveConstructorSpec("*" if axis else 1, name, read, known, write)
+
+
+def _below(limit: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        number = int(text)
+        if not 0 <= number < limit:
+            raise ValueError
+        return number
+
+    return read
+
+
+_BOOLEANS = {"True": True, "true": True, "False": False, "false": False}
+
+Names = Annotated[tuple[str, ...], _spec(str, "a name", "NAME", axis=True)]
+WholeNumbers = Annotated[tuple[int, ...], _spec(int, "a whole number", "INT", axis=True)]
+Numbers = Annotated[tuple[float, ...], _spec(float, "a number", "FLOAT", axis=True)]
+Booleans = Annotated[tuple[bool, ...], _spec(_BOOLEANS.__getitem__, "True or False", "BOOL", axis=True)]
+Rates = Annotated[
+    tuple[float, ...] | None, _spec(float, "a number", "FLOAT", axis=True, absent="the largest that the theorem allows")
+]
+WholeNumber = Annotated[int, _spec(int, "a whole number", "INT")]
+Steps = Annotated[int, _spec(_below(2**31), "a whole number in [0, 2**31)", "INT")]
+RootKey = Annotated[int, _spec(_below(2**32), "a whole number in [0, 2**32)", "INT")]
+Tolerance = Annotated[float | None, _spec(float, "a number", "FLOAT", absent="1e-6, in float64 1e-12")]
+Folder = Annotated[Path | None, _spec(Path, "a folder", "FOLDER", absent="results/COMMAND-DATE-TIME")]

@@ -1,0 +1,20 @@
+"""Settings and fixtures that all tests share."""
+
+import hypothesis
+import jax
+import pytest
+
+# Before JAX starts: some tests spread work over several devices.
+jax.config.update("jax_num_cpu_devices", 2)
+
+hypothesis.settings.register_profile(
+    "repeatable", deadline=None, derandomize=True, print_blob=True, database=None, max_examples=60
+)
+hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture
+def x64():
+    """Float64 for one test; no module sets the global flag."""
+    with jax.enable_x64(True):
+        yield

@@ -1,0 +1,225 @@
+"""What every penalty keeps to: one table, compared with the public names, drives every test here."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rvsmjax as rv
+
+PENALTIES = {
+    "l1": rv.L1(),
+    "l0": rv.L0(),
+    "tl1": rv.TransformedL1(0.7),
+    "tl1 near l0": rv.TransformedL1(1e-3),
+    "tl1 near l1": rv.TransformedL1(1e3),
+    "group l1": rv.Grouped(rv.L1(), axes=(1,)),
+    "group l0": rv.Grouped(rv.L0(), axes=(-1,)),
+    "group tl1": rv.Grouped(rv.TransformedL1(0.7), axes=1),
+    "best groups": rv.Grouped(rv.TopK(k=2), axes=(1,)),
+    "top k": rv.TopK(k=8),
+    "top share": rv.TopK(sparsity=0.5),
+}
+FREE = {name: p for name, p in PENALTIES.items() if "op" not in name and "best" not in name}
+"""Those with a threshold: all but TopK, where ``step`` has no effect."""
+
+V = np.random.default_rng(0).normal(size=(4, 6)).astype("f4")
+V[0, 0], V[1, 2], V[2] = 0.0, V[1, 3], 0.0
+STEP = np.float32(0.3)
+
+every = pytest.mark.parametrize("penalty", PENALTIES.values(), ids=PENALTIES.keys())
+free = pytest.mark.parametrize("penalty", FREE.values(), ids=FREE.keys())
+
+
+TRACES = []
+
+
+def outputs(penalty, v, step):
+    TRACES.append(penalty)
+    return {
+        "prox": penalty.prox(v, step),
+        "shrinkage": penalty.shrinkage(v, step),
+        "value": penalty.value(v),
+        "envelope": rv.moreau_envelope(penalty, v, step),
+    }
+
+
+jitted = jax.jit(outputs)
+batched = jax.jit(jax.vmap(outputs))
+values = jax.jit(jax.vmap(outputs, (None, 0, 0)))
+thresholds = jax.jit(lambda penalty, step: penalty.threshold(step))
+proxes = jax.jit(lambda penalty, v, step: penalty.prox(v, step))
+
+
+def close(got, want, rtol=2e-6, atol=1e-6):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol), got, want)
+
+
+def test_the_table_holds_every_public_penalty():
+    public = {x for x in vars(rv).values() if isinstance(x, type) and issubclass(x, rv.Penalty)} - {rv.Penalty}
+    assert {type(p) for p in PENALTIES.values()} == public
+
+
+def test_names_are_short_distinct_and_derived_where_none_is_given():
+    names = {p.name for p in (rv.L1, rv.L0, rv.TransformedL1, rv.Grouped, rv.TopK)}
+    assert names == {"l1", "l0", "tl1", "grouped", "topk"}
+    assert type("Ridge", (rv.Penalty,), {}).name == "ridge"
+
+
+@every
+def test_jit_equals_eager(penalty):
+    close(jitted(penalty, V, STEP), outputs(penalty, V, STEP))
+
+
+@every
+def test_vmap_equals_a_loop(penalty):
+    factors = [1.0, 1.5]
+    lanes = [(jax.tree.map(lambda x, f=f: type(x)(f * x), penalty), np.float32(f * V), f * STEP) for f in factors]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(x) for x in leaves]), *lanes)
+    together = batched(*stacked)
+    for i, lane in enumerate(lanes):
+        close(jax.tree.map(lambda x, i=i: x[i], together), jitted(*lane))
+
+
+@every
+def test_pytree_round_trip(penalty):
+    leaves, structure = jax.tree.flatten(penalty)
+    again = jax.tree.unflatten(structure, leaves)
+    assert again == penalty
+    assert type(again) is type(penalty)
+    assert all(isinstance(leaf, (int, float)) for leaf in leaves)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        again.name = "other"
+
+
+@every
+def test_new_numbers_do_not_trace_again(penalty):
+    changed = jax.tree.map(lambda x: type(x)(x * 1.5), penalty)
+    first, traces = jitted(penalty, V, STEP), len(TRACES)
+    second = jitted(changed, V + 1, 2 * STEP)
+    assert len(TRACES) == traces
+    assert not np.array_equal(first["prox"], second["prox"])
+
+
+@every
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_dtype_is_kept(penalty, dtype):
+    out = jax.eval_shape(outputs, penalty, jax.ShapeDtypeStruct((4, 6), dtype), 0.3)
+    assert {out["prox"].dtype.name, out["shrinkage"].dtype.name} == {dtype}
+    assert out["prox"].shape == out["shrinkage"].shape == (4, 6)
+    assert out["value"].shape == out["envelope"].shape == ()
+
+
+@every
+def test_float64_is_kept(penalty, x64):
+    out = jax.eval_shape(outputs, penalty, jax.ShapeDtypeStruct((4, 6), "float64"), 0.3)
+    assert {x.dtype.name for x in out.values()} == {"float64"}
+    if hasattr(penalty, "a"):
+        assert penalty.threshold(0.3).dtype == "float64"
+
+
+@every
+def test_sixteen_bits_agree_with_thirty_two(penalty):
+    v = jnp.asarray(V, jnp.bfloat16)
+    narrow, wide = jitted(penalty, v, STEP), jitted(penalty, v.astype("f4"), STEP)
+    for name in ("prox", "shrinkage"):
+        np.testing.assert_allclose(np.asarray(narrow[name], "f4"), wide[name], atol=2**-8 * float(np.abs(V).max()))
+
+
+@every
+def test_shrinkage_is_what_prox_takes_away(penalty):
+    out = jitted(penalty, V, STEP)
+    np.testing.assert_allclose(out["shrinkage"], V - out["prox"], atol=3e-7)
+
+
+@every
+def test_value_is_zero_at_zero_positive_elsewhere_and_even(penalty):
+    assert float(penalty.value(jnp.zeros((4, 6)))) == 0
+    value = jitted(penalty, V, STEP)["value"]
+    assert value > 0
+    assert value == jitted(penalty, -V, STEP)["value"]
+
+
+@every
+def test_prox_of_zero_is_zero(penalty):
+    for step in np.float32([0, 0.3, 1e3]):
+        out = jitted(penalty, 0 * V, step)
+        assert not out["prox"].any()
+        assert not out["shrinkage"].any()
+
+
+@free
+def test_step_zero_is_the_identity(penalty):
+    out = jitted(penalty, V, np.float32(0))
+    assert np.array_equal(out["prox"], V)
+    assert not out["shrinkage"].any()
+    assert float(out["envelope"]) == 0
+
+
+@free
+def test_exactly_at_the_threshold_prox_is_zero(penalty):
+    steps = np.float32(10.0 ** np.linspace(-6, 2, len(edges(penalty)[1])))  # one compilation serves both tests
+    t = thresholds(penalty, steps)
+    at = np.zeros((len(steps), 4, 6), "f4")
+    at[:, 0, 1], at[:, 2, 3] = t, -t
+    out = values(penalty, at, steps)
+    assert not out["prox"].any()
+    np.testing.assert_array_equal(out["shrinkage"], at)
+    assert (np.sign(values(penalty, at * np.float32(1.0001), steps)["prox"]) == np.sign(at)).all()
+
+
+def test_top_k_has_no_threshold_and_says_so():
+    with pytest.raises(NotImplementedError, match="TopK has no fixed threshold"):
+        rv.TopK(k=1).threshold(0.1)
+
+
+@every
+def test_step_and_numbers_broadcast_where_components_are_separate(penalty):
+    if not penalty.separable:
+        return
+    steps = np.float32([0.0, 0.1, 0.3, 1.0])
+    rows = [proxes(penalty, v, step) for v, step in zip(V, steps, strict=True)]
+    np.testing.assert_array_equal(proxes(penalty, V, steps[:, None]), rows)
+
+
+WEIGHTS = np.linspace(-1, 2, 24).reshape(4, 6).astype("f4")
+
+
+def scalars(penalty, v, step):
+    out = outputs(penalty, v, step)
+    sums = [jnp.sum(out[name] * WEIGHTS) for name in ("prox", "shrinkage")]
+    return jnp.stack([*sums, out["value"], out["envelope"]])
+
+
+threshold_slopes = jax.jit(jax.vmap(jax.grad(lambda p, step: p.threshold(step), (0, 1)), (None, 0)))
+slopes = jax.jit(jax.vmap(jax.jacrev(scalars, (0, 1, 2), allow_int=True), (None, 0, 0)))
+
+
+def edges(penalty):
+    """Zero vectors, zero groups, tiny and huge entries, alone and mixed; step 0; exactly at the threshold."""
+    steps = np.float32([0, 1e-30, 0.3, 1e3])
+    shapes = np.stack([V, 0 * V, np.sign(V), np.eye(4, 6), np.where(np.arange(6) < 3, V, 0)])
+    sizes = np.float32([1e-38, 1e-30, 1e-15, 1, 1e15, 1e30])[:, None, None, None]
+    mixed = (10.0 ** np.linspace(-38, 30, 24)).reshape(1, 4, 6)
+    v = np.repeat(np.concatenate([(sizes * shapes).reshape(-1, 4, 6), mixed]).astype("f4"), len(steps), 0)
+    steps = np.tile(steps, len(v) // len(steps))
+    t = getattr(penalty, "penalty", penalty).threshold(steps) if penalty in FREE.values() else 0 * steps
+    exactly = np.asarray(t)[:, None, None] * (np.eye(4, 6) if penalty.name == "grouped" else np.sign(V))
+    return np.concatenate([v, exactly.astype("f4")]), np.concatenate([steps, steps])
+
+
+@every
+def test_values_and_gradients_are_finite_at_the_edges(penalty):
+    v, steps = edges(penalty)
+    constraint = penalty not in FREE.values()
+    if constraint:  # the squared distance to a set may leave the range of float32, and P is infinite outside
+        near = np.abs(v).max((1, 2)) < 1e16
+        v, steps = v[near], steps[near]
+    for name, value in values(penalty, v, steps).items():
+        assert (name == "value" and constraint) or np.isfinite(value).all(), name
+    for slope in jax.tree.leaves(slopes(penalty, v, steps)):
+        assert slope.dtype == jax.dtypes.float0 or np.isfinite(slope).all()
+    if not constraint:
+        assert all(np.isfinite(slope).all() for slope in jax.tree.leaves(threshold_slopes(penalty, steps)))

@@ -1,0 +1,57 @@
+"""What ``import rvsmjax as rv`` offers: the documented names and no others, each with its docstring."""
+
+import inspect
+import types
+
+import pytest
+
+import rvsmjax as rv
+
+NAMES = {
+    "__version__",
+    "angle",
+    "Grid",
+    "Grouped",
+    "L0",
+    "L1",
+    "moreau_envelope",
+    "NoOverlapReLU",
+    "OneLayerProblem",
+    "Penalty",
+    "run_sweep",
+    "rvsm",
+    "Solution",
+    "solve",
+    "sparse_params",
+    "sparsity",
+    "Status",
+    "SweepResult",
+    "TopK",
+    "TransformedL1",
+    "unit_sphere",
+}
+DUNDERS = set(vars(types.ModuleType("empty"))) | {"__builtins__", "__cached__", "__file__", "__path__"}
+
+
+def test_the_public_names_are_the_documented_ones():
+    public = {name for name, x in vars(rv).items() if not isinstance(x, types.ModuleType) and name not in DUNDERS}
+    assert {name for name in public if not name.startswith("_") or name == "__version__"} == NAMES
+    assert {name for name in public if name.startswith("_")} == {"__version__"}
+
+
+@pytest.mark.parametrize("name", sorted(NAMES - {"__version__"}))
+def test_every_public_name_says_what_it_is(name):
+    thing = getattr(rv, name)
+    doc = inspect.getdoc(thing)
+    assert doc
+    assert doc.splitlines()[0].strip()
+    assert doc.splitlines()[0].rstrip()[-1] in ".:,"
+    assert doc != inspect.getdoc(object)
+    members = vars(thing).items() if isinstance(thing, type) else ()
+    for member, x in members:
+        if not member.startswith("_") and inspect.isfunction(x):
+            assert inspect.getdoc(x), f"{name}.{member}"
+
+
+def test_the_version_is_a_version():
+    assert all(part.isdigit() for part in rv.__version__.split(".")[:2])

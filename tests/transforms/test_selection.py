@@ -1,0 +1,87 @@
+"""Which leaves a transformation takes."""
+
+import re
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from rvsmjax.transforms import select
+
+PARAMS = {
+    "embedding": {"embedding": jnp.zeros((9, 4))},
+    "conv": {"kernel": jnp.zeros((3, 3, 4, 8)), "bias": jnp.zeros(8)},
+    "norm": {"scale": jnp.zeros(8), "bias": jnp.zeros(8)},
+    "heads": [{"kernel": jnp.zeros((8, 2))}, {"kernel": jnp.zeros((8, 2))}],
+}
+
+
+def tree(embedding=False, conv=False, conv_bias=False, scale=False, norm_bias=False, heads=(False, False)):
+    return {
+        "embedding": {"embedding": embedding},
+        "conv": {"kernel": conv, "bias": conv_bias},
+        "norm": {"scale": scale, "bias": norm_bias},
+        "heads": [{"kernel": head} for head in heads],
+    }
+
+
+ALL = tree(True, True, True, True, True, (True, True))
+
+
+@pytest.mark.parametrize(
+    ("mask", "want"),
+    [
+        (None, tree(conv=True, heads=(True, True))),
+        (True, ALL),
+        (np.True_, ALL),
+        ("kernel$", tree(conv=True, heads=(True, True))),
+        ("^conv/", tree(conv=True, conv_bias=True)),
+        ("heads/1/kernel", tree(heads=(False, True))),
+        (re.compile("SCALE", re.IGNORECASE), tree(scale=True)),
+        (lambda path: path.startswith("norm"), tree(scale=True, norm_bias=True)),
+        (tree(embedding=True), tree(embedding=True)),
+        (tree(scale=np.True_), tree(scale=True)),
+    ],
+    ids=["default", "all", "numpy", "suffix", "prefix", "index", "compiled", "predicate", "tree", "numpy tree"],
+)
+def test_masks(mask, want):
+    assert select(PARAMS, mask) == want
+
+
+def test_a_bare_array_is_always_taken_by_the_default():
+    assert select(jnp.zeros(3)) is True
+    assert select(jnp.zeros(())) is True
+    assert select({"bias": jnp.zeros(3)}) == {"bias": False}
+    assert select({"Embed_0": jnp.zeros((3, 3))}) == {"Embed_0": False}
+
+
+def test_leaves_that_are_masked_out_already_stay_out():
+    params = {"kernel": jnp.zeros((2, 2)), "other": optax.MaskedNode()}
+    assert select(params, True) == {"kernel": True, "other": optax.MaskedNode()}
+    assert select({"other": optax.MaskedNode()}, True) == {"other": optax.MaskedNode()}
+
+
+def test_a_tree_that_does_not_fit_names_the_path():
+    other = {**ALL, "conv": {"kernel": True, "offset": True}}
+    with pytest.raises(ValueError, match=r"^mask must be a tree of booleans of the structure of params") as caught:
+        select(PARAMS, other)
+    assert "conv/bias" in str(caught.value)
+    assert "conv/offset" in str(caught.value)
+    assert "conv/kernel" not in str(caught.value)
+    with pytest.raises(ValueError, match="it differs at: in the kind of its containers"):
+        select([jnp.zeros(2)], (True,))
+
+
+@pytest.mark.parametrize("mask", ["kernl", lambda path: False, False, tree()], ids=["typo", "rule", "false", "tree"])
+def test_a_mask_that_takes_nothing_is_an_error(mask):
+    with pytest.raises(ValueError, match=r"^mask must take at least one leaf of params, got ") as caught:
+        select(PARAMS, mask)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("mask", [1, 0.5, {"conv": 1}, [jnp.ones((3, 4))]])
+def test_masks_of_another_kind(mask):
+    with pytest.raises(TypeError, match=r"^mask must be None, True, a predicate, a regular expression or a") as caught:
+        select(PARAMS, mask)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,100 @@
+"""sparse_params finds u in any optimizer state; sparsity counts zeros."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import rvsmjax as rv
+
+PARAMS = {
+    "conv": {"kernel": jnp.array([[1.0, 0.01], [-0.02, -3.0]]), "bias": jnp.array([0.01, 5.0])},
+    "head": {"kernel": jnp.array([[0.5, -0.001]])},
+}
+RVSM = rv.rvsm(rv.L0(), lam=0.005, beta=1.0)  # the threshold is 0.1
+U = {
+    "conv": {"kernel": jnp.array([[1.0, 0.0], [0.0, -3.0]]), "bias": jnp.array([0.01, 5.0])},
+    "head": {"kernel": jnp.array([[0.5, 0.0]])},
+}
+
+
+def equal(got, want):
+    jax.tree.map(np.testing.assert_array_equal, got, want)
+
+
+CHAINS = {
+    "alone": RVSM,
+    "chain": optax.chain(RVSM, optax.sgd(0.1)),
+    "chain in a chain": optax.chain(optax.clip(1.0), optax.chain(optax.adam(0.1), optax.chain(RVSM))),
+    "multi steps": optax.MultiSteps(optax.chain(RVSM, optax.sgd(0.1, 0.9)), every_k_schedule=2),
+    "inject": optax.inject_hyperparams(rv.rvsm)(rv.L0(), lam=0.005, beta=1.0),
+    "if finite": optax.apply_if_finite(optax.chain(RVSM, optax.sgd(0.1)), 3),
+    "named chain": optax.chain(optax.named_chain(("sparse", RVSM), ("step", optax.sgd(0.1)))),
+}
+
+
+@pytest.mark.parametrize("chain", CHAINS.values(), ids=CHAINS.keys())
+def test_u_is_found_however_nested_before_and_after_a_step(chain):
+    state = chain.init(PARAMS)
+    equal(rv.sparse_params(state, PARAMS), U)
+    _, state = jax.jit(chain.update)(PARAMS, state, PARAMS)
+    equal(rv.sparse_params(state, PARAMS), U)
+
+
+def test_params_stay_as_they_are():
+    before = jax.tree.map(np.array, PARAMS)
+    u = rv.sparse_params(RVSM.init(PARAMS), PARAMS)
+    equal(PARAMS, before)
+    assert u["conv"]["bias"] is PARAMS["conv"]["bias"]
+
+
+@pytest.mark.parametrize("mask", [{"conv": True, "head": False}, {**jax.tree.map(np.any, PARAMS), "head": False}])
+def test_optax_masked_leaves_are_left_out(mask):
+    chain = optax.chain(optax.masked(RVSM, mask), optax.sgd(1.0))
+    state = chain.init(PARAMS)
+    equal(rv.sparse_params(state, PARAMS), {"conv": U["conv"], "head": PARAMS["head"]})
+    zeros = jax.tree.map(jnp.zeros_like, PARAMS)
+    updates, _ = chain.update(zeros, state, PARAMS)
+    equal(updates["head"], zeros["head"])
+    equal(updates["conv"]["kernel"], -(PARAMS["conv"]["kernel"] - U["conv"]["kernel"]))
+
+
+def test_a_partition_gives_each_part_its_own_rule():
+    labels = {"conv": "sparse", "head": "plain"}
+    chain = optax.partition({"sparse": optax.chain(RVSM, optax.sgd(0.1)), "plain": optax.adam(0.1)}, labels)
+    equal(rv.sparse_params(chain.init(PARAMS), PARAMS), {"conv": U["conv"], "head": PARAMS["head"]})
+
+
+def test_u_follows_the_params_under_jit_and_vmap():
+    w = jnp.array([[1.0, 0.05], [0.2, -0.09]])
+    state = RVSM.init(w[0])
+    u = jax.jit(jax.vmap(rv.sparse_params, (None, 0)))(state, w)
+    assert u.tolist() == jnp.array([[1.0, 0.0], [0.2, 0.0]]).tolist()
+
+
+def test_none_or_two_splittings_are_errors():
+    with pytest.raises(ValueError, match=r"^opt_state must hold the state of a splitting transformation.*got none$"):
+        rv.sparse_params(optax.adam(0.1).init(PARAMS), PARAMS)
+    with pytest.raises(ValueError, match=r"^opt_state must hold one splitting transformation, got 2$"):
+        rv.sparse_params(optax.chain(RVSM, RVSM).init(PARAMS), PARAMS)
+
+
+def test_sparsity_counts_zeros_per_leaf_and_in_all():
+    report = rv.sparsity(U)
+    assert {path: (int(r.zeros), r.size, float(r.fraction)) for path, r in report.leaves.items()} == {
+        "conv/kernel": (2, 4, 0.5),
+        "head/kernel": (1, 2, 0.5),
+    }
+    assert (int(report.total.zeros), report.total.size, float(report.total.fraction)) == (3, 6, 0.5)
+    everything = rv.sparsity(U, mask=True)
+    assert list(everything.leaves) == ["conv/bias", "conv/kernel", "head/kernel"]
+    assert float(everything.total.fraction) == 3 / 8
+    assert float(rv.sparsity(jnp.array([0.0, -0.0, 1.0, jnp.nan])).total.fraction) == 0.5
+
+
+def test_sparsity_works_under_jit_and_on_nothing():
+    assert float(jax.jit(lambda p: rv.sparsity(p).total.fraction)(U)) == 0.5
+    assert rv.sparsity({"bias": jnp.zeros(3)}).total.size == 0
+    assert float(rv.sparsity({"kernel": jnp.zeros((0, 3))}).total.fraction) == 0
+    assert int(rv.sparsity({"a": 0.0, "b": 1.0}, mask=True).total.zeros) == 1
