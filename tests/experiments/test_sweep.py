@@ -6,8 +6,8 @@ import xml.etree.ElementTree
 import numpy as np
 import pandas as pd
 import pytest
-from rich.cells import cell_len
 import xarray as xr
+from rich.cells import cell_len
 
 
 def test_succeeds_quietly(quick):
