@@ -11,7 +11,8 @@ import pytest
 import rvsmjax as rv
 from rvsmjax import geometry
 
-angle = jax.jit(rv.angle)
+angle, unit, tangent = jax.jit(rv.angle), jax.jit(geometry.unit), jax.jit(geometry.tangent)
+norm = jax.jit(geometry.norm, static_argnames=("axis", "keepdims"))
 EDGES = [0.0, 1e-45, 1e-38, 1e-30, 1e-15, 1.0, 1e15, 1e30]
 
 
@@ -65,9 +66,9 @@ def test_angle_at_its_ends():
 
 def test_angle_broadcasts_over_leading_axes():
     u, v = np.random.default_rng(1).normal(size=(2, 4, 3, 5)).astype("f4")
-    out = rv.angle(u[:, :1], v[0])
+    out = np.asarray(angle(u[:, :1], v[0]))
     assert out.shape == (4, 3)
-    np.testing.assert_allclose(out[2, 1], rv.angle(u[2, 0], v[0, 1]), rtol=1e-6)
+    np.testing.assert_allclose(out[2, 1], angle(u[2, 0], v[0, 1]), rtol=1e-6)
 
 
 def test_norm_against_float64():
@@ -75,27 +76,27 @@ def test_norm_against_float64():
     v = v.astype("f4")
     for axis in (0, -1, (0, 2), (-2, -1)):
         want = np.sqrt((v.astype("f8") ** 2).sum(axis))
-        np.testing.assert_allclose(geometry.norm(v, axis), want, rtol=3e-7)
-    assert geometry.norm(v, (0, 2), keepdims=True).shape == (1, 4, 1)
+        np.testing.assert_allclose(norm(v, axis), want, rtol=3e-7)
+    assert norm(v, (0, 2), keepdims=True).shape == (1, 4, 1)
 
 
 @pytest.mark.parametrize("x", [1e-37, 0.3, 7e9, 3e37, 1e38, 3.4e38])
 def test_norm_of_one_component_is_its_magnitude(x):
     v = jnp.array([0.0, -x, 0.0])
-    assert float(geometry.norm(v)) == float(np.float32(x))
-    assert float(geometry.norm(v[1:2])) == float(np.float32(x))
+    assert float(norm(v)) == float(np.float32(x))
+    assert float(norm(v[1:2])) == float(np.float32(x))
 
 
 def test_unit_and_tangent():
     v, g = np.random.default_rng(3).normal(size=(2, 6, 4)).astype("f4")
-    np.testing.assert_allclose(np.linalg.norm(np.asarray(geometry.unit(v), "f8"), axis=-1), 1, atol=2e-7)
-    np.testing.assert_allclose(np.cross(v[:, :3], geometry.unit(v[:, :3])), 0, atol=1e-6)
-    flat = np.asarray(geometry.tangent(v, g), "f8")
+    np.testing.assert_allclose(np.linalg.norm(np.asarray(unit(v), "f8"), axis=-1), 1, atol=2e-7)
+    np.testing.assert_allclose(np.cross(v[:, :3], unit(v[:, :3])), 0, atol=1e-6)
+    flat = np.asarray(tangent(v, g), "f8")
     np.testing.assert_allclose((flat * v).sum(-1), 0, atol=2e-6)
     along = g - flat
     np.testing.assert_allclose(np.cross(along[:, :3], v[:, :3]), 0, atol=2e-6)
-    assert geometry.unit(jnp.zeros(3)).tolist() == [0, 0, 0]
-    assert geometry.tangent(jnp.zeros(3), jnp.ones(3)).tolist() == [1, 1, 1]
+    assert unit(jnp.zeros(3)).tolist() == [0, 0, 0]
+    assert tangent(jnp.zeros(3), jnp.ones(3)).tolist() == [1, 1, 1]
 
 
 def test_derivatives_against_finite_differences(x64):
@@ -143,20 +144,20 @@ def test_everything_is_finite_at_the_edges():
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 def test_dtype_is_kept(dtype):
     v = jnp.array([3.0, 4.0], dtype)
-    for out in (geometry.norm(v), geometry.unit(v), rv.angle(v, v[::-1]), geometry.tangent(v, v[::-1])):
+    for out in (norm(v), unit(v), angle(v, v), tangent(v, v)):
         assert out.dtype == dtype
-    assert float(geometry.norm(v)) == 5.0
-    assert rv.angle(v, jnp.array([1.0, 0.0])).dtype == "float32"
-    assert rv.angle(jnp.array([3, 4]), jnp.array([1, 0])).dtype == "float32"
+    assert float(norm(v)) == 5.0
+    assert angle(v, np.float32([1, 0])).dtype == "float32"
+    assert angle(np.array([3, 4]), np.array([1, 0])).dtype == "float32"
 
 
 def test_float64_is_kept(x64):
     v = jnp.array([3.0, 4.0])
-    assert {a.dtype.name for a in (geometry.norm(v), geometry.unit(v), rv.angle(v, v))} == {"float64"}
+    assert {a.dtype.name for a in (norm(v), unit(v), angle(v, v))} == {"float64"}
 
 
 def test_sixteen_bits_round_once():
     v = np.random.default_rng(6).normal(size=(50, 300))
     v = jnp.asarray(v, jnp.bfloat16)
     want = jnp.asarray(np.linalg.norm(np.asarray(v, "f8"), axis=1), jnp.bfloat16)
-    assert (geometry.norm(v) == want).all()
+    assert (norm(v) == want).all()

@@ -33,7 +33,7 @@ def angle(u, v):
     return np.arccos(np.clip(u @ v / np.linalg.norm(u) / np.linalg.norm(v), -1, 1))
 
 
-@pytest.mark.parametrize("kind", PENALTIES)
+@pytest.mark.parametrize("kind", ["l1", "tl1"])
 def test_every_field(kind, x64):
     w, w_star = sphere()
     penalty = PENALTIES[kind]

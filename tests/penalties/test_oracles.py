@@ -99,7 +99,7 @@ def test_moreau_envelope_is_the_minimum(kind):
     _, least, _ = brute_minimum(kind, v, s, a)
     envelope = jax.jit(jax.vmap(lambda v, s, a: one_envelope(kind, v, s, a)))
     np.testing.assert_allclose(envelope(v, s, a), least, rtol=1e-9)
-    same = rv.moreau_envelope(BUILD[kind](0.7), v.reshape(8, 30), 0.05)
+    same = jax.jit(lambda v: rv.moreau_envelope(BUILD[kind](0.7), v, 0.05))(v.reshape(8, 30))
     assert float(same) == pytest.approx(brute_minimum(kind, v, 0.05, 0.7)[1].sum(), rel=1e-10)
 
 
@@ -107,7 +107,7 @@ def test_moreau_envelope_is_the_minimum(kind):
 def test_value_is_the_sum_over_components(kind):
     x = np.random.default_rng(3).normal(size=(4, 5))
     x[1, 2:4] = 0
-    assert float(BUILD[kind](0.3).value(x)) == pytest.approx(RHO[kind](x, 0.3).sum(), rel=1e-14)
+    assert float(jax.jit(BUILD[kind](0.3).value)(x)) == pytest.approx(RHO[kind](x, 0.3).sum(), rel=1e-14)
 
 
 @kinds
@@ -152,7 +152,7 @@ def test_group_prox_beats_every_other_vector(kind):
         direction = rng.normal(size=(count, 3)) * 0.5 + v / norms[:, None] * rng.choice([0, 1])
         other = direction * norms[:, None] * rng.uniform(0, 1.2, (count, 1))
         assert (total(x) <= total(other) + 1e-12).all()
-    assert float(rv.moreau_envelope(grouped, v, step)) == pytest.approx(least.sum(), rel=1e-12)
+    assert float(jax.jit(rv.moreau_envelope)(grouped, v, step)) == pytest.approx(least.sum(), rel=1e-12)
     assert 0.05 < (lengths == 0).mean() < 0.95
 
 
@@ -172,7 +172,7 @@ def test_group_derivatives_against_finite_differences():
     ]
     got = [jnp.sum(grads[0] * direction), grads[1], grads[2]]
     np.testing.assert_allclose(got, want, rtol=1e-7)
-    kept = (np.asarray(rv.Grouped(rv.TransformedL1(0.8), axes=(1,)).prox(v, 0.3)) != 0).any(1)
+    kept = np.linalg.norm(v, axis=1) > brute_threshold("tl1", np.array([0.3]), np.array([0.8]))
     assert 0 < kept.sum() < 4
 
 
@@ -200,12 +200,12 @@ def test_top_k_counts_are_exact():
             zeros = size - rv.TopK(sparsity=sparsity).kept(size)
             assert abs(zeros - sparsity * size) <= 0.5
             assert int(size - rv.TopK(sparsity=jnp.asarray(sparsity)).kept(size)) == zeros
-    assert np.count_nonzero(rv.TopK(sparsity=0.9).prox(v)) == 100
+    assert np.count_nonzero(jax.jit(rv.TopK(sparsity=0.9).prox)(v)) == 100
 
 
 def test_top_k_of_groups_keeps_the_longest():
     v = np.random.default_rng(8).normal(size=(6, 4))
-    x = np.asarray(rv.Grouped(rv.TopK(k=2), axes=(1,)).prox(v, 0.0))
+    x = np.asarray(jax.jit(rv.Grouped(rv.TopK(k=2), axes=(1,)).prox)(v, 0.0))
     longest = np.argsort(-(v**2).sum(1))[:2]
     assert set(np.flatnonzero(x.any(1))) == set(longest)
     np.testing.assert_allclose(x[longest], v[longest], rtol=1e-15)
@@ -213,5 +213,6 @@ def test_top_k_of_groups_keeps_the_longest():
 
 def test_top_k_value_is_the_indicator():
     penalty = rv.TopK(k=2)
-    assert [float(penalty.value(jnp.array(x))) for x in ([1.0, 0, -2], [1.0, 1, 1], [0.0, 0, 0])] == [0, np.inf, 0]
-    assert float(rv.moreau_envelope(penalty, jnp.array([3.0, -1.0, 2.0]), 0.7)) == 0.5
+    value, envelope = jax.jit(penalty.value), jax.jit(lambda v: rv.moreau_envelope(penalty, v, 0.7))
+    assert [float(value(np.array(x))) for x in ([1.0, 0, -2], [1.0, 1, 1], [0.0, 0, 0])] == [0, np.inf, 0]
+    assert float(envelope(np.array([3.0, -1.0, 2.0]))) == 0.5

@@ -14,6 +14,8 @@ from rvsmjax.problems import splitting_residual
 KS = [1, 2, 5, 20]
 every_k = pytest.mark.parametrize("k", KS)
 
+slopes = jax.jit(jax.grad(lambda k, w, w_star: rv.NoOverlapReLU(k).loss(w, w_star), (0, 1, 2)))
+hessian = jax.jit(jax.hessian(lambda k, w, w_star: rv.NoOverlapReLU(k).loss(w, w_star), 1))
 jitted = jax.jit(lambda k, w, w_star: (rv.NoOverlapReLU(k).loss(w, w_star), rv.NoOverlapReLU(k).grad(w, w_star)))
 
 
@@ -61,8 +63,8 @@ def test_sampled_loss_and_gradient_are_those_of_the_sample_and_converge(x64):
     problem, x = rv.NoOverlapReLU(k), np.random.default_rng(1).normal(size=(40_000, k, d))
     w, w_star = pair(1.0, 1.5, 0.8, d)
     (out, slope), (target, _) = patch_means(w, x), patch_means(w_star, x)
-    np.testing.assert_allclose(problem.forward(w, x), out, rtol=1e-12, atol=1e-14)
-    assert problem.forward(w, x[:6].reshape(2, 3, k, d)).shape == (2, 3)
+    np.testing.assert_allclose(jax.jit(problem.forward)(w, x), out, rtol=1e-12, atol=1e-14)
+    assert jax.eval_shape(problem.forward, w, x[:6].reshape(2, 3, k, d)).shape == (2, 3)
     sampled_loss, sampled_grad = jax.jit(problem.sampled_loss), jax.jit(problem.sampled_grad)
     assert float(sampled_loss(w, w_star, x)) == pytest.approx(((out - target) ** 2).mean(), rel=1e-12)
     np.testing.assert_allclose(sampled_grad(w, w_star, x), (2 * (out - target)[:, None] * slope).mean(0), rtol=1e-10)
@@ -74,12 +76,10 @@ def test_sampled_loss_and_gradient_are_those_of_the_sample_and_converge(x64):
 @every_k
 def test_derivatives_against_finite_differences(k, x64):
     h, rng = 1e-5, np.random.default_rng(2)
-    all_slopes = jax.jit(jax.grad(lambda k, w, w_star: rv.NoOverlapReLU(k).loss(w, w_star), (0, 1, 2)))
-    hessian = jax.jit(jax.hessian(lambda w, k, w_star: rv.NoOverlapReLU(k).loss(w, w_star)))
     for theta, length, length_star in GEOMETRIES[:-1]:
         w, w_star = pair(theta, length, length_star)
         dw, dw_star = rng.normal(size=(2, 5))
-        by_k, by_w, by_star = all_slopes(float(k), w, w_star)
+        by_k, by_w, by_star = slopes(float(k), w, w_star)
         np.testing.assert_allclose(by_w, grad(k, w, w_star), rtol=1e-12, atol=1e-15)
         rises = [
             loss(k, w + h * dw, w_star) - loss(k, w - h * dw, w_star),
@@ -89,7 +89,7 @@ def test_derivatives_against_finite_differences(k, x64):
         want = np.array(rises) / (2 * h)
         np.testing.assert_allclose([by_w @ dw, by_star @ dw_star, by_k], want, rtol=1e-6, atol=1e-10)
         bend = (grad(k, w + h * dw, w_star) - grad(k, w - h * dw, w_star)) / (2 * h)
-        np.testing.assert_allclose(hessian(w, float(k), w_star) @ dw, bend, rtol=1e-4, atol=1e-8)
+        np.testing.assert_allclose(hessian(float(k), w, w_star) @ dw, bend, rtol=1e-4, atol=1e-8)
 
 
 def printed_formula(k, w, w_star):

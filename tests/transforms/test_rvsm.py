@@ -122,7 +122,7 @@ def test_dtype_is_kept(dtype):
 
 
 def test_jit_equals_eager():
-    tx = rv.rvsm(rv.TransformedL1(0.7), 0.1, 1.0, mask=True)
+    tx = rv.rvsm(rv.L1(), 0.1, 1.0, mask=True)
     state = tx.init(PARAMS)
     eager, compiled = tx.update(GRADS, state, PARAMS), jax.jit(tx.update)(GRADS, state, PARAMS)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7), eager, compiled)
