@@ -63,6 +63,14 @@ def integer(name: str, value: Any, *, at_least: int) -> None:
         raise ValueError(f"{name} must be {rule}, got {show(value)}")
 
 
+def count(name: str, value: Any) -> int:
+    """Returns ``value`` as an int; raises ``ValueError`` unless it is one whole number in [1, 2**31)."""
+    integer(name, value, at_least=1)
+    if np.ndim(value) != 0 or value >= 2**31:
+        raise ValueError(f"{name} must be one whole number under 2**31, got {show(value)}")
+    return int(value)
+
+
 def fraction(name: str, value: Any) -> None:
     """Raises ``ValueError`` unless every known number in ``value`` lies in [0, 1)."""
     array = _number(name, value, "a number in [0, 1)")

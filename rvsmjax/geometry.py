@@ -113,7 +113,7 @@ def angle(u: ArrayLike, v: ArrayLike) -> Array:
 
     Unlike the arc cosine of the inner product, which cannot resolve angles under 3.5e-4 in float32, this keeps full
     relative accuracy near 0 and π. The angle with a zero vector is π/2. The derivative, a unit tangent vector over
-    the length, has no limit at 0 and π, and is taken as 0 there.
+    the length, has no limit at 0 and π, and is taken as 0 where rounding hides its direction.
 
     Args:
       u: array of shape (..., d).

@@ -90,12 +90,13 @@ def solve(
       w0: start, of shape (d,).
       w_star: the true weights, of shape (d,).
       tol: > 0. In float32 the residual cannot fall much under 3e-8/η.
-      max_steps: step cap, >= 1.
+      max_steps: step cap, >= 1, rounded up to a multiple of ``check_every``.
       check_every: steps between looks at the residual, >= 1.
       trace_every: if given, keeps a ``Trace`` at this stride, in steps; a multiple of ``check_every``.
 
     Raises:
-      ValueError: shapes that differ, ``tol`` <= 0, a count < 1.
+      TypeError: a ``problem`` or ``transform`` of another kind.
+      ValueError: shapes that differ, ``tol`` <= 0, a count that is no whole number in [1, 2**31).
 
     Source: A Algorithm 1, and section 5.1 for the limit.
 
@@ -107,6 +108,10 @@ def solve(
       >>> bool(solution.converged), float(rv.angle(solution.w, w_star)) < 1e-3
       (True, True)
     """
+    if not isinstance(problem, OneLayerProblem):
+        raise TypeError(f"problem must be an instance of OneLayerProblem, got {_checks.show(problem)}")
+    if not isinstance(transform, optax.GradientTransformation):
+        raise TypeError(f"transform must be an optax.GradientTransformation, got {_checks.show(transform)}")
     w0, w_star = jnp.asarray(w0), jnp.asarray(w_star)
     dtype = float_dtype(w0, w_star)
     w0, w_star = w0.astype(dtype), w_star.astype(dtype)
@@ -114,10 +119,10 @@ def solve(
     if w0.ndim != 1 or w_star.ndim != 1:
         raise ValueError(f"w0 must be one vector (use vmap for more), got shapes {w0.shape} and {w_star.shape}")
     _checks.positive("tol", tol)
-    _checks.integer("max_steps", max_steps, at_least=1)
-    _checks.integer("check_every", check_every, at_least=1)
+    max_steps = _checks.count("max_steps", max_steps)
+    check_every = _checks.count("check_every", check_every)
     if trace_every is not None:
-        _checks.integer("trace_every", trace_every, at_least=1)
+        trace_every = _checks.count("trace_every", trace_every)
         if trace_every % check_every:
             raise ValueError(f"trace_every must be a multiple of check_every = {check_every}, got {trace_every}")
     chain = optax.with_extra_args_support(transform)

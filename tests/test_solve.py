@@ -185,8 +185,20 @@ def test_bad_input():
         ({"w0": jnp.ones(4)}, r"^w0 and w_star must have last axes of the same length, got w0 \(4,\), w_star \(3,\)$"),
         ({"w0": jnp.ones((2, 3))}, r"^w0 must be one vector \(use vmap for more\), got shapes \(2, 3\) and \(3,\)$"),
         ({"w0": 1.0}, "^w0 must have at least one axis, got a scalar$"),
+        ({"max_steps": 10**10}, r"^max_steps must be one whole number under 2\*\*31, got 10000000000$"),
+        ({"check_every": [1, 2]}, r"^check_every must be one whole number under 2\*\*31, got \[1, 2\]$"),
+        ({"tol": 0}, "^tol must be finite and > 0, got 0$"),
         ({"trace_every": 0}, "^trace_every must be a whole number >= 1, got 0$"),
         ({"trace_every": 3, "check_every": 2}, "^trace_every must be a multiple of check_every = 2, got 3$"),
     ]:
         with pytest.raises(ValueError, match=message):
             rv.solve(RELU, tx, **{"w0": w, "w_star": w, **bad})
+    with pytest.raises(TypeError, match="^problem must be an instance of OneLayerProblem, got 'relu'$"):
+        rv.solve("relu", tx, w, w)
+    with pytest.raises(TypeError, match="^transform must be an optax.GradientTransformation, got 0.1$"):
+        rv.solve(RELU, 0.1, w, w)
+
+
+def test_counts_may_be_whole_floats():
+    w, tx = jnp.asarray([1.0, 0.0]), optax.sgd(0.1)
+    assert rv.solve(RELU, tx, w, jnp.asarray([0.6, 0.8]), max_steps=10.0, check_every=5.0, trace_every=5.0).steps == 10

@@ -12,7 +12,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from rvsmjax import _checks
-from rvsmjax.geometry import angle, norm, quotient, unit, working_dtype
+from rvsmjax.geometry import angle, float_dtype, norm, quotient, unit, working_dtype
 from rvsmjax.problems.base import OneLayerProblem
 
 
@@ -42,11 +42,11 @@ class NoOverlapReLU(OneLayerProblem):
 
     def loss(self, w: ArrayLike, w_star: ArrayLike) -> Array:
         """Returns f(w), of shape (...)."""
-        return _loss(*_prepared(self.k, w, w_star))
+        return _loss(*_prepared(self.k, w, w_star)).astype(float_dtype(w, w_star))
 
     def grad(self, w: ArrayLike, w_star: ArrayLike) -> Array:
         """Returns ∇f(w), of shape (..., d)."""
-        return _grad(*_prepared(self.k, w, w_star))
+        return _grad(*_prepared(self.k, w, w_star)).astype(float_dtype(w, w_star))
 
     def coefficients(self, norm_w: Array, norm_star: Array, theta: Array) -> tuple[Array, Array]:
         """Returns (p, c) with ∇f(w) = p·w/‖w‖ + c·w*."""
@@ -111,30 +111,17 @@ def _grad(k: Array, w: Array, w_star: Array) -> Array:
     theta = angle(w, w_star)[..., None]
     direction, direction_star = unit(w), unit(w_star)
     radial = (1 - 1 / k)[..., None] / math.pi * _difference(w, w_star)[..., None] * direction
-    turn = theta * (direction_star - direction) + _theta_minus_sin(theta) * direction
+    turn = theta * (direction_star - direction) + (theta - jnp.sin(theta)) * direction
     k = k[..., None]
     return (w - w_star) / k + radial + norm(w_star)[..., None] / (k * math.pi) * turn
 
 
-def _series(theta: Array, first: float, ratio: Any, terms: int) -> Array:
-    """Sums terms of an alternating series in θ², the next being the last times −θ²·ratio(n)."""
-    term = first * theta**3
-    total = term
-    for n in range(1, terms):
-        term = -term * theta**2 * ratio(n)
-        total = total + term
-    return total
-
-
-def _theta_minus_sin(theta: Array) -> Array:
-    """θ − sin θ = θ³/6 − θ⁵/120 + …"""
-    small = jnp.minimum(theta, 1)
-    series = _series(small, 1 / 6, lambda n: 1 / ((2 * n + 2) * (2 * n + 3)), 8)
-    return jnp.where(theta < 1, series, theta - jnp.sin(theta))
-
-
 def _segment(theta: Array) -> Array:
-    """Sin θ − θ cos θ = θ³/3 − θ⁵/30 + …"""
+    """Sin θ − θ cos θ, for θ < 1 by its series θ³/3 − θ⁵/30 + …, each term from the last."""
     small = jnp.minimum(theta, 1)
-    series = _series(small, 1 / 3, lambda n: (n + 1) / (n * (2 * n + 2) * (2 * n + 3)), 8)
+    term = small**3 / 3
+    series = term
+    for n in range(1, 8):
+        term = -term * small**2 * (n + 1) / (n * (2 * n + 2) * (2 * n + 3))
+        series = series + term
     return jnp.where(theta < 1, series, jnp.sin(theta) - theta * jnp.cos(theta))

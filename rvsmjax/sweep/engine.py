@@ -58,9 +58,7 @@ def run_sweep(
     if not isinstance(grid, Grid):
         raise TypeError(f"grid must be a Grid, got {grid!r}")
     _checks.positive("tol", tol)
-    _checks.integer("max_steps", max_steps, at_least=1)
-    if max_steps >= 2**31:
-        raise ValueError(f"max_steps must be under 2**31, got {max_steps}")
+    max_steps = _checks.count("max_steps", max_steps)
     key = jax.random.key(0) if key is None else key
     places = tuple(jax.local_devices() if devices is None else devices)
     plan = make_plan(grid, precision(dtype), places, progress is not None)
