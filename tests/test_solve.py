@@ -193,9 +193,9 @@ def test_bad_input():
     ]:
         with pytest.raises(ValueError, match=message):
             rv.solve(RELU, tx, **{"w0": w, "w_star": w, **bad})
-    with pytest.raises(TypeError, match="^problem must be an instance of OneLayerProblem, got 'relu'$"):
+    with pytest.raises(TypeError, match=r"^problem must be an instance of OneLayerProblem, got 'relu'$"):
         rv.solve("relu", tx, w, w)
-    with pytest.raises(TypeError, match="^transform must be an optax.GradientTransformation, got 0.1$"):
+    with pytest.raises(TypeError, match=r"^transform must be an optax\.GradientTransformation, got 0.1$"):
         rv.solve(RELU, 0.1, w, w)
 
 
