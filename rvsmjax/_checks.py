@@ -36,15 +36,19 @@ def show(value: Any) -> str:
     return textwrap.shorten(repr(value), 100, placeholder=" ...")
 
 
-def positive(name: str, value: Any) -> None:
-    """Raises ``ValueError`` unless every known number in ``value`` is finite and > 0."""
+def positive(name: str, value: Any, *, schedule: bool = False) -> None:
+    """Raises ``ValueError`` unless every known number in ``value`` is finite and > 0; lets a ``schedule`` pass."""
+    if schedule and callable(value):
+        return
     array = _number(name, value, "a finite number > 0")
     if array is not None and not (np.all(np.isfinite(array)) and np.all(array > 0)):
         raise ValueError(f"{name} must be finite and > 0, got {show(value)}")
 
 
-def nonnegative(name: str, value: Any) -> None:
-    """Raises ``ValueError`` unless every known number in ``value`` is finite and >= 0."""
+def nonnegative(name: str, value: Any, *, schedule: bool = False) -> None:
+    """Raises ``ValueError`` unless every known number in ``value`` is finite and >= 0; lets a ``schedule`` pass."""
+    if schedule and callable(value):
+        return
     array = _number(name, value, "a finite number >= 0")
     if array is not None and not (np.all(np.isfinite(array)) and np.all(array >= 0)):
         raise ValueError(f"{name} must be finite and >= 0, got {show(value)}")
@@ -66,13 +70,17 @@ def integer(name: str, value: Any, *, at_least: int) -> None:
 def count(name: str, value: Any) -> int:
     """Returns ``value`` as an int; raises ``ValueError`` unless it is one whole number in [1, 2**31)."""
     integer(name, value, at_least=1)
-    if np.ndim(value) != 0 or value >= 2**31:
+    if isinstance(value, jax.core.Tracer):
+        raise TypeError(f"{name} must be known before tracing (optax.inject_hyperparams: name it in static_args)")
+    if np.ndim(value) != 0 or int(value) >= 2**31:
         raise ValueError(f"{name} must be one whole number under 2**31, got {show(value)}")
     return int(value)
 
 
-def fraction(name: str, value: Any) -> None:
-    """Raises ``ValueError`` unless every known number in ``value`` lies in [0, 1)."""
+def fraction(name: str, value: Any, *, schedule: bool = False) -> None:
+    """Raises ``ValueError`` unless every known number in ``value`` lies in [0, 1); lets a ``schedule`` pass."""
+    if schedule and callable(value):
+        return
     array = _number(name, value, "a number in [0, 1)")
     if array is not None and not (np.all(np.isfinite(array)) and np.all(array >= 0) and np.all(array < 1)):
         raise ValueError(f"{name} must be in [0, 1), got {show(value)}")

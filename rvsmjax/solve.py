@@ -15,7 +15,7 @@ from rvsmjax import _checks
 from rvsmjax.geometry import angle, float_dtype
 from rvsmjax.penalties import moreau_envelope
 from rvsmjax.problems import OneLayerProblem, splitting_residual
-from rvsmjax.transforms import UnitSphereState, sparse_params, splitting_state
+from rvsmjax.transforms import RVSMState, UnitSphereState, sparse_params, splitting_states
 
 
 class Status(enum.IntEnum):
@@ -133,19 +133,17 @@ def solve(
     )
 
     def residual(w: Array, opt_state: Any) -> Array:
-        splitting = splitting_state(opt_state)
         force = jnp.zeros_like(w)
-        if splitting is not None:
-            force = splitting.beta * splitting.penalty.shrinkage(w, splitting.lam / splitting.beta)
+        for rule, beta in _splittings(opt_state):
+            force = force + beta * rule.penalty.shrinkage(w, rule.lam / beta)
         return splitting_residual(problem, w, w_star, force, spherical).astype(dtype)
 
     def observe(trace: Trace | None, t: Array, w: Array, opt_state: Any, res: Array) -> Trace | None:
         if trace is None or trace_every is None:
             return trace
-        splitting = splitting_state(opt_state)
         value = problem.loss(w, w_star)
-        if splitting is not None:
-            value += splitting.beta * moreau_envelope(splitting.penalty, w, splitting.lam / splitting.beta)
+        for rule, beta in _splittings(opt_state):
+            value += beta * moreau_envelope(rule.penalty, w, rule.lam / beta)
         row = jnp.where(t % trace_every == 0, t // trace_every, len(trace.theta))
         seen = Trace(value, angle(w, w_star), res)
         return Trace(*(a.at[row].set(b.astype(dtype), mode="drop") for a, b in zip(trace, seen, strict=True)))
@@ -178,5 +176,11 @@ def solve(
     state = jnp.where(first <= tol, Status.CONVERGED, Status.CAP).astype(jnp.int32)
     carry = (w0, start, jnp.zeros((), jnp.int32), first, state, observe(empty, jnp.zeros((), int), w0, start, first))
     w, opt_state, steps, res, status, trace = jax.lax.while_loop(unfinished, advance, carry)
-    u = w if splitting_state(opt_state) is None else sparse_params(opt_state, w)
+    u = sparse_params(opt_state, w) if splitting_states(opt_state) else w
     return Solution(w, u, steps, status == Status.CONVERGED, res, status, opt_state, trace)
+
+
+def _splittings(opt_state: Any) -> list[tuple[Any, Array]]:
+    """Returns the rule and β of each ``rvsm`` that acts on the one vector there is."""
+    states = [state for state in splitting_states(opt_state) if isinstance(state, RVSMState)]
+    return [(state.rules[state.marks.rule], state.beta) for state in states]

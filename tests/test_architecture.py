@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 FLOORS = [  # ground first; names on one floor may use each other, as long as no circle comes of it
-    {"rvsmjax._checks", "rvsmjax._polynomial", "rvsmjax._pytree"},
-    {"rvsmjax.geometry"},
+    {"rvsmjax._checks", "rvsmjax._exact", "rvsmjax._polynomial", "rvsmjax._pytree"},
+    {"rvsmjax.geometry", "rvsmjax.schedules"},
     {"rvsmjax.penalties"},
     {"rvsmjax.problems", "rvsmjax.transforms"},
     {"rvsmjax.solve", "rvsmjax.theory"},

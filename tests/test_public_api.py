@@ -8,6 +8,14 @@ import pytest
 import rvsmjax as rv
 
 NAMES = {
+    "adaptive_hard_threshold",
+    "admm",
+    "cosine_sparsity",
+    "cubic_sparsity",
+    "keep_zeros",
+    "lam_for_sparsity",
+    "NM",
+    "sparsity_mask",
     "__version__",
     "angle",
     "Grid",

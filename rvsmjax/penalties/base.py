@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -72,6 +73,14 @@ class Penalty(Module, abc.ABC):
         Penalties override this where it can be formed directly, to more digits than the difference has.
         """
         return jnp.asarray(v) - self.prox(v, step)
+
+    def prox_leaves(self, leaves: Sequence[Array], step: ArrayLike) -> list[Array]:
+        """Returns the prox of several arrays that the penalty takes together; of each alone, unless overridden."""
+        return [self.prox(leaf, step) for leaf in leaves]
+
+    def shrinkage_leaves(self, leaves: Sequence[Array], step: ArrayLike) -> list[Array]:
+        """Returns the shrinkage of several arrays that the penalty takes together."""
+        return [self.shrinkage(leaf, step) for leaf in leaves]
 
 
 def moreau_envelope(penalty: Penalty, v: ArrayLike, step: ArrayLike) -> Array:

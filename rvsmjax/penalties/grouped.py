@@ -14,6 +14,9 @@ from jax.typing import ArrayLike
 from rvsmjax.geometry import float_dtype, norm, quotient, working_dtype
 from rvsmjax.penalties.base import Penalty
 
+KEPT = {"filters": -1, "channels": -2, "rows": 0}
+"""Named groups: the axis that is not reduced."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Grouped(Penalty):
@@ -24,7 +27,9 @@ class Grouped(Penalty):
     Args:
       penalty: the penalty on the norms.
       axes: axes that are reduced; each index of the other axes is one group. The default makes one group of each
-        output filter of a convolution kernel in Flax's layout (height, width, input, output).
+        output filter of a convolution kernel in Flax's layout (height, width, input, output). A name says which
+        single axis is kept, for kernels of any rank: ``"filters"`` the last, ``"channels"`` the last but one,
+        ``"rows"`` the first.
 
     Raises:
       TypeError: ``penalty`` is no Penalty, or ``axes`` holds no integers.
@@ -39,13 +44,17 @@ class Grouped(Penalty):
     """
 
     penalty: Penalty
-    axes: tuple[int, ...] = dataclasses.field(default=(0, 1, 2), metadata={"static": True})
+    axes: tuple[int, ...] | str = dataclasses.field(default=(0, 1, 2), metadata={"static": True})
     name: ClassVar[str] = "grouped"
     separable: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.penalty, Penalty):
             raise TypeError(f"penalty must be an instance of Penalty, got {self.penalty!r}")
+        if isinstance(self.axes, str):
+            if self.axes not in KEPT:
+                raise ValueError(f"axes must be integers or one of {', '.join(KEPT)}, got {self.axes!r}")
+            return
         given: Any = (self.axes,) if np.ndim(self.axes) == 0 else self.axes
         try:
             axes = tuple(operator.index(axis) for axis in given)
@@ -77,7 +86,12 @@ class Grouped(Penalty):
         return self.penalty.threshold(step)
 
     def _norms(self, v: Array) -> Array:
-        axes = tuple(axis + v.ndim if axis < 0 else axis for axis in self.axes)
+        if isinstance(self.axes, str):
+            if v.ndim < 2:
+                raise ValueError(f"axes {self.axes!r} must be of an array of rank 2 or more, got shape {np.shape(v)}")
+            axes = tuple(axis for axis in range(v.ndim) if axis != KEPT[self.axes] % v.ndim)
+        else:
+            axes = tuple(axis + v.ndim if axis < 0 else axis for axis in self.axes)
         if not all(0 <= axis < v.ndim for axis in axes) or len(set(axes)) < len(axes):
             raise ValueError(f"axes must be distinct axes of the array, got {self.axes} for shape {np.shape(v)}")
         return norm(v.astype(working_dtype(v)), axes, keepdims=True)

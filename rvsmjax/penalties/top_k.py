@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +12,11 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from rvsmjax import _checks
+from rvsmjax._exact import two_product
 from rvsmjax.geometry import working_dtype
 from rvsmjax.penalties.base import Penalty
+
+SCOPES = ("leaf", "global")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,12 +27,14 @@ class TopK(Penalty):
     No sort: the k-th largest magnitude is found by bisection over its bits, so k may be traced.
 
     Args:
-      sparsity: share of components set to 0, in [0, 1); of n components, round(sparsity·n) become 0.
+      sparsity: share of components set to 0, in [0, 1); of n components, round(sparsity·n) become 0. Inside a
+        transformation also a schedule, a function of the step count.
       k: number of components kept, >= 0. Exactly one of the two is given.
+      scope: over many arrays, whether each keeps its own largest (``"leaf"``) or all together (``"global"``).
 
     Raises:
-      TypeError: none or both are given.
-      ValueError: ``sparsity`` outside [0, 1), ``k`` no whole number >= 0.
+      TypeError: none or both of ``sparsity`` and ``k`` are given.
+      ValueError: ``sparsity`` outside [0, 1), ``k`` no whole number >= 0, an unknown scope.
 
     Source: A section 3.2, H_s.
 
@@ -37,8 +43,9 @@ class TopK(Penalty):
       [0.0, -3.0, 0.0]
     """
 
-    sparsity: ArrayLike | None = None
-    k: ArrayLike | None = None
+    sparsity: Any = None
+    k: Any = None
+    scope: str = dataclasses.field(default="leaf", metadata={"static": True})
     name: ClassVar[str] = "topk"
     separable: ClassVar[bool] = False
 
@@ -46,9 +53,11 @@ class TopK(Penalty):
         if (self.sparsity is None) == (self.k is None):
             raise TypeError(f"TopK takes exactly one of sparsity and k, got sparsity={self.sparsity!r}, k={self.k!r}")
         if self.sparsity is not None:
-            _checks.fraction("sparsity", self.sparsity)
+            _checks.fraction("sparsity", self.sparsity, schedule=True)
         else:
             _checks.integer("k", self.k, at_least=0)
+        if self.scope not in SCOPES:
+            raise ValueError(f"scope must be one of {', '.join(SCOPES)}, got {self.scope!r}")
 
     def kept(self, size: int) -> Array | int:
         """Returns how many of ``size`` components stay; at most ``size``."""
@@ -56,7 +65,13 @@ class TopK(Penalty):
             return jnp.minimum(self.k, size)
         if isinstance(self.sparsity, (int, float)):
             return size - round(self.sparsity * size)
-        return size - jnp.round(jnp.asarray(self.sparsity) * size).astype(jnp.int32)
+        # The exact product, rounded: a rounded product has no halves beyond 2²³.
+        share = jnp.asarray(self.sparsity)
+        head, tail = two_product(share, jnp.asarray(size, share.dtype))
+        # ``size`` itself may not fit in the dtype: what it loses is added by hand.
+        whole = jnp.round(head)
+        tail = tail + share * (size - int(jnp.finfo(share.dtype).dtype.type(size)))
+        return size - (whole.astype(jnp.int32) + jnp.round((head - whole) + tail).astype(jnp.int32))
 
     def value(self, x: ArrayLike) -> Array:
         """Returns 0 inside the set and ∞ outside."""
@@ -66,26 +81,45 @@ class TopK(Penalty):
     def prox(self, v: ArrayLike, step: ArrayLike = 0.0) -> Array:
         """Returns ``v`` with all but its k largest magnitudes set to 0."""
         v = jnp.asarray(v)
-        return jnp.where(largest(jnp.abs(v), self.kept(v.size)), v, 0)
+        (mask,) = largest([jnp.abs(v)], self.kept(v.size))
+        return jnp.where(mask, v, 0)
+
+    def prox_leaves(self, leaves: Sequence[Array], step: ArrayLike = 0.0) -> list[Array]:
+        """Returns the leaves, in global scope with all but the k largest magnitudes of them together set to 0."""
+        if self.scope == "leaf":
+            return super().prox_leaves(leaves, step)
+        dtype = working_dtype(*leaves)
+        masks = largest([jnp.abs(leaf).astype(dtype) for leaf in leaves], self.kept(sum(leaf.size for leaf in leaves)))
+        return [jnp.where(mask, leaf, 0) for mask, leaf in zip(masks, leaves, strict=True)]
+
+    def shrinkage_leaves(self, leaves: Sequence[Array], step: ArrayLike = 0.0) -> list[Array]:
+        """Returns what ``prox_leaves`` sets to 0."""
+        return [leaf - kept for leaf, kept in zip(leaves, self.prox_leaves(leaves, step), strict=True)]
 
     def threshold(self, step: ArrayLike) -> Array:
         """Raises: what is kept depends on the whole vector, not on a fixed threshold."""
         raise NotImplementedError("TopK has no fixed threshold; call prox")
 
 
-def largest(magnitude: Array, k: ArrayLike) -> Array:
-    """Returns a mask of the k largest entries of ``magnitude`` >= 0; ties go to the lowest flat index."""
-    unsigned = jnp.dtype(f"uint{8 * magnitude.dtype.itemsize}")
+def largest(magnitudes: Sequence[Array], k: ArrayLike) -> list[Array]:
+    """Returns masks of the k largest entries of arrays >= 0 together; ties go to the first, in order of flat index."""
+    unsigned = jnp.dtype(f"uint{8 * magnitudes[0].dtype.itemsize}")
     # The bits of non-negative floats, read as integers, have the same order.
-    bits = jax.lax.bitcast_convert_type(jax.lax.stop_gradient(magnitude), unsigned).ravel()
+    bits = [jax.lax.bitcast_convert_type(jax.lax.stop_gradient(m), unsigned).ravel() for m in magnitudes]
     k = jnp.asarray(k, jnp.int32)
+
+    def count(holds: list[Array]) -> Array:
+        return jnp.sum(jnp.asarray([jnp.sum(h, dtype=jnp.int32) for h in holds]))
 
     def refine(i: Array, edge: Array) -> Array:
         trial = edge | (unsigned.type(1) << (unsigned.type(unsigned.itemsize * 8 - 2) - i.astype(unsigned)))
-        return jnp.where(jnp.sum(bits >= trial) >= k, trial, edge)
+        return jnp.where(count([b >= trial for b in bits]) >= k, trial, edge)
 
     edge = jax.lax.fori_loop(0, unsigned.itemsize * 8 - 1, refine, jnp.zeros((), unsigned))
-    tied = bits == edge
-    above = bits > edge
-    keep = above | (tied & (jnp.cumsum(tied) <= k - jnp.sum(above)))
-    return keep.reshape(magnitude.shape)
+    room = k - count([b > edge for b in bits])
+    masks = []
+    for b, m in zip(bits, magnitudes, strict=True):
+        tied = b == edge
+        masks.append(((b > edge) | (tied & (jnp.cumsum(tied, dtype=jnp.int32) <= room))).reshape(m.shape))
+        room = room - jnp.sum(tied, dtype=jnp.int32)
+    return masks

@@ -18,6 +18,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from rvsmjax import _checks
+from rvsmjax._exact import two_product, two_sum
 from rvsmjax._polynomial import evaluate
 from rvsmjax.geometry import float_dtype, working_dtype
 from rvsmjax.penalties.base import Penalty
@@ -37,7 +38,7 @@ class TransformedL1(Penalty):
     function; at the critical step's threshold, where the true one is infinite, they are large and finite.
 
     Args:
-      a: shape, finite and > 0.
+      a: shape, finite and > 0; inside a transformation also a schedule, a function of the step count.
 
     Raises:
       ValueError: ``a`` is not finite or not positive.
@@ -47,11 +48,11 @@ class TransformedL1(Penalty):
       [0.0, 0.94725...]
     """
 
-    a: ArrayLike = 1.0
+    a: Any = 1.0
     name: ClassVar[str] = "tl1"
 
     def __post_init__(self) -> None:
-        _checks.positive("a", self.a)
+        _checks.positive("a", self.a, schedule=True)
 
     def value(self, x: ArrayLike) -> Array:
         """Returns Σ (a + 1)|x_i| / (a + |x_i|)."""
@@ -127,48 +128,27 @@ def _subcritical(p: Array, a: Array) -> Array:
 
 def _edge(step: Array, a: Array) -> tuple[Array, Array, Array]:
     """Returns the threshold t, rounded down, and what that left off, and q² there; step and a broadcast."""
-    one, one_low = _two_sum(a, jnp.ones_like(a))
-    p, p_low = _two_product(step, one)  # P = step·(a + 1)
+    one, one_low = two_sum(a, jnp.ones_like(a))
+    p, p_low = two_product(step, one)  # P = step·(a + 1)
     p_low = p_low + step * one_low
     # Subcritical: t = P/a, and x = 0 there.
     t1 = p / a
-    back, back_low = _two_product(t1, a)
+    back, back_low = two_product(t1, a)
     t1_low = (((p - back) - back_low) + p_low) / a
     z1 = ((a - 2 * t1) - 2 * t1_low) / (3 * (a + t1))
     # Supercritical: t = √(2P) − a/2, and x = √(2P) − a there.
     root = jnp.sqrt(2 * p)
-    back, back_low = _two_product(root, root)
+    back, back_low = two_product(root, root)
     root_low = (((2 * p - back) - back_low) + 2 * p_low) / (2 * jnp.where(root > 0, root, 1))
-    t2, t2_low = _two_sum(root, -a / 2)
+    t2, t2_low = two_sum(root, -a / 2)
     t2_low = t2_low + root_low
     z2 = ((root - a) + root_low) / (3 * (a / 2 + root))
     first = _subcritical(p, a)
     z = jnp.clip(jnp.where(first, z1, z2), 0, 1 / 3)
-    t, t_low = _two_sum(jnp.where(first, t1, t2), jnp.where(first, t1_low, t2_low))
+    t, t_low = two_sum(jnp.where(first, t1, t2), jnp.where(first, t1_low, t2_low))
     # Rounded down, so that v > t holds for a float v just where it holds for the exact threshold.
     down = jnp.where(t_low < 0, jnp.nextafter(t, jnp.zeros_like(t)), t)
     return down, t_low + (t - down), jnp.minimum(6.75 * z * z * (1 + z), 1)
-
-
-def _two_sum(x: Array, y: Array) -> tuple[Array, Array]:
-    """x + y as a rounded sum and its exact error."""
-    total = x + y
-    part = total - x
-    return total, (x - (total - part)) + (y - part)
-
-
-def _two_product(x: Array, y: Array) -> tuple[Array, Array]:
-    """x·y as a rounded product and its exact error (Dekker)."""
-    (x1, x2), (y1, y2) = _halves(x), _halves(y)
-    product = x * y
-    return product, ((x1 * y1 - product) + x1 * y2 + x2 * y1) + x2 * y2
-
-
-def _halves(x: Array) -> tuple[Array, Array]:
-    bits = (jnp.finfo(x.dtype).nmant + 2) // 2
-    scaled = x * (2.0**bits + 1)
-    head = scaled - (scaled - x)
-    return head, x - head
 
 
 def _rest(q: np.ndarray) -> np.ndarray:

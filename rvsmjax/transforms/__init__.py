@@ -1,11 +1,18 @@
 """Gradient transformations that make parameters sparse, for any optax chain."""
 
+from rvsmjax.transforms.admm import ADMMState as ADMMState
+from rvsmjax.transforms.admm import admm as admm
+from rvsmjax.transforms.patterns import adaptive_hard_threshold as adaptive_hard_threshold
+from rvsmjax.transforms.patterns import keep_zeros as keep_zeros
 from rvsmjax.transforms.rvsm import RVSMState as RVSMState
+from rvsmjax.transforms.rvsm import SplittingCertificate as SplittingCertificate
 from rvsmjax.transforms.rvsm import rvsm as rvsm
 from rvsmjax.transforms.selection import select as select
 from rvsmjax.transforms.sparse import Sparsity as Sparsity
+from rvsmjax.transforms.sparse import lam_for_sparsity as lam_for_sparsity
 from rvsmjax.transforms.sparse import sparse_params as sparse_params
 from rvsmjax.transforms.sparse import sparsity as sparsity
-from rvsmjax.transforms.sparse import splitting_state as splitting_state
+from rvsmjax.transforms.sparse import sparsity_mask as sparsity_mask
+from rvsmjax.transforms.sparse import splitting_states as splitting_states
 from rvsmjax.transforms.sphere import UnitSphereState as UnitSphereState
 from rvsmjax.transforms.sphere import unit_sphere as unit_sphere

@@ -8,46 +8,104 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
-from jax.typing import ArrayLike
 
 from rvsmjax import _checks
 from rvsmjax.penalties import Penalty
-from rvsmjax.transforms.selection import Mask, path_name, select
+from rvsmjax.transforms.rules import (
+    Mark,
+    Overrides,
+    Rule,
+    is_mark,
+    make_rules,
+    map_marked,
+    map_rules,
+    mark_leaves,
+    masked,
+    strong,
+)
+from rvsmjax.transforms.selection import Mask
+
+
+class SplittingCertificate(NamedTuple):
+    """How far the splitting has come, over all leaves taken; float32 scalars but for the last.
+
+    Attributes:
+      penalty: Σ λP(u), 0 for a constraint that holds.
+      coupling: (β/2)‖w − u‖².
+      distance: ‖w − u‖.
+      support_changes: number of components that became zero or nonzero in u since the last update.
+      support: which components of u were nonzero then, a boolean for each.
+    """
+
+    penalty: Array
+    coupling: Array
+    distance: Array
+    support_changes: Array
+    support: Any
 
 
 class RVSMState(NamedTuple):
-    """What ``sparse_params`` needs to form u from the parameters; no copy of them.
+    """What ``sparse_params`` needs to form u from the parameters.
 
     Attributes:
-      penalty: tree of the parameters' structure, with the penalty at each leaf taken and ``MaskedNode`` elsewhere.
-      lam: λ, a scalar.
-      beta: β, a scalar.
+      count: number of updates, int32.
+      marks: tree like the parameters, with no numbers: which rule takes which leaf.
+      rules: penalties and λ, as numbers of the last update.
+      beta: β of the last update.
+      u: tree of u as last refreshed, where ``update_every`` is given; else None: no copy of the parameters.
+      certificate: a ``SplittingCertificate`` on request, else None.
     """
 
-    penalty: Any
-    lam: Array
+    count: Array  # type: ignore[assignment]  # optax's name, over the method of tuples
+    marks: Any
+    rules: tuple[Rule, ...]
     beta: Array
+    u: Any
+    certificate: SplittingCertificate | None
+
+    def sparse(self, params: Any) -> Any:
+        """Returns ``params`` with the leaves taken replaced by their prox."""
+        return map_rules(lambda r, ws: r.penalty.prox_leaves(ws, r.lam / self.beta), self.rules, self.marks, params)
 
 
-def rvsm(penalty: Penalty, lam: ArrayLike, beta: ArrayLike, mask: Mask = None) -> optax.GradientTransformationExtraArgs:
+def rvsm(
+    penalty: Penalty,
+    lam: Any,
+    beta: Any,
+    mask: Mask = None,
+    *,
+    update_every: int | None = None,
+    overrides: Overrides | None = None,
+    certificate: bool = False,
+) -> optax.GradientTransformationExtraArgs:
     r"""Returns a transformation that adds the gradient of the relaxed penalty to the updates.
 
     .. math:: g \leftarrow g + \beta(w - u), \qquad u = \mathrm{prox}_{(\lambda/\beta)P}(w)
 
     With gradient descent behind it this is RVSM on f(w) + λP(u) + (β/2)‖w − u‖²; ``unit_sphere`` at the end of the
-    chain adds the normalisation of A Algorithm 1. Before momentum or Adam the penalty enters the moments (coupled),
-    after them and before the learning rate it does not (decoupled). u is a function of w alone, found by
-    ``sparse_params``.
+    chain adds the normalisation of A Algorithm 1. Its place in the chain is a choice. With r = β(w − u):
+
+    - before the optimizer (coupled) r enters its moments: momentum m ← μm + (g + r), Adam's m and v see g + r;
+    - after the moments and before the learning rate (decoupled) it does not: w ← w − η(m + r), as weight decay in
+      AdamW: ``optax.chain(optax.trace(0.9), rvsm(...), optax.scale(-0.1))``.
+
+    u is a function of w alone, found by ``sparse_params``; the parameters are never overwritten.
 
     Args:
-      penalty: P.
-      lam: λ >= 0, a number.
-      beta: β > 0, a number. The threshold is that of ``penalty`` at step λ/β.
+      penalty: P. Its numbers may be schedules (``TopK(sparsity=schedule)``).
+      lam: λ >= 0, a number or a schedule.
+      beta: β > 0, a number or a schedule. The threshold is that of ``penalty`` at step λ/β.
       mask: which leaves, see ``select``.
+      update_every: steps between refreshes of u in r, >= 1; default every step. If given, the state holds a copy of u.
+      overrides: other penalties and λ for some leaves, by regular expression on the path (the first that is found
+        counts): ``{"head": {"lam": 1e-5}, "stem": None}``; None leaves the leaf alone.
+      certificate: whether the state carries a ``SplittingCertificate``, at the cost of a second prox and one byte a
+        component.
 
     Raises:
       TypeError: ``penalty`` is no Penalty; an integer leaf is taken.
-      ValueError: λ < 0 or β <= 0; ``params`` missing in ``update``; a mask that does not fit.
+      ValueError: λ < 0, β <= 0 or ``update_every`` < 1; ``params`` missing in ``update``; a mask or an override that
+        does not fit.
 
     Source: A Algorithm 1, I Algorithm 1.
 
@@ -59,23 +117,23 @@ def rvsm(penalty: Penalty, lam: ArrayLike, beta: ArrayLike, mask: Mask = None) -
       >>> rv.sparse_params(state, w).tolist()
       [0.975..., 0.0]
     """
-    if not isinstance(penalty, Penalty):
-        raise TypeError(f"penalty must be an instance of Penalty, got {penalty!r}")
-    _checks.nonnegative("lam", lam)
-    _checks.positive("beta", beta)
+    rules = make_rules(penalty, lam, overrides)
+    _checks.positive("beta", beta, schedule=True)
+    if update_every is not None:
+        update_every = _checks.count("update_every", update_every)
+
+    def now(count: Array) -> tuple[tuple[Rule, ...], Array]:
+        """The numbers of this call: schedules at ``count``, and what ``optax.inject_hyperparams`` passes anew."""
+        return tuple(rule.at(count) for rule in rules), strong(beta(count) if callable(beta) else beta)
 
     def init(params: optax.Params) -> RVSMState:
-        taken = select(params, mask)
-
-        def place(path: Any, take: bool, leaf: Any) -> Any:
-            if not take:
-                return optax.MaskedNode()
-            if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
-                found = f"{jnp.result_type(leaf)} at {path_name(path)}"
-                raise TypeError(f"params must be floating where the mask takes them, got {found}")
-            return jax.tree.map(_strong, penalty)
-
-        return RVSMState(jax.tree_util.tree_map_with_path(place, taken, params), _strong(lam), _strong(beta))
+        count = jnp.zeros((), jnp.int32)
+        state = RVSMState(count, mark_leaves(params, mask, overrides), *now(count), None, None)
+        u = state.sparse(params) if update_every or certificate else None
+        return state._replace(
+            u=masked(state.marks, u) if update_every else None,
+            certificate=_certify(state, params, u, None) if certificate else None,
+        )
 
     def update(
         updates: optax.Updates, state: RVSMState, params: optax.Params | None = None, **extra: Any
@@ -83,25 +141,51 @@ def rvsm(penalty: Penalty, lam: ArrayLike, beta: ArrayLike, mask: Mask = None) -
         del extra
         if params is None:
             raise ValueError("params must be passed to update: rvsm adds beta * (params - u)")
-        # The numbers of this call, not those of the last: optax.inject_hyperparams passes new ones at every step.
-        state = RVSMState(state.penalty, _strong(lam).astype(state.lam.dtype), _strong(beta).astype(state.beta.dtype))
-        step = state.lam / state.beta
-
-        def split(rule: Any, g: Array, w: Array) -> Array:
-            if isinstance(rule, optax.MaskedNode):
-                return g
-            return g + (state.beta * rule.shrinkage(w, step)).astype(g.dtype)
-
-        return jax.tree.map(split, state.penalty, updates, params, is_leaf=_is_rule), state
+        new_rules, new_beta = _like(now(state.count), (state.rules, state.beta))
+        state = state._replace(rules=new_rules, beta=new_beta)
+        u = state.u
+        if update_every:
+            fresh = lambda: masked(state.marks, state.sparse(params))  # noqa: E731
+            u = jax.lax.cond(state.count % update_every == 0, fresh, lambda: state.u)
+            force = map_marked(lambda w, old: w - old, state.marks, params, u)
+        else:
+            force = map_rules(
+                lambda r, ws: r.penalty.shrinkage_leaves(ws, r.lam / new_beta), state.rules, state.marks, params
+            )
+        updates = map_marked(lambda g, r: g + (new_beta * r).astype(g.dtype), state.marks, updates, force)
+        checked = _certify(state, params, state.sparse(params), state.certificate) if certificate else None
+        count = optax.safe_increment(state.count)
+        return updates, state._replace(count=count, u=u, certificate=checked)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _strong(number: ArrayLike) -> Array:
-    """An array of a fixed dtype, so that a state that was saved and loaded does not recompile."""
-    array = jnp.asarray(number)
-    return jax.lax.convert_element_type(array, array.dtype)
+def _like(new: Any, old: Any) -> Any:
+    return jax.tree.map(lambda a, b: a.astype(b.dtype), new, old)
 
 
-def _is_rule(node: Any) -> bool:
-    return isinstance(node, (Penalty, optax.MaskedNode))
+def _certify(state: RVSMState, params: Any, u: Any, last: SplittingCertificate | None) -> SplittingCertificate:
+    support = masked(state.marks, map_marked(lambda x: x != 0, state.marks, u))
+    zero = jnp.zeros((), jnp.float32)
+
+    def total(function: Any, *trees: Any) -> Array:
+        parts = jax.tree.map(
+            lambda m, *xs: function(*xs) if isinstance(m, Mark) else zero, state.marks, *trees, is_leaf=is_mark
+        )
+        return jnp.sum(jnp.asarray(jax.tree.leaves(parts)))
+
+    squares = total(lambda w, v: jnp.sum(jnp.square((w - v).astype(jnp.float32))), params, u)
+    value = zero
+    structure: Any
+    kinds, structure = jax.tree.flatten(state.marks, is_leaf=is_mark)
+    for kind, leaf in zip(kinds, structure.flatten_up_to(u), strict=True):
+        if isinstance(kind, Mark):
+            rule = state.rules[kind.rule]
+            # u satisfies a constraint by construction, whatever the scope it was projected in.
+            own = jnp.nan_to_num(rule.penalty.value(leaf).astype(jnp.float32), posinf=0.0)
+            value = value + rule.lam.astype(jnp.float32) * own
+    changes = jnp.zeros((), jnp.int32)
+    if last is not None:
+        changes = total(lambda a, b: jnp.sum(a != b, dtype=jnp.int32), support, last.support).astype(jnp.int32)
+    beta = state.beta.astype(jnp.float32)
+    return SplittingCertificate(value, beta / 2 * squares, jnp.sqrt(squares), changes, support)

@@ -10,42 +10,49 @@ import numpy as np
 import optax
 from jax import Array
 
-from rvsmjax.transforms.rvsm import RVSMState, _is_rule
+from rvsmjax import _checks
+from rvsmjax.penalties import Penalty
+from rvsmjax.transforms.admm import ADMMState
+from rvsmjax.transforms.rules import Mark, is_mark
+from rvsmjax.transforms.rvsm import RVSMState
 from rvsmjax.transforms.selection import Mask, path_name, select
 
+SPLITTING = (RVSMState, ADMMState)
 
-def splitting_state(opt_state: Any) -> RVSMState | None:
-    """Returns the state of the ``rvsm`` in an optimizer state, however nested, or ``None``.
 
-    Raises:
-      ValueError: there is more than one.
-    """
-    nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, RVSMState))
-    found = [node for node in nodes if isinstance(node, RVSMState)]
-    if len(found) > 1:
-        raise ValueError(f"opt_state must hold one splitting transformation, got {len(found)}")
-    return found[0] if found else None
+def splitting_states(opt_state: Any) -> list[Any]:
+    """Returns the states of the splitting transformations in an optimizer state, however nested, in order."""
+    nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, SPLITTING))
+    return [node for node in nodes if isinstance(node, SPLITTING)]
 
 
 def sparse_params(opt_state: optax.OptState, params: optax.Params) -> Any:
-    """Returns u: ``params`` with the leaves taken by ``rvsm`` replaced by their prox. ``params`` stay as they are.
+    """Returns u: ``params`` with the leaves taken by ``rvsm`` or ``admm`` replaced. ``params`` stay as they are.
+
+    For ``rvsm`` u is the prox of ``params`` at the λ and β of the last update, for ``admm`` that of params + z.
 
     Args:
-      opt_state: state of a chain that holds ``rvsm``, however nested.
+      opt_state: state of a chain that holds a splitting transformation, however nested (``chain``, ``masked``,
+        ``multi_transform``, ``MultiSteps``, ``inject_hyperparams``).
       params: the parameters w that belong to it.
 
     Raises:
-      ValueError: no splitting transformation in ``opt_state``, or more than one.
+      ValueError: no splitting transformation in ``opt_state``, or two that take the same leaf.
     """
-    state = splitting_state(opt_state)
-    if state is None:
+    states = splitting_states(opt_state)
+    if not states:
         raise ValueError("opt_state must hold the state of a splitting transformation such as rvsm, got none")
-    step = state.lam / state.beta
-
-    def shrink(rule: Any, w: Array) -> Array:
-        return w if isinstance(rule, optax.MaskedNode) else rule.prox(w, step)
-
-    return jax.tree.map(shrink, state.penalty, params, is_leaf=_is_rule)
+    taken: set[str] = set()
+    for state in states:
+        marks = jax.tree_util.tree_leaves_with_path(state.marks, is_leaf=is_mark)
+        own = {path_name(path) for path, mark in marks if isinstance(mark, Mark)}
+        if own & taken:
+            raise ValueError(
+                f"opt_state must hold one splitting transformation a leaf, got two at {min(own & taken)!r}"
+            )
+        taken |= own
+        params = state.sparse(params)
+    return params
 
 
 class LeafSparsity(NamedTuple):
@@ -57,10 +64,19 @@ class LeafSparsity(NamedTuple):
 
 
 class Sparsity(NamedTuple):
-    """Zeros per leaf, by path, and over all of them."""
+    """Zeros per leaf, by path, and over all of them; prints as a table."""
 
     leaves: dict[str, LeafSparsity]
     total: LeafSparsity
+
+    def __str__(self) -> str:
+        """The table, one line a leaf."""
+        rows = [*self.leaves.items(), ("total", self.total)]
+        width = max(len(path) for path, _ in rows)
+        lines = [f"{'leaf':{width}}  {'zeros':>12} {'size':>12}   share"]
+        for path, leaf in rows:
+            lines.append(f"{path:{width}}  {int(leaf.zeros):>12,} {leaf.size:>12,} {100 * float(leaf.fraction):>6.2f}%")
+        return "\n".join(lines)
 
 
 def sparsity(params: Any, mask: Mask = None) -> Sparsity:
@@ -85,3 +101,69 @@ def sparsity(params: Any, mask: Mask = None) -> Sparsity:
     zeros = jnp.sum(jnp.asarray([leaf.zeros for leaf in leaves.values()], jnp.int32))
     size = sum(leaf.size for leaf in leaves.values())
     return Sparsity(leaves, LeafSparsity(zeros, size, zeros / max(size, 1)))
+
+
+def sparsity_mask(params: Any) -> Any:
+    """Returns a tree of booleans like ``params``, True where a component is not zero; for ``keep_zeros``.
+
+    Args:
+      params: tree of arrays; pass u, not w.
+
+    Example:
+      >>> sparsity_mask({"kernel": jnp.array([0.0, 2.0])})["kernel"].tolist()
+      [False, True]
+    """
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf) != 0, params)
+
+
+def lam_for_sparsity(
+    params: Any, penalty: Penalty, beta: float, sparsity: float, mask: Mask = None, *, iterations: int = 60
+) -> float:
+    """Returns the λ at which u = prox_{(λ/β)P} of ``params``, as they are now, has the share ``sparsity`` of zeros.
+
+    The share rises with λ; this is the smallest λ, to float32 precision, at which it is reached. Any penalty with a
+    threshold will do, groups too, where whole groups become zero.
+
+    Args:
+      params: tree of arrays.
+      penalty: the penalty.
+      beta: β > 0.
+      sparsity: share of zeros over the leaves taken, in [0, 1).
+      mask: which leaves, see ``select``.
+      iterations: bisections.
+
+    Raises:
+      ValueError: ``beta`` <= 0, ``sparsity`` outside [0, 1), or a share that no λ reaches.
+      NotImplementedError: a penalty without a threshold, such as ``TopK``, which takes its sparsity directly.
+
+    Example:
+      >>> import rvsmjax as rv
+      >>> w = jnp.arange(1.0, 11.0)
+      >>> lam = lam_for_sparsity(w, rv.L1(), beta=0.5, sparsity=0.7)
+      >>> round(lam, 4)
+      3.5
+    """
+    _checks.positive("beta", beta)
+    _checks.fraction("sparsity", sparsity)
+    penalty.threshold(1.0)
+    taken = jax.tree.leaves(select(params, mask))
+    leaves = [leaf for take, leaf in zip(taken, jax.tree.leaves(params), strict=True) if take]
+    size = sum(leaf.size for leaf in leaves)
+    need = round(sparsity * size)
+
+    @jax.jit
+    def zeros(step: Array) -> Array:
+        return jnp.sum(jnp.asarray([jnp.sum(u == 0) for u in penalty.prox_leaves(leaves, step)]))
+
+    def reached(log_step: float) -> bool:
+        return int(zeros(jnp.float32(np.exp(log_step)))) >= need
+
+    if int(zeros(jnp.float32(0))) >= need:
+        return 0.0
+    low, high = -80.0, 80.0
+    if not reached(high):
+        raise ValueError(f"sparsity must be one that some lam reaches, got {sparsity}")
+    for _ in range(iterations):
+        middle = (low + high) / 2
+        low, high = (low, middle) if reached(middle) else (middle, high)
+    return float(beta) * float(np.exp(high))

@@ -21,9 +21,12 @@ PENALTIES = {
     "best groups": rv.Grouped(rv.TopK(k=2), axes=(1,)),
     "top k": rv.TopK(k=8),
     "top share": rv.TopK(sparsity=0.5),
+    "top of all": rv.TopK(sparsity=0.5, scope="global"),
+    "n of m": rv.NM(1, 2),
+    "group rows": rv.Grouped(rv.L1(), axes="rows"),
 }
-FREE = {name: p for name, p in PENALTIES.items() if "op" not in name and "best" not in name}
-"""Those with a threshold: all but TopK, where ``step`` has no effect."""
+FREE = {name: p for name, p in PENALTIES.items() if "op" not in name and "best" not in name and "of" not in name}
+"""Those with a threshold: all but TopK and NM, where ``step`` has no effect."""
 
 V = np.random.default_rng(0).normal(size=(4, 6)).astype("f4")
 V[0, 0], V[1, 2], V[2] = 0.0, V[1, 3], 0.0

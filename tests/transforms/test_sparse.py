@@ -76,7 +76,9 @@ def test_u_follows_the_params_under_jit_and_vmap():
 def test_none_or_two_splittings_are_errors():
     with pytest.raises(ValueError, match=r"^opt_state must hold the state of a splitting transformation.*got none$"):
         rv.sparse_params(optax.adam(0.1).init(PARAMS), PARAMS)
-    with pytest.raises(ValueError, match=r"^opt_state must hold one splitting transformation, got 2$"):
+    with pytest.raises(
+        ValueError, match=r"^opt_state must hold one splitting transformation a leaf, got two at 'conv/kernel'$"
+    ):
         rv.sparse_params(optax.chain(RVSM, RVSM).init(PARAMS), PARAMS)
 
 

@@ -1,0 +1,84 @@
+"""N of every M consecutive components: the pattern that sparse matrix hardware takes."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from rvsmjax import _checks
+from rvsmjax.geometry import working_dtype
+from rvsmjax.penalties.base import Penalty
+
+
+@dataclasses.dataclass(frozen=True)
+class NM(Penalty):
+    """P(x) = 0 if each block of m consecutive components has at most n nonzero, else ∞; prox keeps the n largest.
+
+    Blocks run along ``axis``; the default, the last but one, is the input axis of Flax's kernels, along which a matrix
+    product sums. A vector has one axis, which is taken. Of equal magnitudes the first stay. ``step`` has no effect.
+
+    Args:
+      n: components kept in each block, 1 <= n <= m.
+      m: length of a block.
+      axis: axis of the blocks; its length must be a multiple of m.
+
+    Raises:
+      ValueError: n or m out of range; in use, an axis that is no multiple of m.
+
+    Example:
+      >>> NM(2, 4).prox(jnp.array([1.0, -3.0, 2.0, 0.5, 1.0, 1.0, 1.0, 1.0]), 0.0).tolist()
+      [0.0, -3.0, 2.0, 0.0, 1.0, 1.0, 0.0, 0.0]
+    """
+
+    n: int = dataclasses.field(default=2, metadata={"static": True})
+    m: int = dataclasses.field(default=4, metadata={"static": True})
+    axis: int = dataclasses.field(default=-2, metadata={"static": True})
+    name: ClassVar[str] = "nm"
+    separable: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _checks.integer("m", self.m, at_least=1)
+        _checks.integer("n", self.n, at_least=1)
+        if self.n > self.m:
+            raise ValueError(f"n must be at most m = {self.m}, got {self.n}")
+
+    def value(self, x: ArrayLike) -> Array:
+        """Returns 0 inside the set and ∞ outside."""
+        x = jnp.asarray(x)
+        within = jnp.all(jnp.sum(self._blocks(x) != 0, -1) <= self.n)
+        return jnp.where(within, 0, jnp.inf).astype(working_dtype(x))
+
+    def prox(self, v: ArrayLike, step: ArrayLike = 0.0) -> Array:
+        """Returns ``v`` with all but the n largest magnitudes of each block set to 0."""
+        v = jnp.asarray(v)
+        size = jax.lax.stop_gradient(jnp.abs(self._blocks(v)))
+        first = jnp.arange(self.m)
+        # How many of its block come before a component: the larger ones, and of equal ones the earlier.
+        ahead = (size[..., None, :] > size[..., :, None]) | (
+            (size[..., None, :] == size[..., :, None]) & (first[None, :] < first[:, None])
+        )
+        keep = jnp.sum(ahead, -1) < self.n
+        axis = self._axis(v)
+        moved = keep.reshape(*keep.shape[:-2], v.shape[axis])
+        return jnp.where(jnp.moveaxis(moved, -1, axis), v, 0)
+
+    def threshold(self, step: ArrayLike) -> Array:
+        """Raises: what is kept depends on the whole block, not on a fixed threshold."""
+        raise NotImplementedError("NM has no fixed threshold; call prox")
+
+    def _axis(self, v: Array) -> int:
+        return self.axis if v.ndim > 1 else -1
+
+    def _blocks(self, v: Array) -> Array:
+        axis = self._axis(v)
+        if v.ndim == 0 or not -v.ndim <= axis < v.ndim or v.shape[axis] % self.m:
+            raise ValueError(
+                f"axis {self.axis} must have a length that is a multiple of m = {self.m}, got shape {v.shape}"
+            )
+        moved = jnp.moveaxis(v, axis, -1)
+        return moved.reshape(*moved.shape[:-1], -1, self.m)

@@ -1,0 +1,128 @@
+"""Transformations that come last in a chain and set what parameters may be zero."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from rvsmjax import _checks
+from rvsmjax.penalties import TopK
+from rvsmjax.transforms.rules import map_marked, mark_leaves, masked
+from rvsmjax.transforms.selection import Mask
+
+
+class HardThresholdState(NamedTuple):
+    """No numbers: which leaves are thresholded."""
+
+    marks: Any
+
+
+def adaptive_hard_threshold(s: Any, mask: Mask = None) -> optax.GradientTransformationExtraArgs:
+    """Returns a transformation, last in a chain, that makes each leaf taken s-sparse when its support moves.
+
+    With ŵ = params + updates: where the s largest components of ŵ are not those of params, ŵ becomes H_s(ŵ); else it
+    stays, and the other components shrink by themselves.
+
+    Args:
+      s: number of components kept, >= 1.
+      mask: which leaves, see ``select``.
+
+    Raises:
+      ValueError: ``s`` is no whole number >= 1; ``params`` missing in ``update``.
+
+    Source: A Algorithm 2.
+
+    Example:
+      >>> w = jnp.array([1.0, 0.5, 0.0])
+      >>> tx = adaptive_hard_threshold(1)
+      >>> updates, _ = tx.update(jnp.array([-0.6, 0.1, 0.1]), tx.init(w), w)
+      >>> (w + updates).tolist()
+      [0.0, 0.6..., 0.0]
+    """
+    _checks.integer("s", s, at_least=1)
+    projection = TopK(k=s)
+
+    def init(params: optax.Params) -> HardThresholdState:
+        return HardThresholdState(mark_leaves(params, mask, None))
+
+    def update(
+        updates: optax.Updates, state: HardThresholdState, params: optax.Params | None = None, **extra: Any
+    ) -> tuple[optax.Updates, HardThresholdState]:
+        del extra
+        if params is None:
+            raise ValueError("params must be passed to update: adaptive_hard_threshold acts on params + updates")
+
+        def threshold(g: Array, w: Array) -> Array:
+            new = w + g
+            kept = projection.prox(new)
+            moved = jnp.any((kept != 0) != (projection.prox(w) != 0))
+            return jnp.where(moved, (kept - w).astype(g.dtype), g)
+
+        return map_marked(threshold, state.marks, updates, params), state
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+class KeepZerosState(NamedTuple):
+    """The pattern: True where a component may move, of the leaves taken."""
+
+    support: Any
+
+
+def keep_zeros(pattern: Any = None, mask: Mask = None) -> optax.GradientTransformationExtraArgs:
+    """Returns a transformation, last in a chain, that keeps a sparsity pattern while the rest is fine-tuned.
+
+    Components outside the pattern are set to 0 and stay 0, whatever momentum or weight decay before it say.
+
+    Args:
+      pattern: tree of booleans like the parameters, True where a component may move (see ``sparsity_mask``). ``None``
+        takes the zeros that the parameters have when the state is made.
+      mask: which leaves, see ``select``; the others move freely.
+
+    Raises:
+      ValueError: ``params`` missing in ``update``; a pattern that does not match the parameters.
+
+    Example:
+      >>> w = jnp.array([1.0, 0.0])
+      >>> tx = optax.chain(optax.sgd(0.5, momentum=0.9), keep_zeros())
+      >>> updates, _ = tx.update(jnp.array([1.0, 1.0]), tx.init(w), w)
+      >>> (w + updates).tolist()
+      [0.5, 0.0]
+    """
+
+    def init(params: optax.Params) -> KeepZerosState:
+        marks = mark_leaves(params, mask, None)
+        if pattern is None:
+            support = jax.tree.map(lambda w: w != 0, params)
+        else:
+            structure: Any = jax.tree.structure(params)
+            shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(params)]
+            if structure != jax.tree.structure(pattern) or shapes != [
+                jnp.shape(leaf) for leaf in jax.tree.leaves(pattern)
+            ]:
+                raise ValueError("pattern must be a tree of booleans of the structure and shapes of params, it differs")
+            support = jax.tree.map(lambda p: jnp.asarray(p, bool), pattern)
+        return KeepZerosState(masked(marks, support))
+
+    def update(
+        updates: optax.Updates, state: KeepZerosState, params: optax.Params | None = None, **extra: Any
+    ) -> tuple[optax.Updates, KeepZerosState]:
+        del extra
+        if params is None:
+            raise ValueError("params must be passed to update: keep_zeros sets params + updates to 0")
+
+        def freeze(support: Any, g: Array, w: Array) -> Array:
+            if isinstance(support, optax.MaskedNode):
+                return g
+            return jnp.where(support, g, -w.astype(g.dtype))
+
+        def is_masked(node: Any) -> bool:
+            return isinstance(node, optax.MaskedNode)
+
+        return jax.tree.map(freeze, state.support, updates, params, is_leaf=is_masked), state
+
+    return optax.GradientTransformationExtraArgs(init, update)
