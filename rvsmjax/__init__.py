@@ -18,6 +18,8 @@ from rvsmjax.schedules import cubic_sparsity as cubic_sparsity
 from rvsmjax.solve import Solution as Solution
 from rvsmjax.solve import Status as Status
 from rvsmjax.solve import solve as solve
+from rvsmjax.storage import load_npz as load_npz
+from rvsmjax.storage import save_npz as save_npz
 from rvsmjax.sweep import Grid as Grid
 from rvsmjax.sweep import SweepResult as SweepResult
 from rvsmjax.sweep import run_sweep as run_sweep

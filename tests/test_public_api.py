@@ -14,6 +14,8 @@ NAMES = {
     "cubic_sparsity",
     "keep_zeros",
     "lam_for_sparsity",
+    "load_npz",
+    "save_npz",
     "NM",
     "sparsity_mask",
     "__version__",

@@ -1,0 +1,76 @@
+"""Sparse parameters and masks in NumPy's npz files. For Orbax there is nothing to add: u is a tree of arrays."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rvsmjax.transforms.selection import path_name
+
+DTYPES = "__dtypes__"
+
+
+def save_npz(path: str | os.PathLike[str], tree: Any) -> None:
+    """Writes a tree of arrays, such as u or a mask, to a compressed npz file; zeros take next to no room.
+
+    Each array stands under its path in the tree, ``conv1/kernel``. The file is written whole or not at all.
+
+    Args:
+      path: the file, with its ending.
+      tree: tree of arrays.
+
+    Raises:
+      ValueError: two leaves with the same path.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for keys, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        name = path_name(keys) or "array"
+        if name in arrays:
+            raise ValueError(f"tree must have a path for each leaf, got two at {name!r}")
+        arrays[name] = np.asarray(leaf)
+    dtypes = np.asarray([f"{name}={array.dtype.name}" for name, array in arrays.items()])
+    # NumPy's format has no bfloat16: such arrays stand as bytes of their width.
+    plain = {n: a.view(f"u{a.dtype.itemsize}") if a.dtype.kind == "V" else a for n, a in arrays.items()}
+    target = Path(path)
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            np.savez_compressed(file, **plain, **{DTYPES: dtypes})  # type: ignore[arg-type]
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_npz(path: str | os.PathLike[str], like: Any) -> Any:
+    """Returns the tree that ``save_npz`` wrote, in the structure of ``like``.
+
+    Args:
+      path: the file.
+      like: tree of the wanted structure; arrays or shapes, whose shapes must be those of the file.
+
+    Raises:
+      ValueError: a leaf of ``like`` that the file lacks, or that has another shape there; leaves that ``like`` lacks.
+    """
+    with np.load(path) as file:
+        dtypes = dict(entry.rsplit("=", 1) for entry in file[DTYPES].tolist())
+        arrays = {name: file[name].view(jnp.dtype(dtype)) for name, dtype in dtypes.items()}
+
+    def take(keys: Any, leaf: Any) -> jax.Array:
+        name = path_name(keys) or "array"
+        if name not in arrays:
+            raise ValueError(f"like must have the leaves of {os.fspath(path)}, got {name!r}, which it lacks")
+        array = arrays.pop(name)
+        if array.shape != np.shape(leaf):
+            found = f"{np.shape(leaf)} at {name!r}, not {array.shape}"
+            raise ValueError(f"like must have the shapes of {os.fspath(path)}, got {found}")
+        return jnp.asarray(array)
+
+    tree = jax.tree_util.tree_map_with_path(take, like)
+    if arrays:
+        raise ValueError(f"like must have every leaf of {os.fspath(path)}, got none at {min(arrays)!r}")
+    return tree
