@@ -57,12 +57,11 @@ class NM(Penalty):
         """Returns ``v`` with all but the n largest magnitudes of each block set to 0."""
         v = jnp.asarray(v)
         size = jax.lax.stop_gradient(jnp.abs(self._blocks(v)))
-        first = jnp.arange(self.m)
-        # How many of its block come before a component: the larger ones, and of equal ones the earlier.
-        ahead = (size[..., None, :] > size[..., :, None]) | (
-            (size[..., None, :] == size[..., :, None]) & (first[None, :] < first[:, None])
-        )
-        keep = jnp.sum(ahead, -1) < self.n
+        keep = jnp.zeros(size.shape, bool)
+        # One at a time, not by comparing pairs: a compiler that forms ``size`` twice may round it in two ways.
+        for _ in range(self.n):
+            best = jnp.argmax(jnp.where(keep, -1, size), -1, keepdims=True)
+            keep |= jnp.arange(self.m) == best
         axis = self._axis(v)
         moved = keep.reshape(*keep.shape[:-2], v.shape[axis])
         return jnp.where(jnp.moveaxis(moved, -1, axis), v, 0)

@@ -1,0 +1,294 @@
+"""What every transformation keeps to: one table, compared with the public names, drives every test here."""
+
+import functools
+import inspect
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint
+import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+import rvsmjax as rv
+
+SHAPES = {
+    "conv": {"kernel": (2, 2, 4, 4), "bias": (4,)},
+    "embedding": (3, 4),
+    "head": {"kernel": (8, 4)},
+    "norm": {"scale": (4,)},
+}
+KERNELS = {("conv", "kernel"), ("head", "kernel")}
+RISING = rv.cubic_sparsity(0.75, begin=0, end=3)
+LINEAR = optax.linear_schedule(0.02, 0.1, 3)
+
+rvsm, admm = partial(rv.rvsm, lam=0.05, beta=0.5), partial(rv.admm, rho=0.5)
+
+TABLE = {
+    "rvsm l1": partial(rvsm, rv.L1()),
+    "rvsm l0": partial(rvsm, rv.L0()),
+    "rvsm tl1": partial(rvsm, rv.TransformedL1(0.7)),
+    "rvsm top k": partial(rvsm, rv.TopK(k=9)),
+    "rvsm top of all": partial(rvsm, rv.TopK(sparsity=0.75, scope="global")),
+    "rvsm n of m": partial(rvsm, rv.NM(2, 4)),
+    "rvsm filters": partial(rvsm, rv.Grouped(rv.L1(), "filters")),
+    "rvsm channels": partial(rvsm, rv.Grouped(rv.TransformedL1(), "channels")),
+    "rvsm rows": partial(rvsm, rv.Grouped(rv.L0(), "rows")),
+    "rvsm delayed": partial(rvsm, rv.L0(), update_every=3),
+    "rvsm certified": partial(rvsm, rv.TransformedL1(), certificate=True, overrides={"head": {"penalty": rv.NM()}}),
+    "rvsm overrides": partial(rvsm, rv.L1(), overrides={"conv": {"lam": 0.2}, "head": {"penalty": rv.L0()}}),
+    "rvsm schedules": partial(rv.rvsm, rv.TransformedL1(LINEAR), lam=LINEAR, beta=lambda count: 0.5 + 0.1 * count),
+    "rvsm rising share": partial(rvsm, rv.TopK(sparsity=RISING, scope="global"), update_every=2),
+    "admm l1": partial(admm, rv.L1(), lam=0.05),
+    "admm top share": partial(admm, rv.TopK(sparsity=0.75), dual_every=2),
+    "admm schedules": partial(rv.admm, rv.TransformedL1(LINEAR), rho=LINEAR, lam=LINEAR),
+    "admm overrides": partial(admm, rv.NM(1, 4), overrides={"conv": {"penalty": rv.L0(), "lam": 0.1}}),
+    "adaptive hard threshold": partial(rv.adaptive_hard_threshold, 6),
+    "unit sphere": rv.unit_sphere,
+    "keep zeros": rv.keep_zeros,
+}
+OPTIMIZER = optax.sgd(0.1, momentum=0.9)
+SPLITTING = ("rvsm", "admm")
+every = pytest.mark.parametrize("name", TABLE)
+
+
+def tree(seed, dtype="float32"):
+    rng = np.random.default_rng(seed)
+
+    def leaf(shape):
+        return jnp.asarray(np.where(rng.random(shape) < 0.2, 0, rng.normal(size=shape)), dtype)
+
+    return jax.tree.map(leaf, SHAPES, is_leaf=lambda node: isinstance(node, tuple))
+
+
+def in_chain(name, tx):
+    """The transformation at its place before or after an optimizer with memory."""
+    return optax.chain(*((tx, OPTIMIZER) if name.startswith(SPLITTING) else (OPTIMIZER, tx)))
+
+
+@functools.cache
+def jitted(name):
+    """The chain's init and update, compiled once for all tests, with a list that grows at each trace."""
+    chain, traces = in_chain(name, TABLE[name]()), []
+
+    def update(*args, **extra):
+        traces.append(1)
+        return chain.update(*args, **extra)
+
+    return jax.jit(chain.init), jax.jit(update), traces
+
+
+def train(init, update, params, grads, steps=4):
+    state = init(params)
+    for _ in range(steps):
+        updates, state = update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+    return params, state
+
+
+def numbers(tree):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def same(got, want):
+    """Equal in structure, type and every bit."""
+    assert jax.tree.structure(got) == jax.tree.structure(want)
+    for a, b in zip(numbers(got), numbers(want), strict=True):
+        assert (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
+
+
+def close(got, want, atol=1e-5):
+    assert jax.tree.structure(got) == jax.tree.structure(want)
+    for a, b in zip(numbers(got), numbers(want), strict=True):
+        np.testing.assert_allclose(np.asarray(a, "f4"), np.asarray(b, "f4"), rtol=1e-4, atol=atol)
+
+
+def kind(tree):
+    return jax.tree.structure(tree), [(x.shape, x.dtype, x.weak_type) for x in jax.tree.leaves(tree)]
+
+
+def test_the_table_holds_every_public_transformation():
+    functions = [x for x in vars(rv).values() if inspect.isfunction(x)]
+    public = {f for f in functions if "GradientTransformation" in str(inspect.signature(f).return_annotation)}
+    assert {getattr(make, "func", make) for make in TABLE.values()} == public
+
+
+@every
+def test_pure(name):
+    init, update, _ = jitted(name)
+    params, grads = tree(0), tree(1)
+    state = init(params)
+    before = jax.tree.map(np.array, (grads, state, params))
+    first, again = update(grads, state, params), update(grads, state, params)
+    same(before, jax.tree.map(np.array, (grads, state, params)))
+    same(first, again)
+    same(init(params), state)
+
+
+@every
+def test_extra_arguments_change_nothing(name):
+    tx, params, grads = TABLE[name](), tree(0), tree(1)
+    state = jitted(name)[0](params)[not name.startswith(SPLITTING)]
+    extra = {"value": 1.0, "grad": grads, "fn": print}
+    plain, given = (jax.make_jaxpr(partial(tx.update, **more))(grads, state, params) for more in ({}, extra))
+    assert str(given) == str(plain)
+
+
+@every
+def test_the_state_keeps_its_form_and_nothing_compiles_twice(name):
+    init, update, traces = jitted(name)
+    params, state = tree(0), in_chain(name, TABLE[name]()).init(tree(0))
+    assert kind(state) == kind(init(params))
+    form, traced = kind(state), len(traces)
+    for step in range(4):
+        updates, state = update(tree(step), state, params)
+        assert kind(state) == form
+        assert kind(updates) == kind(params)
+    assert len(traces) <= max(traced, 1)
+
+
+@every
+def test_bfloat16_is_kept(name):
+    chain = in_chain(name, TABLE[name]())
+    params = tree(0, "bfloat16")
+    state = jax.eval_shape(chain.init, params)
+    updates, new = jax.eval_shape(chain.update, params, state, params)
+    assert kind(updates) == kind(params)
+    assert kind(new) == kind(state)
+
+
+@every
+def test_leaves_left_out_keep_every_bit(name):
+    """The chain does to them what its optimizer does alone."""
+    (init, update, _), params, grads = jitted(name), tree(0), tree(1)
+    params["norm"]["scale"] = grads["conv"]["bias"] = jnp.array([-0.0, jnp.nan, -jnp.inf, 1e-30])
+    updates, state = update(grads, init(params), params)
+    want, _ = OPTIMIZER.update(grads, OPTIMIZER.init(params), params)
+    for part, leaf in KERNELS:
+        assert np.all(np.isfinite(updates[part][leaf]))
+        want[part][leaf] = updates[part][leaf]
+    same(updates, want)
+    own = state[not name.startswith(SPLITTING)]
+    assert all(np.all(np.isfinite(leaf)) for leaf in numbers(own))
+
+
+@every
+def test_jit_equals_eager(name):
+    init, update, _ = jitted(name)
+    chain = in_chain(name, TABLE[name]())
+    close(train(init, update, tree(0), tree(1), 1), train(chain.init, chain.update, tree(0), tree(1), 1))
+
+
+@every
+def test_vmap_over_seeds_and_numbers_equals_a_loop(name):
+    """Of three lanes the first has another λ or ρ, where there is one; the others run as they do alone."""
+    make, (init, update, _) = TABLE[name], jitted(name)
+    number = "rho" if name.startswith("admm") else "lam"
+    given = getattr(make, "keywords", {}).get(number)
+    xs = jnp.array([0.3, given, given]) if isinstance(given, float) else jnp.zeros(3)
+
+    def run(x, params, grads):
+        chain = in_chain(name, make(**({number: x} if isinstance(given, float) else {})))
+
+        def step(carry, _):
+            params, state = carry
+            updates, state = chain.update(grads, state, params)
+            return (optax.apply_updates(params, updates), state), None
+
+        return jax.lax.scan(step, (params, chain.init(params)), length=4)[0]
+
+    lanes = [(tree(seed), tree(seed + 10)) for seed in (0, 0, 1)]
+    together = jax.jit(jax.vmap(run))(xs, *jax.tree.map(lambda *leaves: jnp.stack(leaves), *lanes))
+    for i in (1, 2):
+        close(jax.tree.map(lambda leaf, i=i: leaf[i], together), train(init, update, *lanes[i]))
+
+
+@every
+def test_inject_hyperparams_within_multi_steps(name):
+    make, (init, update, _) = TABLE[name], jitted(name)
+    static = ("update_every", "certificate") if name.startswith("rvsm") else ()
+    inject = optax.inject_hyperparams(getattr(make, "func", make), static_args=static)
+    tx = inject(*getattr(make, "args", ()), **getattr(make, "keywords", {}))
+    rounds = optax.MultiSteps(in_chain(name, tx), every_k_schedule=2)
+    params, state = train(rounds.init, jax.jit(rounds.update), tree(0), tree(1), 6)
+    want, plain = train(init, update, tree(0), tree(1), 3)
+    close(params, want)
+    close(rv.transforms.splitting_states(state), rv.transforms.splitting_states(plain))
+
+
+@every
+def test_on_a_part_of_the_tree(name):
+    """As alone on that part; the conv kernel is in it, so is its bias, which stays as it is."""
+    make, params, grads = TABLE[name], tree(0), tree(1)
+    if "overrides" in getattr(make, "keywords", {}):
+        make = partial(make, overrides={"conv": {"lam": 0.2}})
+    tx, part = make(), {"conv": params["conv"]}
+    want, alone = tx.update({"conv": grads["conv"]}, tx.init(part), part)
+    labels = {key: key if key == "conv" else "other" for key in params}
+    masked = optax.masked(tx, {key: key == "conv" for key in params})
+    for whole in (masked, optax.partition({"conv": tx, "other": optax.identity()}, labels)):
+        updates, state = whole.update(grads, whole.init(params), params)
+        same(updates, grads | want)
+        if name.startswith(SPLITTING):
+            same(rv.sparse_params(state, params), params | rv.sparse_params(alone, part))
+
+
+@every
+def test_sharded_parameters_keep_their_sharding(name):
+    init, update, _ = jitted(name)
+    mesh = Mesh(np.array(jax.devices()[:2]), ("model",))
+
+    def shard(leaf):
+        parts = [None] * (leaf.ndim - 1) + (["model"] if leaf.ndim > 1 else [None])
+        return jax.device_put(leaf, NamedSharding(mesh, PartitionSpec(*parts)))
+
+    params, grads = jax.tree.map(shard, (tree(0), tree(1)))
+    updates, state = update(grads, init(params), params)
+    for got, given in zip(jax.tree.leaves(updates), jax.tree.leaves(params), strict=True):
+        assert got.sharding.is_equivalent_to(given.sharding, given.ndim)
+    for leaf in jax.tree.leaves(state):
+        if leaf.ndim > 1:
+            assert leaf.sharding.is_equivalent_to(shard(leaf).sharding, leaf.ndim)
+    close((updates, state), update(tree(1), init(tree(0)), tree(0)))
+
+
+def by_orbax(saved, fresh, folder):
+    with orbax.checkpoint.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder / "states", saved)
+        checkpointer.wait_until_finished()
+        return checkpointer.restore(folder / "states", fresh)
+
+
+def by_npz(saved, fresh, folder):
+    np.savez(folder / "states.npz", *numbers(saved))
+    loaded = np.load(folder / "states.npz")
+    return jax.tree.unflatten(jax.tree.structure(fresh), [loaded[key] for key in loaded.files])
+
+
+# Orbax takes its time with each leaf: one of each kind of state.
+CHOSEN = ["rvsm certified", "rvsm delayed", "admm overrides", "adaptive hard threshold", "unit sphere", "keep zeros"]
+
+
+@pytest.mark.parametrize(("way", "names"), [(by_orbax, CHOSEN), (by_npz, list(TABLE))])
+def test_saved_states_go_on_to_the_same_bits(way, names, tmp_path):
+    saved = {name: train(*jitted(name)[:2], tree(0), tree(1), 3) for name in names}
+    fresh = {name: (tree(2), jitted(name)[0](tree(2))) for name in names}
+    restored = way(saved, fresh, tmp_path)
+    same(restored, saved)
+    for name, (params, state) in saved.items():
+        _, update, traces = jitted(name)
+        again, loaded = restored[name]
+        traced = len(traces)
+        same(update(tree(1), loaded, again), update(tree(1), state, params))
+        assert len(traces) == traced
+        if name.startswith(SPLITTING):
+            same(rv.sparse_params(loaded, again), rv.sparse_params(state, params))
+
+
+@every
+def test_params_are_required(name):
+    tx = TABLE[name]()
+    with pytest.raises(ValueError, match=r"^params must be passed to update: "):
+        tx.update(tree(1), jax.eval_shape(tx.init, tree(0)))
