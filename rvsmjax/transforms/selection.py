@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.tree_util import DictKey, GetAttrKey
 
 from rvsmjax import _checks
 
@@ -16,7 +17,9 @@ Mask = Any
 
 
 def path_name(path: Any) -> str:
-    """Returns a leaf's path as text, such as ``conv1/kernel``."""
+    """Returns a leaf's path as text, such as ``conv1/kernel``; the boxes in which Flax keeps arrays are left out."""
+    if len(path) > 1 and isinstance(path[-2], DictKey) and path[-1] == GetAttrKey("value"):
+        path = path[:-1]
     parts = []
     for key in path:
         name = next((getattr(key, field) for field in ("key", "name", "idx") if hasattr(key, field)), key)
@@ -27,8 +30,8 @@ def path_name(path: Any) -> str:
 def select(params: Any, mask: Mask = None) -> Any:
     """Returns a tree of booleans, of the structure of ``params``: which leaves are taken.
 
-    ``None`` takes the leaves of rank 2 and more that are no embedding: kernels, but not biases, norms and scales. A
-    bare array as the whole tree is always taken by it.
+    ``None`` takes the leaves of rank 2 and more that are no embedding and not called ``bias``: kernels, but not biases
+    (those of Equinox convolutions have rank 3), norms and scales. A bare array as the whole tree is always taken by it.
 
     Args:
       params: tree of arrays.
@@ -47,7 +50,8 @@ def select(params: Any, mask: Mask = None) -> Any:
         bare = jax.tree_util.treedef_is_leaf(jax.tree.structure(params))
 
         def default(path: Any, leaf: Any) -> bool:
-            return bare or (np.ndim(leaf) >= 2 and "embed" not in path_name(path).lower())
+            name = path_name(path).lower()
+            return bare or (np.ndim(leaf) >= 2 and "embed" not in name and name.split("/")[-1] != "bias")
 
         return jax.tree_util.tree_map_with_path(default, params)
     taken = _explicit(params, mask)

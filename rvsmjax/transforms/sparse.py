@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, NamedTuple
 
 import jax
@@ -22,8 +23,14 @@ SPLITTING = (RVSMState, ADMMState)
 
 def splitting_states(opt_state: Any) -> list[Any]:
     """Returns the states of the splitting transformations in an optimizer state, however nested, in order."""
-    nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, SPLITTING))
+    nodes = jax.tree.leaves(_unboxed(opt_state), is_leaf=lambda node: isinstance(node, SPLITTING))
     return [node for node in nodes if isinstance(node, SPLITTING)]
+
+
+def _unboxed(tree: Any) -> Any:
+    """Returns ``tree`` with Flax NNX Variables, which differ in a model and its ``nnx.Optimizer``, as plain arrays."""
+    nnx = sys.modules.get("flax.nnx")  # who has Variables has imported it; others need not
+    return nnx.as_pure(tree) if nnx else tree
 
 
 def sparse_params(opt_state: optax.OptState, params: optax.Params) -> Any:
@@ -33,7 +40,7 @@ def sparse_params(opt_state: optax.OptState, params: optax.Params) -> Any:
 
     Args:
       opt_state: state of a chain that holds a splitting transformation, however nested (``chain``, ``masked``,
-        ``multi_transform``, ``MultiSteps``, ``inject_hyperparams``).
+        ``multi_transform``, ``MultiSteps``, ``inject_hyperparams``, ``nnx.Optimizer``).
       params: the parameters w that belong to it.
 
     Raises:
@@ -42,6 +49,7 @@ def sparse_params(opt_state: optax.OptState, params: optax.Params) -> Any:
     states = splitting_states(opt_state)
     if not states:
         raise ValueError("opt_state must hold the state of a splitting transformation such as rvsm, got none")
+    u = _unboxed(params)
     taken: set[str] = set()
     for state in states:
         marks = jax.tree_util.tree_leaves_with_path(state.marks, is_leaf=is_mark)
@@ -51,8 +59,9 @@ def sparse_params(opt_state: optax.OptState, params: optax.Params) -> Any:
                 f"opt_state must hold one splitting transformation a leaf, got two at {min(own & taken)!r}"
             )
         taken |= own
-        params = state.sparse(params)
-    return params
+        u = state.sparse(u)
+    structure: Any = jax.tree.structure(params)
+    return jax.tree.unflatten(structure, jax.tree.leaves(u))
 
 
 class LeafSparsity(NamedTuple):

@@ -2,11 +2,15 @@
 
 import re
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
+import rvsmjax as rv
 from rvsmjax.transforms import select
 
 PARAMS = {
@@ -85,3 +89,16 @@ def test_masks_of_another_kind(mask):
     with pytest.raises(TypeError, match=r"^mask must be None, True, a predicate, a regular expression or a") as caught:
         select(PARAMS, mask)
     assert "\n" not in str(caught.value)
+
+
+def test_trees_of_the_libraries_name_their_leaves_alike():
+    class Net(nnx.Module):
+        def __init__(self, rngs):
+            self.conv = nnx.Conv(1, 2, (3, 3), rngs=rngs)
+
+    boxed = nnx.state(Net(nnx.Rngs(0)), nnx.Param)
+    assert list(rv.sparsity(boxed, mask=True).leaves) == ["conv/bias", "conv/kernel"]
+    assert list(rv.sparsity(boxed).leaves) == list(rv.sparsity(boxed, mask="kernel$").leaves) == ["conv/kernel"]
+    module = eqx.filter(eqx.nn.Conv2d(1, 2, 3, key=jax.random.key(0)), eqx.is_inexact_array)
+    assert module.bias.ndim == 3
+    assert list(rv.sparsity(module).leaves) == ["weight"]
