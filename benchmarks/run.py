@@ -1,7 +1,7 @@
-"""make bench: the sweep against NumPy, in the same run.
+"""make bench: the sweep against NumPy, and what rvsm adds to an optimizer, each with its peer in the same run.
 
 Both run the same problems (same draws, float32) to the same tolerance, looking at the residual every eight steps.
-Warm-up first; compilation is measured apart; each time is the least of several. Writes results/sweep.json and the table
+Warm-up first; compilation is measured apart; each time is the least of several. Writes results/*.json and the tables
 between the markers in README.md.
 """
 
@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -109,7 +110,7 @@ def main(
     repeats: int = 5,
     write: bool = True,
 ) -> None:
-    """Measures the sweep against NumPy.
+    """Measures the sweep against NumPy, and the transformations beside SGD.
 
     Args:
       d: dimensions.
@@ -119,6 +120,8 @@ def main(
       write: whether to write the record and the table.
     """
     import jax
+
+    from benchmarks import transforms
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     jax.config.update("jax_num_cpu_devices", cores)
@@ -137,12 +140,21 @@ def main(
         print(json.dumps(record["results"][-1], indent=1), flush=True)
     print(table(record))
     if write:
-        (HERE / "results").mkdir(exist_ok=True)
-        (HERE / "results" / "sweep.json").write_text(json.dumps(record, indent=1) + "\n")
-        page = HERE / "README.md"
-        begin, end = "<!-- sweep -->\n", "\n<!-- end -->"
-        text = page.read_text()
-        page.write_text(text.split(begin)[0] + begin + table(record) + end + text.split(end)[1])
+        publish("sweep", record, table(record))
+    record |= {"results": transforms.measure()}
+    print(transforms.table(record["results"]))
+    if write:
+        kept = {name: record[name] for name in ("date", "machine", "devices", "versions", "results")}
+        publish("transforms", kept, transforms.table(record["results"]))
+
+
+def publish(name: str, record: dict[str, Any], text: str) -> None:
+    """Writes a record to results/ and its table between its markers in README.md."""
+    (HERE / "results").mkdir(exist_ok=True)
+    (HERE / "results" / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+    page = HERE / "README.md"
+    marked = re.compile(f"(<!-- {name} -->).*?(<!-- end -->)", re.DOTALL)
+    page.write_text(marked.sub(lambda m: f"{m[1]}\n{text}\n{m[2]}", page.read_text()))
 
 
 if __name__ == "__main__":
