@@ -8,7 +8,6 @@ between the markers in README.md.
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import platform
 import re
@@ -122,8 +121,9 @@ def main(
     import jax
 
     from benchmarks import transforms
+    from experiments.surroundings import usable_cores
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     jax.config.update("jax_num_cpu_devices", cores)
     record = {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),

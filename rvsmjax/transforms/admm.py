@@ -11,7 +11,7 @@ from jax import Array
 
 from rvsmjax import _checks
 from rvsmjax.penalties import Penalty
-from rvsmjax.transforms.rules import Overrides, Rule, make_rules, map_marked, map_rules, mark_leaves, masked, strong
+from rvsmjax.transforms.rules import Overrides, Rule, make_rules, map_marked, map_rules, mark_leaves, masked, numbers_at
 from rvsmjax.transforms.selection import Mask
 
 
@@ -87,14 +87,11 @@ def admm(
     _checks.positive("rho", rho, schedule=True)
     _checks.integer("dual_every", dual_every, at_least=1)
 
-    def now(count: Array) -> tuple[tuple[Rule, ...], Array]:
-        return tuple(rule.at(count) for rule in rules), strong(rho(count) if callable(rho) else rho)
-
     def init(params: optax.Params) -> ADMMState:
         count = jnp.zeros((), jnp.int32)
         marks = mark_leaves(params, mask, overrides)
         zeros = masked(marks, jax.tree.map(jnp.zeros_like, params))
-        state = ADMMState(count, marks, *now(count), None, zeros)
+        state = ADMMState(count, marks, *numbers_at(count, rules, rho), None, zeros)
         return state._replace(u=masked(marks, state.project(params)))
 
     def update(
@@ -103,8 +100,8 @@ def admm(
         del extra
         if params is None:
             raise ValueError("params must be passed to update: admm adds rho * (params - u + z)")
-        numbers = jax.tree.map(lambda a, b: a.astype(b.dtype), now(state.count), (state.rules, state.rho))
-        state = state._replace(rules=numbers[0], rho=numbers[1])
+        new_rules, rho_now = numbers_at(state.count, rules, rho, like=(state.rules, state.rho))
+        state = state._replace(rules=new_rules, rho=rho_now)
         marks = state.marks
 
         def dual_step() -> tuple[Any, Any]:
@@ -113,7 +110,6 @@ def admm(
 
         due = (state.count > 0) & (state.count % dual_every == 0)
         u, z = jax.lax.cond(due, dual_step, lambda: (state.u, state.z))
-        rho_now = state.rho
 
         def add(g: Array, w: Array, v: Array, y: Array) -> Array:
             return g + (rho_now * (w - v + y)).astype(g.dtype)

@@ -35,6 +35,19 @@ class Rule(NamedTuple):
         return jax.tree.map(resolve, self, is_leaf=callable)
 
 
+def numbers_at(count: Array, rules: Sequence[Rule], strength: Any, like: Any = None) -> tuple[tuple[Rule, ...], Array]:
+    """Returns the rules and the strength (β or ρ) of this call: schedules at ``count``, injected numbers as they came.
+
+    Args:
+      count: number of updates so far.
+      rules: the rules as given.
+      strength: β or ρ as given.
+      like: numbers of the last call, whose dtypes are kept.
+    """
+    now = tuple(rule.at(count) for rule in rules), strong(strength(count) if callable(strength) else strength)
+    return now if like is None else jax.tree.map(lambda a, b: a.astype(b.dtype), now, like)
+
+
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Mark:

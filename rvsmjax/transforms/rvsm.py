@@ -21,7 +21,7 @@ from rvsmjax.transforms.rules import (
     map_rules,
     mark_leaves,
     masked,
-    strong,
+    numbers_at,
 )
 from rvsmjax.transforms.selection import Mask
 
@@ -122,13 +122,9 @@ def rvsm(
     if update_every is not None:
         update_every = _checks.count("update_every", update_every)
 
-    def now(count: Array) -> tuple[tuple[Rule, ...], Array]:
-        """The numbers of this call: schedules at ``count``, and what ``optax.inject_hyperparams`` passes anew."""
-        return tuple(rule.at(count) for rule in rules), strong(beta(count) if callable(beta) else beta)
-
     def init(params: optax.Params) -> RVSMState:
         count = jnp.zeros((), jnp.int32)
-        state = RVSMState(count, mark_leaves(params, mask, overrides), *now(count), None, None)
+        state = RVSMState(count, mark_leaves(params, mask, overrides), *numbers_at(count, rules, beta), None, None)
         u = state.sparse(params) if update_every or certificate else None
         return state._replace(
             u=masked(state.marks, u) if update_every else None,
@@ -141,7 +137,7 @@ def rvsm(
         del extra
         if params is None:
             raise ValueError("params must be passed to update: rvsm adds beta * (params - u)")
-        new_rules, new_beta = _like(now(state.count), (state.rules, state.beta))
+        new_rules, new_beta = numbers_at(state.count, rules, beta, like=(state.rules, state.beta))
         state = state._replace(rules=new_rules, beta=new_beta)
         u = state.u
         if update_every:
@@ -158,10 +154,6 @@ def rvsm(
         return updates, state._replace(count=count, u=u, certificate=checked)
 
     return optax.GradientTransformationExtraArgs(init, update)
-
-
-def _like(new: Any, old: Any) -> Any:
-    return jax.tree.map(lambda a, b: a.astype(b.dtype), new, old)
 
 
 def _certify(state: RVSMState, params: Any, u: Any, last: SplittingCertificate | None) -> SplittingCertificate:
