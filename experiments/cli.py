@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import io
+import operator
 import os
 import re
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -19,6 +22,12 @@ from experiments.record import BadInput
 from experiments.surroundings import Clock, usable_cores
 from experiments.sweep import SweepConfig
 from experiments.sweep import run as run_sweep
+
+COMMANDS: dict[str, tuple[type, Callable[[Any, Console, Clock], object]]] = {
+    "sweep": (SweepConfig, run_sweep),
+    "figures": (FiguresConfig, run_figures),
+}
+"""A command's config, whose docstring is its help, and what it runs; ``--quick`` starts from ``small()``."""
 
 PROGRAM = "python -m experiments"
 BAD_INPUT = 2
@@ -32,12 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = parse(arguments)
         console = Console(quiet=config.quiet, width=None if sys.stdout.isatty() else 100)
-        if isinstance(config, SweepConfig):
+        if hasattr(config, "precision"):
             with clock.phase("set-up"):
                 prepare_jax(config.precision)
-            run_sweep(config, console, clock)
-        else:
-            run_figures(config, console, clock)
+        next(run for kind, run in COMMANDS.values() if type(config) is kind)(config, console, clock)
     except BadInput as error:
         return _fail(_named(str(error)), BAD_INPUT)
     except KeyboardInterrupt:
@@ -45,18 +52,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def parse(arguments: Sequence[str]) -> SweepConfig | FiguresConfig:
+def parse(arguments: Sequence[str]) -> Any:
     """Returns the config that the flags describe.
 
     Raises:
       BadInput: flags that make none.
       SystemExit: help was asked for.
     """
-    sweep = SweepConfig.small() if "--quick" in arguments else SweepConfig()
-    commands = (
-        Annotated[SweepConfig, tyro.conf.subcommand("sweep", default=sweep)]
-        | Annotated[FiguresConfig, tyro.conf.subcommand("figures")]
-    )
+    kinds = []
+    for name, (kind, _) in COMMANDS.items():
+        small = "--quick" in arguments and hasattr(kind, "small")
+        default = kind.small() if small else kind()
+        kinds.append(Annotated[kind, tyro.conf.subcommand(name, default=default)])
+    commands = functools.reduce(operator.or_, kinds)
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -96,7 +104,8 @@ def _named(message: str) -> str:
     """Returns the message on one line, an argument's name at its start written as its flag."""
     message = " ".join(message.split())
     name, _, rest = message.partition(" ")
-    return f"--{name.replace('_', '-')} {rest}" if name in SweepConfig.__dataclass_fields__ else message
+    flags = {field.name for kind, _ in COMMANDS.values() for field in dataclasses.fields(kind)}
+    return f"--{name.replace('_', '-')} {rest}" if name in flags else message
 
 
 def _fail(message: str, code: int) -> int:
