@@ -1,0 +1,87 @@
+"""Conditions and conclusions that several claims have in common."""
+
+from __future__ import annotations
+
+import math
+
+import jax.numpy as jnp
+from jax import Array
+
+from rvsmjax.geometry import angle, norm
+from rvsmjax.theory.claim import Parameters, Run
+from rvsmjax.theory.margins import Margins, at_least, at_most
+from rvsmjax.theory.states import Limit, Path
+
+SETTLED = 1e-10
+"""Residual under which a point counts as a limit; what is left of it enters the allowances."""
+
+
+def nothing(p: Parameters, state: object) -> Margins:
+    """Returns no conditions."""
+    return {}
+
+
+def small_splitting(p: Parameters) -> Margins:
+    """Returns A Theorem 1 (iii), I Theorem 1 (iii): β <= δ sin δ/(kπ), λ/β < 1/√d."""
+    return {
+        "β": at_most(p.beta, p.delta * jnp.sin(p.delta) / (p.k * math.pi)),
+        "λ/β": at_most(p.lam / p.beta, 1 / jnp.sqrt(p.d)),
+    }
+
+
+def start_angle(p: Parameters, theta: Array) -> Margins:
+    """Returns θ(w⁰, w*) <= π − δ."""
+    return {"θ⁰": at_most(theta, math.pi - p.delta, math.pi)}
+
+
+def rate(p: Parameters, lipschitz: Array | float) -> Margins:
+    """Returns η <= 1/(β + L)."""
+    return {"η": at_most(p.learning_rate, 1 / (p.beta + lipschitz))}
+
+
+def half_move(path: Path) -> Margins:
+    """Returns ‖η∇f(w^t) + ηβ(w^t − u^{t+1})‖ <= 1/2 for all t."""
+    return {"move": at_most(path.move, 0.5)}
+
+
+def settled(limit: Limit) -> Margins:
+    """Returns that the residual is small enough to call the point a limit."""
+    return {"at rest": at_most(limit.residual, SETTLED)}
+
+
+def angle_descends(run: Run) -> Margins:
+    """Returns θ^{t+1} <= θ^t."""
+    theta = run.state.theta
+    return {"θ": at_most(theta[1:], theta[:-1], math.pi)}
+
+
+def angle_stays(run: Run) -> Margins:
+    """Returns θ^t <= π − δ for all t."""
+    return {"θ": at_most(run.state.theta, math.pi - run.parameters.delta, math.pi)}
+
+
+def lagrangian_descends(run: Run) -> Margins:
+    """Returns L(u^{t+1}, w^{t+1}) <= L(u^t, w^t), t = 1, …"""
+    high = run.state.high
+    return {"L": at_most(high[1:], high[:-1], *size(run))}
+
+
+def size(run: Run) -> tuple[Array, Array]:
+    """Returns the magnitudes that cancel in a Lagrangian: norms squared, and λP(u)."""
+    largest = jnp.max(norm(run.state.w)) + norm(run.parameters.w_star)
+    return jnp.square(largest), jnp.max(jnp.abs(run.state.low))
+
+
+def limit_angles(p: Parameters, limit: Limit) -> tuple[Array, Array]:
+    """Returns θ = ∠(w̄, w*) and γ = ∠(w̄, ū)."""
+    return angle(limit.w, p.w_star), angle(limit.w, limit.u)
+
+
+def off(p: Parameters, limit: Limit) -> Array:
+    """Returns how far a ReLU limit may be from its true place: its angle by 2k·residual, with room to spare."""
+    return 8 * p.k * limit.residual
+
+
+def positive(value: Array) -> Margins:
+    """Returns C > 0."""
+    return {"C > 0": at_least(value, 0.0)}
