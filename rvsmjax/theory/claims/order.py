@@ -16,7 +16,7 @@ _THREE = "three limits"
 
 
 def _all_settled(p: Parameters, state: Three) -> Margins:
-    return {name: settled(limit)["at rest"] for name, limit in state._asdict().items()}
+    return {f"{name} at rest": settled(p, limit)["at rest"] for name, limit in state._asdict().items()}
 
 
 def _loss(run: Run, v: Array) -> Array:
@@ -25,9 +25,7 @@ def _loss(run: Run, v: Array) -> Array:
 
 def _ordered(run: Run, small: str, middle: str, large: str, what: dict[str, Array], name: str) -> Margins:
     error = sum(off(run.parameters, limit) for limit in run.state)
-    return {
-        f"{name}: {a} ≤ {b}": at_most(what[a], what[b], error=error) for a, b in ((small, middle), (middle, large))
-    }
+    return {f"{name}: {a} ≤ {b}": at_most(what[a], what[b], error=error) for a, b in ((small, middle), (middle, large))}
 
 
 def _losses(run: Run) -> dict[str, Array]:
@@ -40,9 +38,7 @@ def _loss_text(run: Run) -> Margins:
 
 def _loss_introduction(run: Run) -> Margins:
     angles = {name: angle(limit.w, run.parameters.w_star) for name, limit in run.state._asdict().items()}
-    return _ordered(run, "l0", "tl1", "l1", _losses(run), "f(w̄)") | _ordered(
-        run, "l0", "tl1", "l1", angles, "θ(w̄, w*)"
-    )
+    return _ordered(run, "l0", "tl1", "l1", _losses(run), "f(w̄)") | _ordered(run, "l0", "tl1", "l1", angles, "θ(w̄, w*)")
 
 
 def _sparse_partner(run: Run) -> Margins:
@@ -54,9 +50,7 @@ def _sparse_partner(run: Run) -> Margins:
 
 def _counts(run: Run) -> Margins:
     counts = {name: _count(limit) for name, limit in run.state._asdict().items()}
-    return {
-        f"‖ū‖₀: {a} ≤ {b}": at_most(counts[a], counts[b]) for a, b in (("l0", "tl1"), ("tl1", "l1"))
-    }
+    return {f"‖ū‖₀: {a} ≤ {b}": at_most(counts[a], counts[b]) for a, b in (("l0", "tl1"), ("tl1", "l1"))}
 
 
 def _count(limit: Limit) -> Array:

@@ -8,9 +8,17 @@ import jax.numpy as jnp
 from jax import Array
 
 from rvsmjax.geometry import angle, norm, quotient, tangent, unit
-from rvsmjax.theory.certificate import LIPSCHITZ_ON_SPHERE
 from rvsmjax.theory.claim import Claim, Parameters, Run
-from rvsmjax.theory.claims.shared import limit_angles, off, positive, rate, settled, small_splitting, start_angle
+from rvsmjax.theory.claims.shared import (
+    ON_SPHERE,
+    limit_angles,
+    off,
+    positive,
+    rate,
+    settled,
+    small_splitting,
+    start_angle,
+)
 from rvsmjax.theory.margins import Margins, at_least, at_most, equal
 from rvsmjax.theory.states import Limit
 
@@ -22,7 +30,7 @@ _OTHER = ("l0", "tl1")
 def theorem(p: Parameters, limit: Limit) -> Margins:
     """Returns the conditions of A Theorem 1; that moves are <= 1/2 follows from them (claim A-4.2-move)."""
     start = start_angle(p, angle(limit.start, p.w_star))
-    return rate(p, LIPSCHITZ_ON_SPHERE) | start | small_splitting(p) | settled(limit)
+    return rate(p, ON_SPHERE) | start | small_splitting(p) | settled(p, limit)
 
 
 def equation_12(p: Parameters, limit: Limit) -> tuple[Array, Array]:
@@ -35,7 +43,11 @@ def equation_12(p: Parameters, limit: Limit) -> tuple[Array, Array]:
 def parallel(p: Parameters, limit: Limit) -> Margins:
     """Returns that equation (12) holds for some C."""
     left, factor = equation_12(p, limit)
-    return {"parallel to w̄": equal(norm(tangent(limit.w, left)), 0.0, 1 + factor * p.beta, error=2 * factor * limit.residual)}
+    return {
+        "parallel to w̄": equal(
+            norm(tangent(limit.w, left)), 0.0, 1 + factor * p.beta, error=2 * factor * limit.residual
+        )
+    }
 
 
 def constant(p: Parameters, limit: Limit) -> Array:
@@ -93,7 +105,6 @@ def _bound_14(run: Run) -> Margins:
 
 def _shrunk(run: Run) -> Margins:
     p, limit = run
-    theta, _ = limit_angles(p, limit)
     factor = equation_12(p, limit)[1]
     error = off(p, limit) * p.k
     return {
@@ -140,7 +151,15 @@ CLAIMS = (
         _ALL,
     ),
     Claim("A-thm1-nonzero", "A proof of Theorem 1", "λ/β < 1/√d gives ū ≠ 0", _LIMIT, theorem, _nonzero),
-    Claim("A-cor1.1-eq12", "A Corollary 1.1", "(12) with the penalty's own thresholding", _LIMIT, theorem, _equation_12, _OTHER),
+    Claim(
+        "A-cor1.1-eq12",
+        "A Corollary 1.1",
+        "(12) with the penalty's own thresholding",
+        _LIMIT,
+        theorem,
+        _equation_12,
+        _OTHER,
+    ),
     Claim("A-cor1.1-eq13", "A Corollary 1.1", "(13) with the penalty's own γ", _LIMIT, theorem, _bound_13, _OTHER),
     Claim(
         "A-cor1.1-nonzero",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from rvsmjax.geometry import norm
-from rvsmjax.theory.certificate import LIPSCHITZ_ON_SPHERE
 from rvsmjax.theory.claim import Claim, Parameters, Run
 from rvsmjax.theory.claims.shared import (
+    ON_SPHERE,
     angle_descends,
     angle_stays,
     half_move,
@@ -32,11 +32,11 @@ def theorem(p: Parameters, path: Path) -> Margins:
 
 def small_rate(p: Parameters, path: Path) -> Margins:
     """Returns A Theorem 1 (i)."""
-    return rate(p, LIPSCHITZ_ON_SPHERE) | half_move(path)
+    return rate(p, ON_SPHERE) | half_move(path)
 
 
 def _without_move(p: Parameters, path: Path) -> Margins:
-    return rate(p, LIPSCHITZ_ON_SPHERE) | small_splitting(p)
+    return rate(p, ON_SPHERE) | small_splitting(p)
 
 
 def _loose_rate(p: Parameters, path: Path) -> Margins:
@@ -63,8 +63,8 @@ def _inner_product(run: Run) -> Margins:
     change = w[1:] - w[:-1]
     inner = jnp.sum((length[:, None] * w[1:] - w[:-1]) * change, -1)
     bound = jnp.minimum(length, 1) * jnp.square(norm(change))
-    # Each component of the change is off by eps.
-    return {"⟨·,·⟩": at_least(inner, bound, norm(change))}
+    # Both vectors have norm 1 only up to rounding, and the product of their sum and difference sees that.
+    return {"⟨·,·⟩": at_least(inner, bound, 1.0)}
 
 
 def _thresholded_angle(run: Run) -> Margins:

@@ -35,7 +35,7 @@ def _interior(p: Parameters, state: Points) -> Margins:
 
 
 def expectation(u: Array, v: Array) -> Array:
-    """Returns E σ(u·x)σ(v·x) by quadrature over the angle of x in the plane of u and v: E r² = 2, the rest is 1/(2π)."""
+    """Returns E σ(u·x)σ(v·x) by quadrature over the direction of x in the plane of u and v, where E r² = 2."""
     theta = angle(u, v)
     half = (math.pi - theta) / 2
     phi = theta - math.pi / 2 + half * (1 + _NODES)
@@ -125,9 +125,7 @@ def _critical(run: Run) -> Margins:
         "∇f(saddle) = 0": equal(f.grad(saddle, star), 0 * star, 1.0),
         "f(w) ≥ f(w*) = 0": at_least(f.loss(s.first, star), 0.0),
         "saddle: up along w*": at_least(f.loss(1.1 * saddle, star), here, 1.0),
-        "saddle: not up across w*": at_most(
-            f.loss(jnp.sqrt(1 - 0.1**2) * saddle + shift * towards, star), here, 1.0
-        ),
+        "saddle: not up across w*": at_most(f.loss(jnp.sqrt(1 - 0.1**2) * saddle + shift * towards, star), here, 1.0),
         "0: a maximum nearby": at_most(f.loss(_near_zero(p, s.first), star), f.loss(0 * star, star), 1.0),
     }
 

@@ -12,8 +12,15 @@ from rvsmjax.theory.claim import Parameters, Run
 from rvsmjax.theory.margins import Margins, at_least, at_most
 from rvsmjax.theory.states import Limit, Path
 
-SETTLED = 1e-10
-"""Residual under which a point counts as a limit; what is left of it enters the allowances."""
+ON_SPHERE = 4.0
+"""L of A Lemma 5.1.2, 1 + 3‖w*‖/M, at ‖w*‖ = M = 1."""
+
+SETTLED, SHARE = 1e-11, 1e-6
+"""Residual, and its share of β, under which a point counts as a limit; what is left of it enters the allowances.
+
+β is the largest pull of the splitting. Beside −w*, where the loss hardly pulls, β is small and so is the residual of
+points that are far from any limit.
+"""
 
 
 def nothing(p: Parameters, state: object) -> Margins:
@@ -44,9 +51,9 @@ def half_move(path: Path) -> Margins:
     return {"move": at_most(path.move, 0.5)}
 
 
-def settled(limit: Limit) -> Margins:
+def settled(p: Parameters, limit: Limit) -> Margins:
     """Returns that the residual is small enough to call the point a limit."""
-    return {"at rest": at_most(limit.residual, SETTLED)}
+    return {"at rest": at_most(limit.residual, jnp.minimum(SETTLED, SHARE * p.beta))}
 
 
 def angle_descends(run: Run) -> Margins:
@@ -78,8 +85,11 @@ def limit_angles(p: Parameters, limit: Limit) -> tuple[Array, Array]:
 
 
 def off(p: Parameters, limit: Limit) -> Array:
-    """Returns how far a ReLU limit may be from its true place: its angle by 2k·residual, with room to spare."""
-    return 8 * p.k * limit.residual
+    """Returns how far a ReLU limit may be from its true place: its angle by 2k·residual, with room to spare.
+
+    The room is for a splitting that pulls nearly as hard as the loss: then the point gives way more.
+    """
+    return 100 * p.k * limit.residual
 
 
 def positive(value: Array) -> Margins:

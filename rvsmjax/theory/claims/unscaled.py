@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import jax.numpy as jnp
 from jax import Array
 
@@ -19,7 +17,6 @@ from rvsmjax.theory.claims.shared import (
     off,
     rate,
     settled,
-    size,
     small_splitting,
     start_angle,
 )
@@ -49,7 +46,7 @@ def _theorem(p: Parameters, path: Path) -> Margins:
 
 def _limit_theorem(p: Parameters, limit: Limit) -> Margins:
     several = {"k ≥ 2": at_least(p.k, 2.0)}
-    return start_angle(p, angle(limit.start, p.w_star)) | several | small_splitting(p) | settled(limit)
+    return start_angle(p, angle(limit.start, p.w_star)) | several | small_splitting(p) | settled(p, limit)
 
 
 def _lipschitz(run: Run) -> Margins:
@@ -114,7 +111,15 @@ def _annulus(run: Run) -> Margins:
 
 
 CLAIMS = (
-    Claim("I-lemma2", "I Lemma 2", "∇f is Lipschitz along the iterates, with 1 + 3/M", _PATH, _small_rate, _lipschitz, _ALL),
+    Claim(
+        "I-lemma2",
+        "I Lemma 2",
+        "∇f is Lipschitz along the iterates, with 1 + 3/M",
+        _PATH,
+        _small_rate,
+        _lipschitz,
+        _ALL,
+    ),
     Claim(
         "I-lemma5-grows",
         "I proof of Lemma 5",
@@ -123,7 +128,15 @@ CLAIMS = (
         _theorem,
         _grows,
     ),
-    Claim("I-lemma5", "I Lemma 5", "in the end ‖w^t‖ lies in an annulus around ‖w*‖", _LIMIT, _limit_theorem, _annulus, _ALL),
+    Claim(
+        "I-lemma5",
+        "I Lemma 5",
+        "in the end ‖w^t‖ lies in an annulus around ‖w*‖",
+        _LIMIT,
+        _limit_theorem,
+        _annulus,
+        _ALL,
+    ),
     Claim(
         "I-lemma6",
         "I Lemma 6, Theorem 1, Corollary 2",
@@ -175,6 +188,21 @@ CLAIMS = (
         _ALL,
         corrects="I-thm1-chord",
     ),
-    Claim("I-eq12", "I Corollary 1, eq. 12", "w* = (kπ/(π − θ))β(w̄ − ū) + Cw̄, 0 < C < 1/(1 − 2kλ√d)", _LIMIT, _limit_theorem, _equation_12),
-    Claim("I-cor2-eq12", "I Corollary 2", "(12) with the penalty's own thresholding", _LIMIT, _limit_theorem, _equation_12, _OTHER),
+    Claim(
+        "I-eq12",
+        "I Corollary 1, eq. 12",
+        "w* = (kπ/(π − θ))β(w̄ − ū) + Cw̄, 0 < C < 1/(1 − 2kλ√d)",
+        _LIMIT,
+        _limit_theorem,
+        _equation_12,
+    ),
+    Claim(
+        "I-cor2-eq12",
+        "I Corollary 2",
+        "(12) with the penalty's own thresholding",
+        _LIMIT,
+        _limit_theorem,
+        _equation_12,
+        _OTHER,
+    ),
 )

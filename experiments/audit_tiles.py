@@ -1,0 +1,112 @@
+"""Every claim on every lane: tiles of lanes drawn, run and measured in one compiled program a subject."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh, PartitionSpec
+
+from experiments.lanes import DEALT, draw, place
+from experiments.settle import settle
+from rvsmjax.theory import CLAIMS, SUBJECTS, Claim, Margin, Parameters, Run, Subject
+from rvsmjax.theory.chosen import KINDS, Chosen
+from rvsmjax.theory.states import Three
+from rvsmjax.theory.subjects import limit_at, reach
+
+
+class Seen(NamedTuple):
+    """A claim's margins over lanes, or on one.
+
+    Attributes:
+      conditions: the margins of its conditions.
+      conclusions: those of its conclusions.
+    """
+
+    conditions: dict[str, Margin]
+    conclusions: dict[str, Margin]
+
+
+class Size(NamedTuple):
+    """How much is run: lanes in a tile, steps of a path, and the cap on those to a limit."""
+
+    tile: int = 128
+    steps: int = 100
+    cap: int = 4_000
+
+
+def claims_of(subject: str) -> list[Claim]:
+    """Returns the claims about a subject."""
+    return [claim for claim in CLAIMS.values() if claim.subject == subject]
+
+
+def penalty_of(lane: Any) -> Any:
+    """Returns the number of a lane's penalty in ``KINDS``."""
+    return DEALT[np.asarray(lane) % 4]
+
+
+def concerns(claim: Claim, lanes: np.ndarray) -> np.ndarray:
+    """Returns which lanes have a penalty that the claim is about; all where it does not depend on the lane's."""
+    if not SUBJECTS[claim.subject].split:
+        return np.ones(len(lanes), bool)
+    return np.isin(np.asarray(KINDS)[penalty_of(lanes)], claim.penalties)
+
+
+def measure(claims: list[Claim], p: Parameters, state: Any) -> dict[str, Seen]:
+    """Returns every claim's margins on one lane."""
+    return {c.name: Seen(c.conditions(p, state), c.conclusions(Run(p, state))) for c in claims}
+
+
+def states(name: str, p: Parameters, start: Array, size: Size) -> Any:
+    """Returns the states of a tile of lanes, limits by running to convergence."""
+    subject = SUBJECTS[name]
+    if not subject.rests:
+        return jax.vmap(lambda p, start: reach(subject, p, start, size.steps))(p, start)
+    if subject.form == "three":
+        return Three(*(_limits(subject, _with_kind(p, kind), start, size) for kind in range(3)))
+    return _limits(subject, p, start, size)
+
+
+def _with_kind(p: Parameters, kind: int) -> Parameters:
+    return p._replace(penalty=Chosen(jnp.full_like(p.penalty.kind, kind), p.penalty.a))
+
+
+def _limits(subject: Subject, p: Parameters, start: Array, size: Size) -> Any:
+    w = settle(subject, p, start[:, 0], size.cap)
+    return jax.vmap(functools.partial(limit_at, subject))(p, start[:, 0], w)
+
+
+@functools.cache
+def program(name: str, size: Size) -> Callable[[Array, Array], dict[str, Seen]]:
+    """Returns the compiled function of (key data, tiles of lane numbers) that measures a subject's claims."""
+    claims = claims_of(name)
+
+    def tile(key: Array, lanes: Array) -> dict[str, Seen]:
+        fixed, raw = jax.vmap(lambda lane: draw(name, key, lane))(lanes)
+        p, start = jax.vmap(functools.partial(place, name))(fixed, raw)
+        return jax.vmap(functools.partial(measure, claims))(p, states(name, p, start, size))
+
+    def local(key_data: Array, tiles: Array) -> dict[str, Seen]:
+        key = jax.random.wrap_key_data(key_data)
+        return jax.lax.map(functools.partial(tile, key), tiles)
+
+    mesh = Mesh(np.asarray(jax.devices()), ("lanes",))
+    none, split = PartitionSpec(), PartitionSpec("lanes")
+    return jax.jit(jax.shard_map(local, mesh=mesh, in_specs=(none, split), out_specs=split, check_vma=False))
+
+
+def measured(name: str, key: int, lanes: np.ndarray, size: Size) -> dict[str, Seen]:
+    """Returns the margins of a subject's claims on the given lanes, as NumPy arrays of shape (lanes,).
+
+    A lane's margins are the same to the bit whatever other lanes stand beside it in its tile.
+    """
+    devices = len(jax.devices())
+    padded = np.resize(lanes, -(-len(lanes) // (devices * size.tile)) * devices * size.tile)
+    tiles = jnp.asarray(padded.reshape(-1, size.tile), jnp.uint32)
+    seen = program(name, size)(jax.random.key_data(jax.random.key(key)), tiles)
+    return jax.tree.map(lambda x: np.asarray(x).reshape(-1)[: len(lanes)], seen)
