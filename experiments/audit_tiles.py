@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -33,16 +33,17 @@ class Seen(NamedTuple):
 
 
 class Size(NamedTuple):
-    """How much is run: lanes in a tile, steps of a path, and the cap on those to a limit."""
+    """How much is run: lanes in a tile, tiles a call and device, steps of a path, and the cap on those to a limit."""
 
     tile: int = 128
+    tiles: int = 16
     steps: int = 100
     cap: int = 4_000
 
 
-def claims_of(subject: str) -> list[Claim]:
-    """Returns the claims about a subject."""
-    return [claim for claim in CLAIMS.values() if claim.subject == subject]
+def claims_of(subject: str, names: tuple[str, ...]) -> list[Claim]:
+    """Returns the claims about a subject among those named."""
+    return [CLAIMS[name] for name in names if CLAIMS[name].subject == subject]
 
 
 def penalty_of(lane: Any) -> Any:
@@ -82,14 +83,14 @@ def _limits(subject: Subject, p: Parameters, start: Array, size: Size) -> Any:
 
 
 @functools.cache
-def program(name: str, size: Size) -> Callable[[Array, Array], dict[str, Seen]]:
+def program(subject: str, names: tuple[str, ...], size: Size) -> Callable[[Array, Array], dict[str, Seen]]:
     """Returns the compiled function of (key data, tiles of lane numbers) that measures a subject's claims."""
-    claims = claims_of(name)
+    claims = claims_of(subject, names)
 
     def tile(key: Array, lanes: Array) -> dict[str, Seen]:
-        fixed, raw = jax.vmap(lambda lane: draw(name, key, lane))(lanes)
-        p, start = jax.vmap(functools.partial(place, name))(fixed, raw)
-        return jax.vmap(functools.partial(measure, claims))(p, states(name, p, start, size))
+        fixed, raw = jax.vmap(lambda lane: draw(subject, key, lane))(lanes)
+        p, start = jax.vmap(functools.partial(place, subject))(fixed, raw)
+        return jax.vmap(functools.partial(measure, claims))(p, states(subject, p, start, size))
 
     def local(key_data: Array, tiles: Array) -> dict[str, Seen]:
         key = jax.random.wrap_key_data(key_data)
@@ -100,13 +101,17 @@ def program(name: str, size: Size) -> Callable[[Array, Array], dict[str, Seen]]:
     return jax.jit(jax.shard_map(local, mesh=mesh, in_specs=(none, split), out_specs=split, check_vma=False))
 
 
-def measured(name: str, key: int, lanes: np.ndarray, size: Size) -> dict[str, Seen]:
-    """Returns the margins of a subject's claims on the given lanes, as NumPy arrays of shape (lanes,).
+def measured(
+    subject: str, names: tuple[str, ...], key: int, lanes: np.ndarray, size: Size
+) -> Iterator[tuple[np.ndarray, dict[str, Seen]]]:
+    """Yields lanes, and the margins of a subject's claims on them as NumPy arrays of shape (lanes,), part by part.
 
-    A lane's margins are the same to the bit whatever other lanes stand beside it in its tile.
+    All parts are calls of one program with the same shapes: a lane's margins are the same whatever else is asked for.
     """
     devices = len(jax.devices())
-    padded = np.resize(lanes, -(-len(lanes) // (devices * size.tile)) * devices * size.tile)
-    tiles = jnp.asarray(padded.reshape(-1, size.tile), jnp.uint32)
-    seen = program(name, size)(jax.random.key_data(jax.random.key(key)), tiles)
-    return jax.tree.map(lambda x: np.asarray(x).reshape(-1)[: len(lanes)], seen)
+    shape = (devices * size.tiles, size.tile)
+    run, key_data = program(subject, names, size), jax.random.key_data(jax.random.key(key))
+    for part in np.split(lanes, range(shape[0] * shape[1], len(lanes), shape[0] * shape[1])):
+        seen = run(key_data, jnp.asarray(np.resize(part, shape), jnp.uint32))
+        flat = jax.tree.map(lambda x: np.asarray(x).reshape(-1), seen)
+        yield part, jax.tree.map(lambda x, part=part: x[: len(part)], flat)

@@ -16,7 +16,7 @@ from jax import Array
 
 from rvsmjax.geometry import angle, norm, unit
 from rvsmjax.theory import Parameters
-from rvsmjax.theory.chosen import Chosen
+from rvsmjax.theory.chosen import KINDS, Chosen
 from rvsmjax.theory.claims.binary_paths import PRINTED
 from rvsmjax.theory.states import keep_largest
 
@@ -52,7 +52,9 @@ def draw(subject: str, key: Array, lane: Array) -> tuple[Fixed, Raw]:
     vectors = jax.random.normal(keys[0], (3, SIZES[-1]))
     shares = 2.5 * jax.random.normal(keys[1], (8,))
     d = jnp.asarray(SIZES)[jax.random.randint(keys[2], (), 0, len(SIZES))]
-    k = jnp.where(family == 5, 1, jnp.asarray(PATCHES)[jax.random.randint(keys[3], (), 0, len(PATCHES))])
+    # I's theorem is about k >= 2: there one patch is left to its family.
+    least = int(subject.startswith("I "))
+    k = jnp.where(family == 5, 1, jnp.asarray(PATCHES)[jax.random.randint(keys[3], (), least, len(PATCHES))])
     used = jnp.arange(SIZES[-1]) < d
     star, start, second = vectors
     # A start nearer to −w* takes longer to leave it than a run to a limit has.
@@ -153,3 +155,28 @@ def _positive(beta: Array) -> Array:
 def share(x: Array) -> Array:
     """Returns numbers in (0, 1], 1 within reach."""
     return jnp.clip(1.02 * jax.nn.sigmoid(x), 1e-6, 1)
+
+
+def facts(subject: str, key: int, lane: int) -> dict[str, str]:
+    """Returns a lane's parameters as text."""
+
+    @jax.jit
+    def one(lane: Array) -> Any:
+        fixed, raw = draw(subject, jax.random.key(key), lane)
+        return fixed, *place(subject, fixed, raw)
+
+    fixed, p, start = jax.tree.map(np.asarray, one(jnp.uint32(lane)))
+    used = int(p.d)
+    shown = {
+        "family": FAMILIES[(lane // 4) % len(FAMILIES)],
+        "penalty": f"{KINDS[int(fixed.kind)]}, a = {float(p.penalty.a):.17g}",
+        "k": str(int(p.k)),
+        "d": str(used),
+        "λ": f"{float(p.lam):.17g}",
+        "β": f"{float(p.beta):.17g}",
+        "η": f"{float(p.learning_rate):.17g}",
+        "δ": f"{float(p.delta):.17g}",
+        "s": str(int(p.s)),
+    }
+    vectors = {"w*": p.w_star, "start": start[0], "second": start[1]}
+    return shown | {name: " ".join(f"{x:.17g}" for x in vector[:used]) for name, vector in vectors.items()}

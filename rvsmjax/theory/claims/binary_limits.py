@@ -73,14 +73,14 @@ def _bound_13(run: Run) -> Margins:
     p, limit = run
     _, gamma = limit_angles(p, limit)
     bound = 4 * math.sqrt(2 * math.pi) * p.beta * jnp.sin(gamma) / p.k
-    return {"(13)": at_most(norm(limit.w - p.w_star), bound, 1e-3, error=_error(p, limit))}
+    return {"(13)": at_most(norm(limit.w - p.w_star), bound, 1.0, error=_error(p, limit))}
 
 
 def _bound_13_right(run: Run) -> Margins:
     p, limit = run
     _, gamma = limit_angles(p, limit)
     bound = 4 * math.pi * p.beta * jnp.sin(gamma) / p.k
-    return {"(13)": at_most(norm(limit.w - p.w_star), bound, 1e-3, error=_error(p, limit))}
+    return {"(13)": at_most(norm(limit.w - p.w_star), bound, 1.0, error=_error(p, limit))}
 
 
 def _equilibrium(run: Run, half: float) -> Margins:

