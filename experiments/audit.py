@@ -162,8 +162,9 @@ def _replay(config: AuditConfig, names: tuple[str, ...], console: Console) -> No
     one = jax.tree.map(lambda x: float(x[0]), seen[claim.name])
     blocks: list[Any] = [
         f"{claim.where}: {claim.statement}",
-        Table(["parameter", "value"], [[name, value] for name, value in shown.items()], labels=2),
         Table(["condition", "margin", "allowance", ""], margin_rows(one.conditions), labels=1),
         Table(["conclusion", "margin", "allowance", ""], margin_rows(one.conclusions), labels=1),
     ]
     show(console, [Section(f"{claim.name}, lane {config.lane}", blocks)])
+    for name, value in shown.items():
+        console.print(f"{name} = {value}", highlight=False, soft_wrap=True)

@@ -39,8 +39,8 @@ def _how(run: dict[str, Any]) -> list[str | Table]:
     config, commit = run["config"], run["commit"]
     where = "no checkout" if commit is None else commit["hash"] + ", with changes" * commit["dirty"]
     return [
-        f"Written by `python -m experiments audit --docs docs/audit.md` (key {config['key']}, {config['lanes']:,} lanes "
-        f"a claim, float64, commit {where}).",
+        f"Written by `python -m experiments audit --docs docs/audit.md` (key {config['key']}, {config['lanes']:,} "
+        f"lanes a claim, float64, commit {where}).",
         "A claim is a pair of functions, of a lane's conditions and of its conclusions, each with margins: an "
         "inequality holds where its margin is ≥ 0; an equation has −|difference|. A lane is a violation where its "
         f"conditions hold and a margin is below zero by more than its allowance: {ROUNDINGS}·eps times the sum of the "
