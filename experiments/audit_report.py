@@ -105,6 +105,9 @@ def _replays(verdicts: list[Verdict], run: dict[str, Any]) -> Table:
     """The lane with the worst violation of each margin, and the command that runs it again."""
     config = run["config"]
     flags = f" --key {config['key']}" + " --quick" * config["quick"]
+    if config["claims"]:
+        # The same claims make the same program, to the last digit.
+        flags += " --claims " + " ".join(config["claims"])
     rows = []
     for verdict in verdicts:
         name = verdict.claim.name
