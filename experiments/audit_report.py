@@ -50,8 +50,9 @@ def _how(run: dict[str, Any]) -> list[str | Table]:
         f"Lanes: d in {', '.join(map(str, SIZES))}; k in {', '.join(map(str, PATCHES))}; in turn "
         f"{', '.join(FAMILIES)}; half of them l1, a quarter l0, a quarter tl1 with a log-normal a (1 where penalties "
         "are ranked); η, β, λ, δ are random shares in (0, 1] of the largest values that the theorem allows, those "
-        "included. A path has 100 steps; a limit is run to rest, at most 4,000 steps, or does not count. Claims "
-        "without a constant (O(·), “there is an L”) are taken with the one that their line names.",
+        "included. A path has 100 steps; a limit is run to rest, at most 4,000 steps, or does not count (hard "
+        "thresholding: 12,000, and counts). Claims without a constant (O(·), “there is an L”) are taken with the one "
+        "that their line names.",
     ]
 
 

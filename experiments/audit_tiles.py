@@ -78,7 +78,8 @@ def _with_kind(p: Parameters, kind: int) -> Parameters:
 
 
 def _limits(subject: Subject, p: Parameters, start: Array, size: Size) -> Any:
-    w = settle(subject, p, start[:, 0], size.cap)
+    # Hard thresholding promises w* itself: a lane that the cap stopped would count as one that went elsewhere.
+    w = settle(subject, p, start[:, 0], size.cap * (3 if subject.hard else 1))
     return jax.vmap(functools.partial(limit_at, subject))(p, start[:, 0], w)
 
 

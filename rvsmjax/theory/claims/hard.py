@@ -13,7 +13,7 @@ from rvsmjax.theory.margins import Margins, at_least, at_most, equal
 from rvsmjax.theory.states import Limit, Path
 
 _PATH, _LIMIT = "A2 path", "A2 limit"
-_AWAY = 1e-3
+_AWAY = 1e-2
 """How far from what it excludes a start is taken: the steps that it needs grow without bound on the way there."""
 
 

@@ -25,7 +25,9 @@ def _loss(run: Run, v: Array) -> Array:
 
 def _ordered(run: Run, small: str, middle: str, large: str, what: dict[str, Array], name: str) -> Margins:
     error = sum(off(run.parameters, limit) for limit in run.state)
-    return {f"{name}: {a} ≤ {b}": at_most(what[a], what[b], error=error) for a, b in ((small, middle), (middle, large))}
+    return {
+        f"{name}: {a} ≤ {b}": at_most(what[a], what[b], 1.0, error=error) for a, b in ((small, middle), (middle, large))
+    }
 
 
 def _losses(run: Run) -> dict[str, Array]:
