@@ -148,10 +148,10 @@ def _replay(config: AuditConfig, names: tuple[str, ...], console: Console) -> No
     import jax
     import numpy as np
 
+    from experiments.audit_lanes import facts
     from experiments.audit_report import margin_rows
     from experiments.audit_tiles import measured
     from experiments.document import Section, Table
-    from experiments.lanes import facts
     from rvsmjax.theory import CLAIMS
 
     claim = CLAIMS[config.replay]

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from experiments.audit_lanes import FAMILIES, PATCHES, SIZES
 from experiments.audit_summary import Tally, Verdict
 from experiments.document import Section, Table
-from experiments.lanes import FAMILIES, PATCHES, SIZES
 from rvsmjax.theory import Margin
 from rvsmjax.theory.margins import ROUNDINGS
 

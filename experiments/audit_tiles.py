@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
-from experiments.lanes import DEALT, draw, place
+from experiments.audit_lanes import DEALT, draw, place
 from experiments.settle import settle
 from rvsmjax.theory import CLAIMS, SUBJECTS, Claim, Margin, Parameters, Run, Subject
 from rvsmjax.theory.chosen import KINDS, Chosen

@@ -18,8 +18,8 @@ import optax
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
+from experiments.audit_lanes import Fixed, Raw, draw, place
 from experiments.audit_tiles import Seen, Size, claims_of, concerns, measure, states
-from experiments.lanes import Fixed, Raw, draw, place
 from rvsmjax.theory import CLAIMS, SUBJECTS, Claim, Margin
 from rvsmjax.theory.subjects import reach
 
