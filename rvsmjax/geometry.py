@@ -106,6 +106,24 @@ def unit(v: ArrayLike, axis: int = -1) -> Array:
     return quotient(wide, _norm(wide, (axis,))).astype(float_dtype(v))
 
 
+def length_difference(u: ArrayLike, v: ArrayLike) -> Array:
+    """Returns ‖u‖ − ‖v‖ over the last axis, as <u − v, û‖u‖ + v̂‖v‖>/(‖u‖ + ‖v‖): to all digits for near vectors."""
+    n, m = norm(u), norm(v)
+    total = n + m
+    share = jnp.where(total > 0, quotient(n, total), 0.5)[..., None]
+    return jnp.sum((jnp.asarray(u) - v) * (share * unit(u) + (1 - share) * unit(v)), -1)
+
+
+def chord(u: ArrayLike, v: ArrayLike) -> Array:
+    """Returns û − v̂, of length 2 sin(θ/2), to all digits for near vectors; a zero vector has direction 0.
+
+    As (u − v − Δ·û)/‖v‖ with Δ = ‖u‖ − ‖v‖, or with the parts of u and v exchanged where u is longer.
+    """
+    n, m = norm(u)[..., None], norm(v)[..., None]
+    shorter = jnp.where(n < m, unit(u), unit(v))
+    return quotient(jnp.asarray(u) - v - length_difference(u, v)[..., None] * shorter, jnp.maximum(n, m))
+
+
 def angle(u: ArrayLike, v: ArrayLike) -> Array:
     r"""Returns the angle between ``u`` and ``v`` in radians, in [0, π], over the last axis.
 
