@@ -19,12 +19,12 @@ def unit_vectors(count, d=D, seed=0):
     return v / np.linalg.norm(v, axis=1, keepdims=True)
 
 
-def run(kind, numbers, w0, *, sphere=True, momentum=0.0, **options):
+def run(kind, numbers, w0, *, problem=rv.NoOverlapReLU, sphere=True, momentum=0.0, **options):
     """A run whose λ, β, a, η, k and w* are ``numbers``."""
     n = numbers
     links = [rv.rvsm(PENALTIES[kind](n["a"]), n["lam"], n["beta"]), optax.trace(momentum), optax.scale(-n["rate"])]
     chain = optax.chain(*links, *([rv.unit_sphere()] if sphere else []))
-    return rv.solve(rv.NoOverlapReLU(n["k"]), chain, w0, n["w_star"], **options)
+    return rv.solve(problem(n["k"]), chain, w0, n["w_star"], **options)
 
 
 def outcome(kind, numbers, w0, **options):
@@ -56,21 +56,26 @@ def central_differences(value, numbers, step=1e-5):
 
 
 @pytest.mark.parametrize(
-    ("kind", "sphere", "momentum"),
+    ("problem", "kind", "sphere", "momentum"),
     [
-        ("l1", True, 0.0),
-        ("l0", True, 0.0),
-        ("tl1", True, 0.5),
-        pytest.param("tl1", False, 0.0, marks=pytest.mark.slow),
-        pytest.param("l1", False, 0.5, marks=pytest.mark.slow),
-        pytest.param("l0", False, 0.5, marks=pytest.mark.slow),
+        (rv.NoOverlapReLU, "l1", True, 0.0),
+        (rv.NoOverlapBinary, "l0", True, 0.0),
+        (rv.NoOverlapReLU, "tl1", True, 0.5),
+        pytest.param(rv.NoOverlapReLU, "tl1", False, 0.0, marks=pytest.mark.slow),
+        pytest.param(rv.NoOverlapBinary, "tl1", True, 0.5, marks=pytest.mark.slow),
+        pytest.param(rv.NoOverlapBinary, "l1", True, 0.0, marks=pytest.mark.slow),
+        pytest.param(rv.NoOverlapBinary, "l1", False, 0.0, marks=pytest.mark.slow),
+        pytest.param(rv.NoOverlapReLU, "l0", True, 0.0, marks=pytest.mark.slow),
+        pytest.param(rv.NoOverlapReLU, "l1", False, 0.5, marks=pytest.mark.slow),
+        pytest.param(rv.NoOverlapReLU, "l0", False, 0.5, marks=pytest.mark.slow),
     ],
 )
-def test_implicit_derivatives_are_central_differences(kind, sphere, momentum, x64):
+def test_implicit_derivatives_are_central_differences(problem, kind, sphere, momentum, x64):
     numbers, w0 = setting(lam=0.008 if kind == "l0" else 0.03)
-    value = partial(outcome, kind, w0=w0, sphere=sphere, momentum=momentum, tol=1e-14, check_every=20, max_steps=4000)
+    options = {"problem": problem, "sphere": sphere, "momentum": momentum, "tol": 1e-14, "check_every": 20}
+    value = partial(outcome, kind, w0=w0, max_steps=4000, **options)
     found = jax.jit(jax.grad(value))(numbers)
-    s = jax.jit(partial(run, kind, sphere=sphere, tol=1e-14, check_every=20))(numbers, w0)
+    s = jax.jit(partial(run, kind, **options))(numbers, w0)
     assert s.converged
     assert 0 < int((s.u == 0).sum()) < D  # a thresholded support
     expected = central_differences(value, numbers)
@@ -191,6 +196,19 @@ def test_no_corner_gives_nan_and_none_touches_its_neighbours(kind):
     alike = jax.tree.map(lambda x: np.repeat(x[:1], len(x), 0), (numbers, w0))
     for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(both(*alike)), strict=True):
         np.testing.assert_array_equal(x[0], y[0])
+
+
+def test_a_limit_that_is_not_isolated_has_derivative_zero(x64):
+    """The coarse gradient of the binarized activation does not see the length of w."""
+    w0, w_star = unit_vectors(2)
+
+    def end(w_star, link):
+        chain = optax.chain(optax.sgd(0.5), *link)
+        return rv.solve(rv.NoOverlapBinary(2), chain, w0, w_star, tol=1e-13, check_every=20).w
+
+    free, held = (jax.jit(jax.jacrev(partial(end, link=link)))(w_star) for link in ([], [rv.unit_sphere()]))
+    assert (free == 0).all()
+    np.testing.assert_allclose(held, np.eye(D) - np.outer(w_star, w_star), atol=1e-10)
 
 
 def test_memory_does_not_grow_with_the_steps():
