@@ -36,11 +36,13 @@ class Trace(NamedTuple):
     Attributes:
       lagrangian: f(w) + β·(Moreau envelope of P at w); f(w) where the chain has no splitting.
       theta: angle between w and w*, radians.
+      gamma: angle between w and u, radians; 0 where the chain has no splitting, π/2 where u = 0.
       residual: what is compared with ``tol``.
     """
 
     lagrangian: Array
     theta: Array
+    gamma: Array
     residual: Array
 
 
@@ -161,6 +163,9 @@ def solve(
     def residual(w: Array, opt_state: Any) -> Array:
         return splitting_residual(problem, w, w_star, pull(w, splittings(opt_state)), spherical).astype(dtype)
 
+    def partner(w: Array, opt_state: Any) -> Array:
+        return sparse_params(opt_state, w) if splitting_states(opt_state) else w
+
     def observe(trace: Trace | None, t: Array, w: Array, opt_state: Any, res: Array) -> Trace | None:
         if trace is None or trace_every is None:
             return trace
@@ -168,7 +173,7 @@ def solve(
         for rule, beta in splittings(opt_state):
             value += beta * moreau_envelope(rule.penalty, w, rule.lam / beta)
         row = jnp.where(t % trace_every == 0, t // trace_every, len(trace.theta))
-        seen = Trace(value, angle(w, w_star), res)
+        seen = Trace(value, angle(w, w_star), angle(w, partner(w, opt_state)), res)
         return Trace(*(a.at[row].set(b.astype(dtype), mode="drop") for a, b in zip(trace, seen, strict=True)))
 
     def step(carry: tuple[Array, Any], _: None) -> tuple[tuple[Array, Any], None]:
@@ -194,7 +199,7 @@ def solve(
     first = residual(w0, start)
     empty = None
     if trace_every is not None:
-        empty = Trace(*[jnp.full(max_steps // trace_every + 1, jnp.nan, dtype)] * 3)
+        empty = Trace(*[jnp.full(max_steps // trace_every + 1, jnp.nan, dtype)] * len(Trace._fields))
     # Until it ends in another way a run is one that the cap would end.
     state = jnp.where(first <= tol, Status.CONVERGED, Status.CAP).astype(jnp.int32)
     carry = (w0, start, jnp.zeros((), jnp.int32), first, state, observe(empty, jnp.zeros((), int), w0, start, first))
@@ -205,5 +210,4 @@ def solve(
     w, opt_state, steps, res, status, trace = carry
     if adjoint == "implicit":
         w, opt_state = attach(chain, spherical, live[0], w, opt_state, status == Status.DIVERGED, *live[1:])
-    u = sparse_params(opt_state, w) if splitting_states(opt_state) else w
-    return Solution(w, u, steps, status == Status.CONVERGED, res, status, opt_state, trace)
+    return Solution(w, partner(w, opt_state), steps, status == Status.CONVERGED, res, status, opt_state, trace)
