@@ -64,7 +64,6 @@ def central_differences(value, numbers, step=1e-5):
         pytest.param(rv.NoOverlapReLU, "tl1", False, 0.0, marks=pytest.mark.slow),
         pytest.param(rv.NoOverlapBinary, "tl1", True, 0.5, marks=pytest.mark.slow),
         pytest.param(rv.NoOverlapBinary, "l1", True, 0.0, marks=pytest.mark.slow),
-        pytest.param(rv.NoOverlapBinary, "l1", False, 0.0, marks=pytest.mark.slow),
         pytest.param(rv.NoOverlapReLU, "l0", True, 0.0, marks=pytest.mark.slow),
         pytest.param(rv.NoOverlapReLU, "l1", False, 0.5, marks=pytest.mark.slow),
         pytest.param(rv.NoOverlapReLU, "l0", False, 0.5, marks=pytest.mark.slow),
