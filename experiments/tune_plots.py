@@ -8,6 +8,7 @@ import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from experiments.naming import PENALTIES
 from experiments.plots import COLORS, MARKERS, STYLE, new_figure
@@ -73,6 +74,7 @@ def _draw_paths(results: xr.Dataset, paths: pd.DataFrame) -> Figure:
                 axes.axhline(float(found), color=color, ls="--", lw=1)
         panels[0][j].set_title(f"{100 * share:g} % zeros in ū")
         panels[1][j].set(yscale="log", xlabel="step of Adam")
+        panels[1][j].xaxis.set_major_locator(MaxNLocator(integer=True))
     panels[0][0].set_ylabel("mean θ(ū, w*)  [rad]")
     panels[1][0].set_ylabel("a")
     handles, labels = panels[0][0].get_legend_handles_labels()

@@ -32,7 +32,7 @@ def sections(results: xr.Dataset, table: pd.DataFrame, pictures: list[str]) -> l
     )
     captions = {
         "angles": "Mean angle on held-out seeds: tuned (filled), at the paper's β, a (hollow), least possible (line).",
-        "paths": "Descent of Tℓ1 on the training seeds, w* dense: mean angle and a; dashed what the grid found.",
+        "paths": "Descent of Tℓ1 on the training seeds, at the first share of zeros in w*; dashed what the grid found.",
     }
     shown = [Picture(f"{name}.png", captions[name]) for name in pictures]
     return [

@@ -124,11 +124,12 @@ def draw(key: Array, seeds: range, d: int, truth_zeros: float) -> Draws:
     """Returns w⁰ uniform on the sphere and w* uniform on it too, or on that of d − round(truth_zeros·d) coordinates."""
 
     def one(seed: Array) -> tuple[Array, Array]:
-        first, second, third = jax.random.split(jax.random.fold_in(key, seed), 3)
-        kept = jax.random.permutation(third, d) >= round(truth_zeros * d)
-        return unit(jax.random.normal(first, (d,))), unit(jnp.where(kept, jax.random.normal(second, (d,)), 0))
+        own = jax.random.fold_in(key, seed)
+        return jax.random.normal(own, (2, d)), jax.random.uniform(jax.random.fold_in(own, 0), (d,))
 
-    return Draws(*jax.vmap(one)(jnp.asarray(seeds, jnp.uint32)))
+    normal, order = jax.jit(jax.vmap(one))(jnp.asarray(seeds, jnp.uint32))
+    kept = np.argsort(np.argsort(order, 1), 1) >= round(truth_zeros * d)
+    return Draws(unit(normal[:, 0]), unit(normal[:, 1] * kept))
 
 
 def step_at(kind: str, t: Array, a: Array) -> Array:
