@@ -167,14 +167,14 @@ def tune_all(config: TuneConfig) -> tuple[xr.Dataset, pd.DataFrame]:
 
 def _tune(cell: Cell, iterations: int) -> tuple[dict[str, tuple[Choice, float]], list[dict[str, float]]]:
     """Returns the choice of each tuner with its seconds, compilation apart, and the path of the descent."""
-    from experiments import tuning
+    from experiments import tuners, tuning
 
-    tuning.compile_for(cell)
+    tuners.compile_for(cell)
     began = time.perf_counter()
     start = cell.calibrated(**tuning.START, t=cell.first_threshold()[0])
     started = time.perf_counter()
-    found, path = tuning.descend(cell, iterations)
+    found, path = tuners.descend(cell, iterations)
     descended = time.perf_counter()
-    best = tuning.search(cell, found.solves)
+    best = tuners.search(cell, found.solves)
     ends = {"start": (start, started - began), "gradient": (found, descended - started)}
     return ends | {"grid": (best, time.perf_counter() - descended)}, path

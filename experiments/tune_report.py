@@ -24,7 +24,8 @@ def sections(results: xr.Dataset, table: pd.DataFrame, pictures: list[str]) -> l
     how = (
         f"Mean ± half a 95 % interval over {seeds:,} held-out seeds, the same for all. The first row of a penalty is "
         "not tuned but for λ, which meets the required share as in the others. Least possible: the angle between w* "
-        "and its own largest components, as many as ū has (here of tuned ℓ0, or of the first penalty)."
+        "and its own largest components, as many as ū has (here of tuned ℓ0, or of the first penalty). "
+        f"Converged: {int(results.converged.sum()):,} of {results.converged.size:,} held-out runs."
     )
     cost = (
         "One solve runs all training seeds to their limits; the grid has at most as many as the descent. With its "

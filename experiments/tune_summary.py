@@ -21,6 +21,7 @@ def summarize(results: xr.Dataset) -> pd.DataFrame:
             "theta_sem": results.theta.std("seed", ddof=1) / np.sqrt(count),
             "share": results.zeros.mean("seed") / d,
             "best": results.best.mean("seed"),
+            "converged": results.converged.mean("seed"),
             "excess": (results.theta - results.best).mean("seed"),
             **{name: results[name] for name in results.data_vars if "seed" not in results[name].dims},
         }

@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 import rvsmjax as rv
-from experiments import cli, tune_summary, tuning
+from experiments import cli, tune_summary, tuners, tuning
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_slope_along_the_constraint_is_a_central_difference(x64):
         return float(jnp.mean(cell.limits(*np.exp(x), t)[0])), t
 
     _, t = solved(x)
-    found, _ = tuning._slopes("tl1", cell.max_steps, 2, jnp.asarray(x), jnp.asarray(t), sparsity, draws)
+    found, _ = tuners._slopes("tl1", cell.max_steps, 2, jnp.asarray(x), jnp.asarray(t), sparsity, draws)
     moves = step * np.eye(2)
     expected = [(solved(x + move)[0] - solved(x - move)[0]) / (2 * step) for move in moves]
     np.testing.assert_allclose(found, expected, rtol=1e-3)
