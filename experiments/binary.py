@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
@@ -20,6 +20,14 @@ from experiments.flags import Folder, Names, Numbers, Rates, RootKey, Steps, Tol
 from experiments.record import BadInput, default_folder, record, write_config
 from experiments.surroundings import Clock, describe, peak_memory
 from experiments.sweep import how_it_went, in_thread, mendable, shown_progress, write_data
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from rvsmjax.sweep import SweepResult
+
+MOST_FOLLOWED = 4000
+"""Seeds whose Lagrangian is followed step by step."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,27 +100,28 @@ def run(config: BinaryConfig, console: Console, clock: Clock) -> Path:
         import jax
 
         from experiments import binary_data, binary_plots, binary_report, plots
-        from rvsmjax.sweep import Grid, SweepResult, run_sweep
+        from rvsmjax.sweep import Grid, run_sweep
 
         axes = ["penalty", "d", "k", "lam", "beta", "a", "learning_rate", "seeds"]
         with mendable():
             grid = Grid(**{name: getattr(config, name) for name in axes}, activation="binary")
 
-    def sweep(progress: Any) -> SweepResult:
+    def sweep(progress: Any) -> tuple[SweepResult, xr.Dataset]:
         with jax.enable_x64(config.precision == "float64"):
             key, options = jax.random.key(config.key), {"tol": config.tol, "max_steps": config.max_steps}
-            return run_sweep(grid, key, dtype=config.precision, progress=progress, **options)
+            result = run_sweep(grid, key, dtype=config.precision, progress=progress, **options)
+            return result, result.to_xarray()
 
     with record(config.out, config.overwrite) as folder:
         with clock.phase("set-up"):
             surroundings = describe()
         with shown_progress(config.quiet) as progress, mendable():
-            result = in_thread(lambda: sweep(progress))
+            result, lanes = in_thread(lambda: sweep(progress))
         clock.seconds |= {"compilation": result.compile_seconds, "run": result.run_seconds}
         with clock.phase("figure 4"):
             descents = in_thread(lambda: binary_data.descents(config.key, config.figure_runs, config.figure_steps))
+            many = in_thread(lambda: binary_data.many(config.key, min(config.seeds, MOST_FOLLOWED)))
         with clock.phase("report"):
-            lanes = result.to_xarray()
             summary, figures = write_data(folder, lanes)
             descents.drop_vars(["steps", "converged"]).to_dataframe().to_csv(folder / "figure_4.csv")
             plots.save(binary_plots.figure_4(descents), folder, "figure_4")
@@ -123,7 +132,7 @@ def run(config: BinaryConfig, console: Console, clock: Clock) -> Path:
             "seconds": clock.seconds,
             "peak_memory_bytes": peak_memory(),
         }
-        sections = binary_report.sections(lanes, summary, descents, facts, figures)
+        sections = binary_report.sections(lanes, summary, descents, many, facts, figures)
         (folder / "report.md").write_text(to_markdown("RVSCGD on the one-layer network", sections), encoding="utf-8")
         write_config(folder, facts)
     show(console, sections)

@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.binary_data import rises
+from experiments.binary_data import RISE, rises
 from experiments.plots import COLORS, STYLE, new_figure
 
 PANELS = {"theta": "θ(w, w*)  [rad]", "lagrangian": "L(u, w)", "gamma": "θ(w, u)  [rad]"}
@@ -22,7 +22,7 @@ def figure_4(descents: xr.Dataset) -> Figure:
     run's minimum, on the steps around it.
     """
     figure, panels = new_figure(14.0, 4.2, ncols=4)
-    risen = rises(descents.lagrangian) > 1e-9
+    risen = rises(descents.lagrangian) > RISE
     colors = np.where(risen, COLORS["tl1"], COLORS["l0"])
     step = descents.step.values / 1000
     for axes, (name, label) in zip(panels, PANELS.items(), strict=False):
