@@ -11,7 +11,7 @@ import xarray as xr
 from experiments import paper_rvscgd
 from experiments.binary_data import RISE, TOLERANCE, rises, safe_rate
 from experiments.document import Picture, Section, Table
-from experiments.naming import AXES, PENALTIES, ROWS, entry_names
+from experiments.naming import AXES, ROWS, entry_names
 from experiments.plots import base_setting
 from experiments.report import further_tables, mean_cells, setting_table, time_taken
 
@@ -22,7 +22,7 @@ def sections(
     lanes: xr.Dataset,
     summary: xr.Dataset,
     descents: xr.Dataset,
-    many: dict[str, xr.Dataset],
+    many: list[xr.Dataset],
     run: dict[str, Any],
     figures: list[str],
 ) -> list[Section]:
@@ -32,7 +32,7 @@ def sections(
       lanes: the sweep.
       summary: its statistics.
       descents: the runs of Figure 4.
-      many: further runs at its setting, by penalty.
+      many: further runs at its setting, for each penalty of the sweep.
       run: the record's ``config.json``.
       figures: names of the sweep's figures.
     """
@@ -41,7 +41,7 @@ def sections(
     return [
         Section("What was run", [setting_table(run, "min{1/(β + k/(2π)), 2√(2π)/k}")], on_terminal=False),
         figure_4(descents),
-        decrease(many),
+        decrease(entry_names(lanes), many),
         over_patches(lanes, summary),
         equilibrium(lanes, run),
         *tables,
@@ -73,11 +73,11 @@ def figure_4(descents: xr.Dataset) -> Section:
     return Section("Figure 4 of the paper", [text, Table(columns, rows), picture])
 
 
-def decrease(many: dict[str, xr.Dataset]) -> Section:
+def decrease(names: list[str], many: list[xr.Dataset]) -> Section:
     """Returns in how many runs the Lagrangian and the angle do not decrease to the end."""
     rows = []
-    for name, runs in many.items():
-        row = [PENALTIES[name]]
+    for name, runs in zip(names, many, strict=True):
+        row = [name]
         for metric in ("lagrangian", "theta"):
             rise = rises(runs[metric])
             share, n = float(np.mean(rise > RISE)), len(rise)
