@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import rvsmjax as rv
-from rvsmjax.theory import certificate, largest_learning_rate
+from rvsmjax.theory import certificate, lagrangian, largest_learning_rate
 
 S = (2 / np.pi) ** 0.5
 PENALTIES = {"l1": rv.L1(), "l0": rv.L0(), "tl1": rv.TransformedL1(1.0)}
@@ -105,6 +105,18 @@ def test_the_limit_equals_f_eq_12(x64):
     rest = w_star - two_over_c * beta * (solution.w - solution.u)
     assert np.linalg.norm(across(solution.w, rest), axis=1).max() < 1e-12
     assert ((rest * solution.w).sum(1) >= 1 - two_over_c * lam * 12**0.5).all()
+
+
+@every_penalty
+def test_the_limit_is_no_minimum_of_the_lagrangian(name, x64):
+    """F Lemma 7 calls it stationary; but L(w) − L(w*) >= θ(k/(2π) − β) on the sphere, as f has a cone at w*."""
+    w, w_star = starts(seed=4)
+    penalty, k, lam, beta = PENALTIES[name], 5, 1e-4, 4e-3
+    _, measured = runs(penalty, k, lam, beta, w, w_star)
+    there = jax.jit(jax.vmap(partial(lagrangian, rv.NoOverlapBinary(k), penalty, lam, beta)))(w_star, w_star)
+    assert (measured.theta_w > 1e-4).all()
+    gap = measured.lagrangian - np.asarray(there)
+    assert (gap >= measured.theta_w * (k / (2 * np.pi) - beta)).all()
 
 
 def test_neither_lagrangian_nor_angle_decreases_in_every_run(x64):
