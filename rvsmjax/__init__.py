@@ -11,6 +11,7 @@ from rvsmjax.penalties import Penalty as Penalty
 from rvsmjax.penalties import TopK as TopK
 from rvsmjax.penalties import TransformedL1 as TransformedL1
 from rvsmjax.penalties import moreau_envelope as moreau_envelope
+from rvsmjax.problems import NoOverlapBinary as NoOverlapBinary
 from rvsmjax.problems import NoOverlapReLU as NoOverlapReLU
 from rvsmjax.problems import OneLayerProblem as OneLayerProblem
 from rvsmjax.schedules import cosine_sparsity as cosine_sparsity

@@ -106,6 +106,38 @@ def unit(v: ArrayLike, axis: int = -1) -> Array:
     return quotient(wide, _norm(wide, (axis,))).astype(float_dtype(v))
 
 
+def length_difference(u: ArrayLike, v: ArrayLike) -> Array:
+    """Returns ‖u‖ − ‖v‖ over the last axis, as <u − v, û‖u‖ + v̂‖v‖>/(‖u‖ + ‖v‖): to all digits for near vectors.
+
+    Example:
+      >>> float(length_difference(jnp.array([3.0, 4.0]), jnp.array([3.0, 4.000001])))
+      -7.6...e-07
+    """
+    u, v = jnp.asarray(u), jnp.asarray(v)
+    wide, other = u.astype(working_dtype(u, v)), v.astype(working_dtype(u, v))
+    n, m = norm(wide), norm(other)
+    total = n + m
+    share = jnp.where(total > 0, quotient(n, total), 0.5)[..., None]
+    return jnp.sum((wide - other) * (share * unit(wide) + (1 - share) * unit(other)), -1).astype(float_dtype(u, v))
+
+
+def chord(u: ArrayLike, v: ArrayLike) -> Array:
+    """Returns û − v̂ over the last axis, of length 2 sin(θ/2), to all digits for near vectors.
+
+    As (u − v − Δ·û)/‖v‖ with Δ = ‖u‖ − ‖v‖, or with v̂ and ‖u‖ where u is longer. A zero vector has direction 0.
+
+    Example:
+      >>> chord(jnp.array([2.0, 0.0]), jnp.array([0.0, 3.0])).tolist()
+      [1.0, -1.0]
+    """
+    u, v = jnp.asarray(u), jnp.asarray(v)
+    wide, other = u.astype(working_dtype(u, v)), v.astype(working_dtype(u, v))
+    n, m = norm(wide)[..., None], norm(other)[..., None]
+    shorter = jnp.where(n < m, unit(wide), unit(other))
+    across = wide - other - length_difference(wide, other)[..., None] * shorter
+    return quotient(across, jnp.maximum(n, m)).astype(float_dtype(u, v))
+
+
 def angle(u: ArrayLike, v: ArrayLike) -> Array:
     r"""Returns the angle between ``u`` and ``v`` in radians, in [0, π], over the last axis.
 

@@ -35,11 +35,13 @@ class Trace(NamedTuple):
     Attributes:
       lagrangian: f(w) + β·(Moreau envelope of P at w); f(w) where the chain has no splitting.
       theta: angle between w and w*, radians.
+      gamma: angle between w and u, radians; 0 where the chain has no splitting, π/2 where u = 0.
       residual: what is compared with ``tol``.
     """
 
     lagrangian: Array
     theta: Array
+    gamma: Array
     residual: Array
 
 
@@ -138,6 +140,9 @@ def solve(
             force = force + beta * rule.penalty.shrinkage(w, rule.lam / beta)
         return splitting_residual(problem, w, w_star, force, spherical).astype(dtype)
 
+    def partner(w: Array, opt_state: Any) -> Array:
+        return sparse_params(opt_state, w) if splitting_states(opt_state) else w
+
     def observe(trace: Trace | None, t: Array, w: Array, opt_state: Any, res: Array) -> Trace | None:
         if trace is None or trace_every is None:
             return trace
@@ -145,7 +150,7 @@ def solve(
         for rule, beta in _splittings(opt_state):
             value += beta * moreau_envelope(rule.penalty, w, rule.lam / beta)
         row = jnp.where(t % trace_every == 0, t // trace_every, len(trace.theta))
-        seen = Trace(value, angle(w, w_star), res)
+        seen = Trace(value, angle(w, w_star), angle(w, partner(w, opt_state)), res)
         return Trace(*(a.at[row].set(b.astype(dtype), mode="drop") for a, b in zip(trace, seen, strict=True)))
 
     def step(carry: tuple[Array, Any], _: None) -> tuple[tuple[Array, Any], None]:
@@ -171,13 +176,12 @@ def solve(
     first = residual(w0, start)
     empty = None
     if trace_every is not None:
-        empty = Trace(*[jnp.full(max_steps // trace_every + 1, jnp.nan, dtype)] * 3)
+        empty = Trace(*[jnp.full(max_steps // trace_every + 1, jnp.nan, dtype)] * len(Trace._fields))
     # Until it ends in another way a run is one that the cap would end.
     state = jnp.where(first <= tol, Status.CONVERGED, Status.CAP).astype(jnp.int32)
     carry = (w0, start, jnp.zeros((), jnp.int32), first, state, observe(empty, jnp.zeros((), int), w0, start, first))
     w, opt_state, steps, res, status, trace = jax.lax.while_loop(unfinished, advance, carry)
-    u = sparse_params(opt_state, w) if splitting_states(opt_state) else w
-    return Solution(w, u, steps, status == Status.CONVERGED, res, status, opt_state, trace)
+    return Solution(w, partner(w, opt_state), steps, status == Status.CONVERGED, res, status, opt_state, trace)
 
 
 def _splittings(opt_state: Any) -> list[tuple[Any, Array]]:

@@ -10,20 +10,20 @@ from jax.typing import ArrayLike
 
 from rvsmjax.geometry import angle, norm, unit
 from rvsmjax.penalties import Penalty, moreau_envelope
-from rvsmjax.problems import OneLayerProblem
-
-LIPSCHITZ_ON_SPHERE = 4.0
-"""L of A Lemma 5.1.2, 1 + 3‖w*‖/M, at ‖w*‖ = M = 1."""
+from rvsmjax.problems import NoOverlapReLU, OneLayerProblem
 
 
-def largest_learning_rate(beta: ArrayLike) -> Array:
-    """Returns 1/(β + L), the largest η that A Theorem 1 (i) allows on the sphere, L = 4.
+def largest_learning_rate(beta: ArrayLike, problem: OneLayerProblem | None = None) -> Array:
+    """Returns the largest η that the theorem on ``problem`` allows on the sphere; for None that of ReLU, 1/(β + 4).
+
+    Source: A Theorem 1 (i); F Theorem 1 (iii).
 
     Example:
-      >>> float(largest_learning_rate(0.0))
-      0.25
+      >>> import rvsmjax as rv
+      >>> float(largest_learning_rate(0.0)), float(largest_learning_rate(0.0, rv.NoOverlapBinary(20)))
+      (0.25, 0.25066...)
     """
-    return 1 / (jnp.asarray(beta) + LIPSCHITZ_ON_SPHERE)
+    return (NoOverlapReLU(1) if problem is None else problem).largest_learning_rate(beta)
 
 
 def lagrangian(
@@ -48,9 +48,11 @@ class Certificate(NamedTuple):
       zeros: number of zero components of u.
       gamma: angle between w and u; π/2 where u = 0.
       dist_w: ‖w − w*‖.
-      residual: |‖P∇f(w)‖ − β‖u‖ sin γ|, P the projection on the tangent at w: 0 at a limit (A eq. 17).
-      slack_13: 4kβ sin γ − ‖w − w*‖, the room in bound (13) of A.
-      slack_14: 4kβ sin γ + (λ/β)√d − ‖u − w*‖, the room in bound (14) of A, which A states for l1.
+      residual: |‖P∇f(w)‖ − β‖u‖ sin γ|, P the projection on the tangent at w: 0 at a limit (A eq. 17, F eq. 22).
+      slack_13: b − ‖w − w*‖ with b = ``problem.distance_bound``, the room in bound (13): b = 4kβ sin γ in A,
+        4β sin γ/c for the binary activation in F.
+      slack_14: b + (λ/β)√d − ‖u − w*‖, the room in bound (14) of A, which A states for l1. F has no (14); it follows
+        from its (13) in the same way.
       lagrangian: f(w) + λP(u) + (β/2)‖w − u‖².
     """
 
@@ -107,7 +109,7 @@ def certificate_at(
     """
     gamma = angle(w, u)
     beta = jnp.asarray(beta)
-    bound = 4 * jnp.asarray(problem.k) * beta * jnp.sin(gamma)
+    bound = problem.distance_bound(beta, gamma)
     dist = norm(w - w_star)
     loss = problem.loss(w, w_star)
     return Certificate(

@@ -22,6 +22,7 @@ FRACTIONAL = [1.5, np.float32(2.5), jnp.array([1.0, 1.5])]
 
 POSITIVE_EDGES = [
     ("a", lambda x: rv.TransformedL1(x)),
+    ("ste_scale", lambda x: rv.NoOverlapBinary(2, x)),
     ("beta", lambda x: rv.rvsm(rv.L1(), 0.1, x)),
     ("tol", lambda x: rv.solve(RELU, optax.sgd(0.1), W, W, tol=x)),
     ("positive", lambda x: _checks.positive("positive", x)),

@@ -25,6 +25,7 @@ NAMES = {
     "L0",
     "L1",
     "moreau_envelope",
+    "NoOverlapBinary",
     "NoOverlapReLU",
     "OneLayerProblem",
     "Penalty",

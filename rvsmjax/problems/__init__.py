@@ -2,4 +2,5 @@
 
 from rvsmjax.problems.base import OneLayerProblem as OneLayerProblem
 from rvsmjax.problems.base import splitting_residual as splitting_residual
+from rvsmjax.problems.binary import NoOverlapBinary as NoOverlapBinary
 from rvsmjax.problems.relu import NoOverlapReLU as NoOverlapReLU

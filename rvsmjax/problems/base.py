@@ -11,12 +11,12 @@ from jax.typing import ArrayLike
 
 from rvsmjax import _checks
 from rvsmjax._pytree import Module
-from rvsmjax.geometry import angle, norm, tangent
+from rvsmjax.geometry import angle, norm, tangent, working_dtype
 
 
 @dataclasses.dataclass(frozen=True)
 class OneLayerProblem(Module, abc.ABC):
-    """Learning w* in R^d from the mean output of k patches that do not overlap, x[i] ~ N(0, I_d).
+    """Learning w* in R^d from the output of one layer on k patches that do not overlap, x[i] ~ N(0, I_d).
 
     ``k`` is a leaf of the pytree: it may be traced, and a new value does not recompile. Vectors have shape (..., d) and
     broadcast; losses have shape (...).
@@ -47,11 +47,26 @@ class OneLayerProblem(Module, abc.ABC):
     def sampled_grad(self, w: ArrayLike, w_star: ArrayLike, x: ArrayLike) -> Array:
         """Returns the (coarse) gradient on a sample ``x`` of shape (m, k, d), of shape (d,)."""
 
+    @abc.abstractmethod
+    def largest_learning_rate(self, beta: ArrayLike) -> Array:
+        """Returns the largest η that this problem's theorem allows for every run on the sphere, where ‖w*‖ = 1."""
+
+    @abc.abstractmethod
+    def distance_bound(self, beta: ArrayLike, gamma: ArrayLike) -> Array:
+        """Returns the theorem's bound on ‖w̄ − w*‖ at a limit on the sphere, γ the angle between w̄ and ū."""
+
     def pull(self, w: ArrayLike, w_star: ArrayLike) -> Array:
         """Returns the length of the gradient's part that is orthogonal to w, of shape (...)."""
         theta = angle(w, w_star)
         _, c = self.coefficients(norm(w), norm(w_star), theta)
         return jnp.abs(c) * norm(w_star) * jnp.sin(theta)
+
+    def _prepared(self, w: ArrayLike, w_star: ArrayLike) -> tuple[Array, Array, Array]:
+        """Returns k, w and w* in the working precision."""
+        w, w_star = jnp.asarray(w), jnp.asarray(w_star)
+        _checks.last_axis(w=w, w_star=w_star)
+        dtype = working_dtype(w, w_star)
+        return jnp.asarray(self.k, dtype), w.astype(dtype), w_star.astype(dtype)
 
     def _patches(self, w: ArrayLike, x: ArrayLike) -> tuple[Array, Array]:
         w, x = jnp.asarray(w), jnp.asarray(x)

@@ -11,8 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from rvsmjax import _checks
-from rvsmjax.geometry import angle, float_dtype, norm, quotient, unit, working_dtype
+from rvsmjax.geometry import angle, float_dtype, length_difference, norm, unit
 from rvsmjax.problems.base import OneLayerProblem
 
 
@@ -40,13 +39,21 @@ class NoOverlapReLU(OneLayerProblem):
       0.34084...
     """
 
+    def largest_learning_rate(self, beta: ArrayLike) -> Array:
+        """Returns 1/(β + L) of A Theorem 1 (i), with L = 1 + 3‖w*‖/M = 4 of A Lemma 5.1.2, as ‖w*‖ = M = 1."""
+        return 1 / (jnp.asarray(beta) + 4)
+
+    def distance_bound(self, beta: ArrayLike, gamma: ArrayLike) -> Array:
+        """Returns 4kβ sin γ, the right side of A eq. 13."""
+        return 4 * jnp.asarray(self.k) * beta * jnp.sin(gamma)
+
     def loss(self, w: ArrayLike, w_star: ArrayLike) -> Array:
         """Returns f(w), of shape (...)."""
-        return _loss(*_prepared(self.k, w, w_star)).astype(float_dtype(w, w_star))
+        return _loss(*self._prepared(w, w_star)).astype(float_dtype(w, w_star))
 
     def grad(self, w: ArrayLike, w_star: ArrayLike) -> Array:
         """Returns ∇f(w), of shape (..., d)."""
-        return _grad(*_prepared(self.k, w, w_star)).astype(float_dtype(w, w_star))
+        return _grad(*self._prepared(w, w_star)).astype(float_dtype(w, w_star))
 
     def coefficients(self, norm_w: Array, norm_star: Array, theta: Array) -> tuple[Array, Array]:
         """Returns (p, c) with ∇f(w) = p·w/‖w‖ + c·w*."""
@@ -68,26 +75,11 @@ class NoOverlapReLU(OneLayerProblem):
         return jax.grad(self.sampled_loss)(jnp.asarray(w), w_star, x)
 
 
-def _prepared(k: ArrayLike, w: ArrayLike, w_star: ArrayLike) -> tuple[Array, Array, Array]:
-    w, w_star = jnp.asarray(w), jnp.asarray(w_star)
-    _checks.last_axis(w=w, w_star=w_star)
-    dtype = working_dtype(w, w_star)
-    return jnp.asarray(k, dtype), w.astype(dtype), w_star.astype(dtype)
-
-
 def _parts(w: Array, w_star: Array) -> tuple[Array, Array, Array]:
     """Returns Δ² /2, ‖w − w*‖²/2 and ‖w‖‖w*‖(sin θ − θ cos θ)."""
     theta, n, n_star = angle(w, w_star), norm(w), norm(w_star)
     apart = norm(w - w_star)
-    return 0.5 * _difference(w, w_star) ** 2, 0.5 * apart**2, n * n_star * _segment(theta)
-
-
-def _difference(w: Array, w_star: Array) -> Array:
-    """Returns ‖w‖ − ‖w*‖ as <w − w*, ŵ‖w‖ + ŵ*‖w*‖>/(‖w‖ + ‖w*‖)."""
-    n, n_star = norm(w), norm(w_star)
-    total = n + n_star
-    share = jnp.where(total > 0, quotient(n, total), 0.5)[..., None]
-    return jnp.sum((w - w_star) * (share * unit(w) + (1 - share) * unit(w_star)), -1)
+    return 0.5 * length_difference(w, w_star) ** 2, 0.5 * apart**2, n * n_star * _segment(theta)
 
 
 @jax.custom_jvp
@@ -110,7 +102,7 @@ def _grad(k: Array, w: Array, w_star: Array) -> Array:
     """∇f(w) with every difference of near vectors or lengths taken before it is scaled."""
     theta = angle(w, w_star)[..., None]
     direction, direction_star = unit(w), unit(w_star)
-    radial = (1 - 1 / k)[..., None] / math.pi * _difference(w, w_star)[..., None] * direction
+    radial = (1 - 1 / k)[..., None] / math.pi * length_difference(w, w_star)[..., None] * direction
     turn = theta * (direction_star - direction) + (theta - jnp.sin(theta)) * direction
     k = k[..., None]
     return (w - w_star) / k + radial + norm(w_star)[..., None] / (k * math.pi) * turn

@@ -24,7 +24,7 @@ class Tile(NamedTuple):
     """What stays fixed along the run of a tile; lane numbers have shape (lanes,).
 
     Attributes:
-      problem: its k of shape (lanes,).
+      problem: its leaves of shape (lanes,).
       penalty: its leaves of shape (lanes,).
       lam: λ.
       beta: β.
