@@ -24,11 +24,14 @@ from experiments.record import BadInput
 from experiments.surroundings import Clock, usable_cores
 from experiments.sweep import SweepConfig
 from experiments.sweep import run as run_sweep
+from experiments.tune import TuneConfig
+from experiments.tune import run as run_tune
 
 COMMANDS: dict[str, tuple[type, Callable[[Any, Console, Clock], object]]] = {
     "sweep": (SweepConfig, run_sweep),
     "figures": (FiguresConfig, run_figures),
     "binary": (BinaryConfig, run_binary),
+    "tune": (TuneConfig, run_tune),
 }
 """A command's config, whose docstring is its help, and what it runs; ``--quick`` starts from ``small()``."""
 

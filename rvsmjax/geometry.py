@@ -133,9 +133,10 @@ def chord(u: ArrayLike, v: ArrayLike) -> Array:
     u, v = jnp.asarray(u), jnp.asarray(v)
     wide, other = u.astype(working_dtype(u, v)), v.astype(working_dtype(u, v))
     n, m = norm(wide)[..., None], norm(other)[..., None]
-    shorter = jnp.where(n < m, unit(wide), unit(other))
+    # One choice for both: at equal lengths the derivative of a maximum would belong to neither.
+    shorter, longest = jnp.where(n < m, unit(wide), unit(other)), jnp.where(n < m, m, n)
     across = wide - other - length_difference(wide, other)[..., None] * shorter
-    return quotient(across, jnp.maximum(n, m)).astype(float_dtype(u, v))
+    return quotient(across, longest).astype(float_dtype(u, v))
 
 
 def angle(u: ArrayLike, v: ArrayLike) -> Array:

@@ -141,6 +141,14 @@ def test_derivatives_against_finite_differences(x64):
     np.testing.assert_allclose(second, (first(u + h * du, v) - first(u - h * du, v)) / (2 * h), atol=1e-8)
 
 
+def test_derivative_of_the_chord_between_vectors_of_equal_length(x64):
+    u, v = np.array([0.6, 0.8, 0.0]), np.array([0.0, 0.8, -0.6])
+    for a, b in ((u, v), (v, u)):
+        found = jax.jit(jax.jacfwd(geometry.chord))(a, b)
+        np.testing.assert_allclose(found, np.eye(3) - np.outer(a, a), atol=1e-15)
+        np.testing.assert_allclose(jax.jit(jax.jacfwd(geometry.chord, 1))(a, b), np.outer(b, b) - np.eye(3), atol=1e-15)
+
+
 def test_gradient_of_the_angle_is_a_unit_tangent_over_the_length():
     u, v = pairs_at(np.tile([1e-4, 1e-2, 1.0, 3.0, np.pi - 1e-4], 4), seed=5)
     grad = np.asarray(jax.jit(jax.vmap(jax.grad(rv.angle)))(u, v), "f8")
