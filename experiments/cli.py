@@ -16,6 +16,8 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
+from experiments.aht import AhtConfig
+from experiments.aht import run as run_aht
 from experiments.figures import FiguresConfig
 from experiments.figures import run as run_figures
 from experiments.record import BadInput
@@ -26,6 +28,7 @@ from experiments.sweep import run as run_sweep
 COMMANDS: dict[str, tuple[type, Callable[[Any, Console, Clock], object]]] = {
     "sweep": (SweepConfig, run_sweep),
     "figures": (FiguresConfig, run_figures),
+    "aht": (AhtConfig, run_aht),
 }
 """A command's config, whose docstring is its help, and what it runs; ``--quick`` starts from ``small()``."""
 

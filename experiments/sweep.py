@@ -109,13 +109,13 @@ def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
         from rvsmjax.sweep import Grid, run_sweep
 
         axes = ["penalty", "d", "k", "lam", "beta", "a", "learning_rate", "normalize", "seeds"]
-        with _mendable():
+        with mendable():
             grid = Grid(**{name: getattr(config, name) for name in axes})
 
     with record(config.out, config.overwrite) as folder:
         with clock.phase("set-up"):
             surroundings = describe()
-        with _progress(config.quiet) as progress, _mendable():
+        with _progress(config.quiet) as progress, mendable():
             result = in_thread(
                 lambda: run_sweep(
                     grid,
@@ -190,7 +190,7 @@ def in_thread(work: Callable[[], Any]) -> Any:
 
 
 @contextlib.contextmanager
-def _mendable() -> Iterator[None]:
+def mendable() -> Iterator[None]:
     """Turns the library's complaints about arguments, and a device's about its memory, into ``BadInput``."""
     try:
         yield
