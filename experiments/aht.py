@@ -58,7 +58,7 @@ class AhtConfig:
     """Random problems in each cell."""
     tol: Tolerance = None
     """Distance from w* at which a lane has ended there; default 1e-10, in float32 1e-5."""
-    max_steps: Steps = 100_000
+    max_steps: Steps = 10_000_000
     """Steps after which a lane is given up."""
     key: RootKey = 0
     """Root of all randomness."""

@@ -59,7 +59,10 @@ def sections(lanes: pd.DataFrame, cells: pd.DataFrame, config: Any) -> list[Sect
     for normalize, part in lanes.groupby("normalize", sort=False):
         how = ", normalised after each step (not the paper's algorithm)" if normalize else ""
         parts += [_rates(part, how), _steps(part, how)]
-    caption = "Share of the lanes that meet the condition whose support is that of w* for good after so many steps."
+    caption = (
+        "Share of the lanes that meet the condition, and of those with supports apart, whose support is that of w* for "
+        "good after so many steps. The starts same and near have it from the first."
+    )
     setting = (
         f"η = {config.learning_rate:g}, {config.seeds:,} seeds a cell, d in {list(config.d)}, s in {list(config.s)}, "
         f"k in {list(config.k)}; {config.precision}. A lane has recovered when ‖w − w*‖ ≤ {config.tol:g} and the "
