@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from experiments.naming import PENALTIES
 from experiments.plots import COLORS, MARKERS, STYLE, new_figure
-from experiments.tune_summary import WIDTH, tuned
+from experiments.tune_summary import WIDTH, reference, tuned
 
 
 def tune_figures(results: xr.Dataset, paths: pd.DataFrame) -> dict[str, Figure]:
@@ -33,7 +33,7 @@ def _draw_angles(results: xr.Dataset) -> Figure:
     for i, truth in enumerate(zeros):
         for j, share in enumerate(shares):
             axes, here = panels[i][j], {"truth_zeros": truth, "sparsity": share}
-            floor = best.best.sel(here).isel(penalty=0).mean("seed")
+            floor = best.best.sel(here | {"penalty": reference(results)}).mean("seed")
             for n, kind in enumerate(results.penalty.values):
                 look = {"color": COLORS[kind], "marker": MARKERS[kind], "ms": 8}
                 at = place + 0.14 * (n - (results.sizes["penalty"] - 1) / 2)
@@ -45,8 +45,7 @@ def _draw_angles(results: xr.Dataset) -> Figure:
             axes.hlines(floor, place - 0.3, place + 0.3, color="0.35", lw=1)
             axes.set_xticks(place, [f"{d}" for d in results.d.values])
             axes.set_title(f"{100 * share:g} % zeros in ū, {100 * truth:g} % in w*")
-            axes.margins(y=0.1)
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.1 * axes.dataLim.ymax)
         panels[i][0].set_ylabel("θ(ū, w*)  [rad]")
     for axes in panels[-1]:
         axes.set_xlabel("dimension d")

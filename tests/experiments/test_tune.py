@@ -70,13 +70,20 @@ def test_differences_are_those_of_made_up_angles():
     train = np.arange(9.0).reshape(sizes) % 2  # the better of the two is not always the same
     dims = [*shape, "seed"]
     results = xr.Dataset(
-        {"theta": (dims, level), "best": (dims, 0.1 * level), "train_theta": (list(shape), train)}, shape
+        {
+            "theta": (dims, level),
+            "best": (dims, 0.1 * level),
+            "zeros": (dims, 10 * level),
+            "train_theta": (list(shape), train),
+        },
+        shape,
     )
     gaps = tune_summary.differences(results).set_index(["other", "quantity"])
     # By hand: train picks gradient at odd places: l1 grid (2), l0 gradient tie of 0 at 4, tl1 grid (8).
     assert gaps["mean"]["l1", "theta"] == pytest.approx(-0.2)
     assert gaps["mean"]["l0", "theta"] == pytest.approx(0.3 + 0.02 - 0.2 - 0.01)
     assert gaps["mean"]["l0", "excess"] == pytest.approx(0.9 * 0.11)
+    assert gaps["mean"]["l0", "share"] == pytest.approx(0.11)
     assert gaps.half["l0", "theta"] == pytest.approx(0, abs=1e-12)
 
 
