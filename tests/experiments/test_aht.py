@@ -19,7 +19,7 @@ def drawn(seeds=6, dtype="float64"):
     return aht_runs.draw(jax.random.key(4), np.arange(seeds), CELLS, 9, dtype)
 
 
-@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("normalize", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_tile_is_the_chain_of_every_lane(x64, normalize):
     lanes = drawn(3)
     numbers = {"learning_rate": 0.4, "tol": 1e-12, "max_steps": 60, "normalize": normalize}
