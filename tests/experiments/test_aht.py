@@ -138,10 +138,6 @@ def test_theorem_2_holds_in_every_lane_of_the_record(folder):
         ("--seeds 0", ["--seeds", "0"]),
     ],
 )
-def test_bad_input_is_one_line(flags, words, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "prepare_jax", lambda precision: None)
-    assert cli.main(["aht", "--out", str(tmp_path / "record"), *flags.split()]) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
+def test_bad_input_is_one_line(flags, words, refused):
+    error = refused("aht", flags)
     assert all(word in error for word in words), error
-    assert not list(tmp_path.iterdir())
