@@ -51,11 +51,11 @@ class TuneConfig:
     """Shares of zeros in w*, below every required one; 0: uniform on the sphere."""
     k: WholeNumber = 2
     """Number of patches."""
-    seeds: WholeNumber = 400
+    seeds: WholeNumber = 200
     """Random problems to tune on."""
-    held_out: WholeNumber = 4000
+    held_out: WholeNumber = 2000
     """Random problems to measure on."""
-    iterations: WholeNumber = 90
+    iterations: WholeNumber = 84
     """Steps of Adam; the grid gets as many solves."""
     key: RootKey = 0
     """Root of all randomness."""

@@ -45,6 +45,7 @@ def _draw_angles(results: xr.Dataset) -> Figure:
             axes.hlines(floor, place - 0.3, place + 0.3, color="0.35", lw=1)
             axes.set_xticks(place, [f"{d}" for d in results.d.values])
             axes.set_title(f"{100 * share:g} % zeros in ū, {100 * truth:g} % in w*")
+            axes.margins(y=0.1)
             axes.set_ylim(bottom=0)
         panels[i][0].set_ylabel("θ(ū, w*)  [rad]")
     for axes in panels[-1]:

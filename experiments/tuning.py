@@ -18,7 +18,6 @@ import optax
 from jax import Array
 
 import rvsmjax as rv
-from rvsmjax.geometry import unit
 from rvsmjax.theory import largest_learning_rate
 
 START = {"beta": 4e-3, "a": 1.0}
@@ -111,10 +110,10 @@ def draw(key: Array, seeds: range, d: int, truth_zeros: float) -> Draws:
     """Returns w⁰ uniform on the sphere and w* uniform on it too, or on that of d − round(truth_zeros·d) coordinates."""
 
     rows = jax.jit(jax.vmap(lambda seed: jax.random.normal(jax.random.fold_in(key, seed), (3, d))))
-    w0, w_star, order = (np.asarray(x) for x in jnp.moveaxis(rows(jnp.asarray(seeds, jnp.uint32)), 1, 0))
+    w0, w_star, order = np.moveaxis(np.asarray(rows(jnp.asarray(seeds, jnp.uint32))), 1, 0)
     # The order of the third row is a random permutation.
-    kept = np.argsort(np.argsort(order, 1), 1) >= round(truth_zeros * d)
-    return Draws(unit(w0), unit(w_star * kept))
+    w_star = w_star * (np.argsort(np.argsort(order, 1), 1) >= round(truth_zeros * d))
+    return Draws(*(jnp.asarray(x / np.linalg.norm(x, axis=1, keepdims=True)) for x in (w0, w_star)))
 
 
 def step_at(kind: str, t: Array, a: Array) -> Array:
