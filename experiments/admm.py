@@ -23,7 +23,7 @@ from rich.console import Console
 
 from experiments.flags import Booleans, Folder, Names, Number, Numbers, RootKey, Steps, WholeNumber
 from experiments.record import BadInput
-from experiments.study import conduct
+from experiments.study import check_axes, conduct
 from experiments.surroundings import Clock
 from experiments.sweep import in_thread, mendable
 
@@ -166,9 +166,6 @@ def _check(config: AdmmConfig) -> None:
             _checks.integer(name, getattr(config, name), at_least=1)
         for name in ("lam", "tol"):
             _checks.positive(name, getattr(config, name))
-    for name in ("nonzero", "normalize"):
-        values = getattr(config, name)
-        if not values or len(set(values)) < len(values):
-            raise BadInput(f"{name} must hold distinct values, at least one, got {list(values)}")
+    check_axes(config, "nonzero", "normalize")
     if not all(0 < share <= 1 for share in config.nonzero):
         raise BadInput(f"nonzero must lie in (0, 1], got {list(config.nonzero)}")

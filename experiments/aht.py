@@ -23,7 +23,7 @@ from rich.console import Console
 
 from experiments.flags import Booleans, Folder, Names, Number, RootKey, Steps, Tolerance, WholeNumber, WholeNumbers
 from experiments.record import BadInput
-from experiments.study import conduct
+from experiments.study import check_axes, conduct
 from experiments.surroundings import Clock
 from experiments.sweep import in_thread, mendable
 
@@ -171,10 +171,7 @@ def _check(config: AhtConfig) -> None:
         _checks.positive("learning_rate", config.learning_rate)
         if config.tol is not None:
             _checks.positive("tol", config.tol)
-    for name in ("d", "s", "k", "start", "normalize"):
-        values = getattr(config, name)
-        if not values or len(set(values)) < len(values):
-            raise BadInput(f"{name} must hold distinct values, at least one, got {list(values)}")
+    check_axes(config, "d", "s", "k", "start", "normalize")
     unknown = [start for start in config.start if start not in STARTS]
     if unknown:
         raise BadInput(f"start must be one of {', '.join(STARTS)}, got {unknown[0]!r}")

@@ -48,8 +48,11 @@ RULES = {
 }
 """A run stops after the first step in which this is under the tolerance, or after a number of steps.
 
-The product is no rule that anyone would use: it was made to fit the printed numbers, and says what they have in common.
+``MADE_TO_FIT`` is no rule that anyone would use: it was formed after the printed numbers, and says what they have in
+common.
 """
+
+MADE_TO_FIT = RULES["product"]
 
 
 class Setting(NamedTuple):

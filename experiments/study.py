@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from experiments.document import Section, show, to_markdown
-from experiments.record import default_folder, record, write_config
+from experiments.record import BadInput, default_folder, record, write_config
 from experiments.surroundings import Clock, describe, peak_memory
 
 Work = Callable[[Path], tuple[dict[str, Any], Sequence[Section]]]
@@ -42,3 +42,11 @@ def conduct(command: str, title: str, config: Any, console: Console, clock: Cloc
     show(console, sections)
     console.print(f"\nRecord: {out}", highlight=False, soft_wrap=True)
     return out
+
+
+def check_axes(config: Any, *names: str) -> None:
+    """Raises ``BadInput`` unless each named axis holds distinct values, at least one."""
+    for name in names:
+        values = getattr(config, name)
+        if not values or len(set(values)) < len(values):
+            raise BadInput(f"{name} must hold distinct values, at least one, got {list(values)}")

@@ -162,6 +162,11 @@ def test_binary_limits_satisfy_their_own_equilibrium_relation(x64):
     assert float(lanes.slack_13.min()) > 0
 
 
+def test_binary_lanes_converge_in_float32_at_many_patches():
+    result = run(rv.Grid(penalty="l0", d=50, k=50, seeds=500, activation="binary"), max_steps=200)
+    assert result.counts["converged"] == result.grid.size
+
+
 def test_the_rate_in_use_follows_the_activation():
     grid = rv.Grid(penalty="l1", d=4, k=[1, 20], beta=[4e-3, 0.5], seeds=1, activation="binary")
     lanes = run(grid).to_xarray()
