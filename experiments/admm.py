@@ -5,9 +5,11 @@ Claim: ADMM's multiplier "tends to reduce the sparsity of the limit" as it close
 
 Command: ``python -m experiments admm``.
 
-Expected at the defaults: for dense w* the claim holds at equal λ and β: RVSM's u is w cut at λ/β, while ADMM rests
-where w = u, which takes a component to zero under about kλ; at λ = 1e-4, β = 4e-3, d = 20 this makes 8 % of zeros
-against 0.04 % (l1). With l0 ADMM does not rest at small β. Five minutes on two cores.
+Expected at the defaults: the claim holds for dense w* at equal λ and β, in every cell. A component of RVSM's u is zero
+where |w*_i| is under about kλ + λ/β, in ADMM, which rests where w = u, under about kλ (l1): 12 ± 9 % of zeros against
+0.2 ± 1 % at λ = 1e-4, β = 4e-3, d = 20. With l0 (and tl1 at larger λ) ADMM does not rest. At equal share of zeros the
+angles of l1 are about the same for both; where 80 % of w* are zero both find them (81 and 80 %). Seven minutes on two
+shared cores.
 """
 
 from __future__ import annotations
@@ -40,9 +42,9 @@ class AdmmConfig:
 
     penalty: Names = ("l1", "l0", "tl1")
     """Penalties: l1, l0, tl1."""
-    lam: Numbers = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+    lam: Numbers = (1e-4, 3e-4, 1e-3, 1e-2, 3e-2, 1e-1)
     """λ, weight of the penalty."""
-    beta: Numbers = (4e-3, 4e-2, 4e-1)
+    beta: Numbers = (4e-3, 4e-2)
     """β, weight of ‖w − u‖² in RVSM; ρ of ADMM."""
     nonzero: Numbers = (1.0, 0.2)
     """Shares of components of w* that are not zero."""
@@ -54,11 +56,11 @@ class AdmmConfig:
     """Number of patches."""
     a: Number = 1.0
     """Shape of tl1."""
-    seeds: WholeNumber = 30
+    seeds: WholeNumber = 20
     """Random problems in each cell."""
     tol: Number = 1e-7
     """Residual at which a run rests."""
-    max_steps: Steps = 3000
+    max_steps: Steps = 1500
     """Steps after which a run is given up."""
     key: RootKey = 0
     """Root of all randomness."""

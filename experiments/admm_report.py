@@ -87,10 +87,10 @@ def claim(cells: pd.DataFrame, k: int) -> Section:
         "cells; median over the cells of the mean gap ‖w − u‖."
     )
     why = (
-        "Why: RVSM's u is w cut at the threshold t(λ/β), and w hardly moves for it (by about kβ‖w − u‖). ADMM rests at "
-        "w = u, a stationary point of f + λP, where a component is zero if the pull of f on it, about |w*_i|/k, is "
-        f"under λ for ℓ1: |w*_i| under about kλ. λ/β is more than kλ where β < 1/k = {1 / k:g}: there RVSM cuts deeper "
-        "at the same λ and β."
+        "Why: a component of u is zero in RVSM where |w_i| is under the threshold t(λ/β), and there w_i is about "
+        "w*_i/(1 + kβ); for ℓ1 where |w*_i| is under about λ/β + kλ. ADMM rests at w = u, a stationary point of f + λP, "
+        "where a component is zero if the pull of f on it, about |w*_i|/k, is under λ: |w*_i| under about kλ. So RVSM "
+        f"cuts deeper at the same λ and β, by a factor 1 + 1/(kβ), k = {k}; as β grows the two become one."
     )
     hard = (
         "With ℓ0 a component rests at zero where |w*_i| < k√(2λβ) and off zero where |w*_i| > √(2λ/β); for kβ < 1 what "

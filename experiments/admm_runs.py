@@ -20,7 +20,7 @@ from rvsmjax.theory import largest_learning_rate
 
 METHODS = {"rvsm": "RVSM", "admm": "ADMM, exact", "modified": "ADMM, modified"}
 
-INNER_STEPS = 30
+INNER_STEPS = 10
 """Most L-BFGS steps in one w-step."""
 
 
