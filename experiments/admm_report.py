@@ -88,7 +88,7 @@ def claim(cells: pd.DataFrame, k: int) -> Section:
     )
     why = (
         "Why: a component of u is zero in RVSM where |w_i| is under the threshold t(λ/β), and there w_i is about "
-        "w*_i/(1 + kβ); for ℓ1 where |w*_i| is under about λ/β + kλ. ADMM rests at w = u, a stationary point of f + λP, "
+        "w*_i/(1 + kβ); for ℓ1 where |w*_i| is under about λ/β + kλ. ADMM rests at w = u, stationary for f + λP, "
         "where a component is zero if the pull of f on it, about |w*_i|/k, is under λ: |w*_i| under about kλ. So RVSM "
         f"cuts deeper at the same λ and β, by a factor 1 + 1/(kβ), k = {k}; as β grows the two become one."
     )
