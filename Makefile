@@ -5,6 +5,7 @@ ACCEL ?= $(shell $(DETECT_ACCEL))
 VENV = .venv
 ARGS =
 RUN = $(VENV)/bin/python
+SIDE_BY_SIDE = --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup sweep test test-all check format bench lock clean
@@ -59,10 +60,10 @@ sweep: setup ## Run the one-layer study and show its tables beside the paper's
 	@$(RUN) -m experiments sweep $(ARGS)
 
 test: setup ## Run the default tests
-	@$(RUN) -m pytest $(ARGS)
+	@$(RUN) -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 test-all: setup ## Run every test, the slow ones and those for a GPU too
-	@$(RUN) -m pytest -m "" $(ARGS)
+	@$(RUN) -m pytest -m "" $(SIDE_BY_SIDE) $(ARGS)
 
 check: setup ## Lint, check the format, check the types
 	@$(RUN) -m ruff check

@@ -16,19 +16,34 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
+from experiments.admm import AdmmConfig
+from experiments.admm import run as run_admm
+from experiments.aht import AhtConfig
+from experiments.aht import run as run_aht
 from experiments.audit import AuditConfig
 from experiments.audit import run as run_audit
+from experiments.binary import BinaryConfig
+from experiments.binary import run as run_binary
 from experiments.figures import FiguresConfig
 from experiments.figures import run as run_figures
 from experiments.record import BadInput
+from experiments.stopping import StoppingConfig
+from experiments.stopping import run as run_stopping
 from experiments.surroundings import Clock, usable_cores
 from experiments.sweep import SweepConfig
 from experiments.sweep import run as run_sweep
+from experiments.tune import TuneConfig
+from experiments.tune import run as run_tune
 
 COMMANDS: dict[str, tuple[type, Callable[[Any, Console, Clock], object]]] = {
     "sweep": (SweepConfig, run_sweep),
     "figures": (FiguresConfig, run_figures),
     "audit": (AuditConfig, run_audit),
+    "binary": (BinaryConfig, run_binary),
+    "tune": (TuneConfig, run_tune),
+    "aht": (AhtConfig, run_aht),
+    "admm": (AdmmConfig, run_admm),
+    "stopping": (StoppingConfig, run_stopping),
 }
 """A command's config, whose docstring is its help, and what it runs; ``--quick`` starts from ``small()``."""
 

@@ -54,6 +54,7 @@ Booleans = Annotated[tuple[bool, ...], _spec(_BOOLEANS.__getitem__, "True or Fal
 Rates = Annotated[
     tuple[float, ...] | None, _spec(float, "a number", "FLOAT", axis=True, absent="the largest that the theorem allows")
 ]
+Number = Annotated[float, _spec(float, "a number", "FLOAT")]
 WholeNumber = Annotated[int, _spec(int, "a whole number", "INT")]
 Steps = Annotated[int, _spec(_below(2**31), "a whole number in [0, 2**31)", "INT")]
 RootKey = Annotated[int, _spec(_below(2**32), "a whole number in [0, 2**32)", "INT")]

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from experiments import naming, paper
+from experiments import naming, paper, paper_rvscgd
 from experiments.compare import in_paper
 from experiments.naming import family
 from experiments.summary import CELL
@@ -86,7 +86,7 @@ def sweep_figures(lanes: xr.Dataset) -> dict[str, Figure]:
 def base_setting(lanes: xr.Dataset) -> dict[str, int]:
     """Returns for each axis but penalty and seed the place of the paper's value, else the first; for d the middle."""
     base = {"d": lanes.sizes["d"] // 2, "learning_rate": 0}
-    for dim, value in paper.SETTING.items():
+    for dim, value in (paper if _is_relu(lanes) else paper_rvscgd).SETTING.items():
         if dim in lanes.dims:
             base[dim] = int(np.argmax(np.isclose(lanes[dim].values.astype(float), float(value), rtol=1e-6, atol=0)))
     return base
@@ -116,7 +116,9 @@ def printed(lanes: xr.Dataset, entry: int, metric: str) -> np.ndarray:
     """Returns the paper's values of one penalty at each d, NaN where it has none or the setting is another."""
     cell = lanes.isel(penalty=entry)
     setting = {name: float(value) for name, value in paper.SETTING.items() if name in CELL}
-    same = all(np.allclose(cell[name].astype(float), value, rtol=1e-6, atol=0) for name, value in setting.items())
+    same = _is_relu(lanes) and all(
+        np.allclose(cell[name].astype(float), value, rtol=1e-6, atol=0) for name, value in setting.items()
+    )
     kind = family(cell.penalty.item())
     return np.array(
         [paper.value(kind, metric, d) if same and in_paper(cell) else np.nan for d in np.atleast_1d(cell.d)]
@@ -204,6 +206,10 @@ def distributions(lanes: xr.Dataset) -> Figure:
     figure.supylabel("share of the seeds below")
     _legend(figure, lanes)
     return figure
+
+
+def _is_relu(lanes: xr.Dataset) -> bool:
+    return lanes.attrs.get("activation", "relu") == "relu"
 
 
 def _style(look: Look) -> dict[str, Any]:

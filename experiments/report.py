@@ -32,7 +32,7 @@ def sweep_sections(lanes: xr.Dataset, summary: xr.Dataset, run: dict[str, Any], 
     cells = compare.at_paper_setting(summary)
     if cells is not None and not cells.theta_u.sel(statistic="count").any():
         cells = None
-    sections = [Section("What was run", [_setting_table(run)], on_terminal=False)]
+    sections = [Section("What was run", [setting_table(run, "1/(β + 4)")], on_terminal=False)]
     if cells is not None:
         sections += [paper_tables(cells), agreement(cells), no_limits(cells), smallest_loss(cells)]
     sections += [*further_tables(summary, cells), convergence(lanes, run), time_taken(run)]
@@ -56,7 +56,7 @@ def paper_tables(cells: xr.Dataset) -> Section:
                 if metric not in paper.LIMIT_ROWS and no_limit[penalty, d]:
                     mark = " †"
                 printed.append((f"{value:.0f}" if metric == "zeros" else f"{value:.5e}") + mark)
-            rows += [[name, "ours", *_mean_cells(ours, metric)], ["", "paper", *printed]]
+            rows += [[name, "ours", *mean_cells(ours, metric)], ["", "paper", *printed]]
         number = paper.TABLES[penalty][0]
         title = f"Table {number}: {PENALTIES[penalty]}" + ", a = 1" * (penalty == "tl1")
         tables.append(Table(["", "", *(f"d = {d}" for d in cells.d.values)], rows, title, labels=2))
@@ -80,7 +80,7 @@ def further_tables(summary: xr.Dataset, cells: xr.Dataset | None) -> list[Sectio
         for i, entry in enumerate(entry_names(summary)):
             if at_paper and compare.in_paper(summary.isel(penalty=i)):
                 continue
-            rows = [[name, *_mean_cells(here[metric].isel(penalty=i), metric)] for metric, name in ROWS.items()]
+            rows = [[name, *mean_cells(here[metric].isel(penalty=i), metric)] for metric, name in ROWS.items()]
             blocks.append(Table(["", *(f"d = {d}" for d in summary.d.values)], rows, f"{entry}; {_setting(here)}"))
     if len(settings) > MOST_SETTINGS:
         blocks.append(f"summary.csv has these and {len(settings) - MOST_SETTINGS} more settings.")
@@ -132,13 +132,15 @@ def time_taken(run: dict[str, Any]) -> Section:
     return Section("Time", [Table(["", f"{', '.join(sorted(set(run['devices'])))}"], rows)])
 
 
-def _setting_table(run: dict[str, Any]) -> Table:
+def setting_table(run: dict[str, Any], largest: str) -> Table:
+    """Returns what was run, from the record's ``config.json``; ``largest`` is the theorem's learning rate in words."""
+
     def text(value: Any) -> str:
         return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
     config = {name: value for name, value in run["config"].items() if name not in HOW}
     if config["learning_rate"] is None:
-        config["learning_rate"] = "the largest that the theorem allows, 1/(β + 4)"
+        config["learning_rate"] = f"the largest that the theorem allows, {largest}"
     rows = [[name.replace("_", " "), text(value)] for name, value in config.items()]
     commit = run["commit"]
     rows.append(["lanes", f"{run['lanes']:,}"])
@@ -147,11 +149,11 @@ def _setting_table(run: dict[str, Any]) -> Table:
     return Table(["", ""], rows, labels=2)
 
 
-def _mean_cells(ours: xr.DataArray, metric: str) -> list[str]:
-    """Returns "mean ± standard error" at each d."""
+def mean_cells(ours: xr.DataArray, metric: str, axis: str = "d") -> list[str]:
+    """Returns "mean ± standard error" at each place of an axis."""
     cells = []
-    for d in ours.d.values:
-        mean, sem = (float(ours.sel(d=d, statistic=s)) for s in ("mean", "sem"))
+    for place in range(ours.sizes[axis]):
+        mean, sem = (float(ours.isel({axis: place}).sel(statistic=s)) for s in ("mean", "sem"))
         error = "" if np.isnan(sem) else f" ± {sem:.1e}" if metric != "zeros" else f" ± {sem:.2g}"
         cells.append("–" if np.isnan(mean) else (f"{mean:.3e}" if metric != "zeros" else f"{mean:.2f}") + error)
     return cells

@@ -38,6 +38,8 @@ from experiments.surroundings import Clock, describe, peak_memory
 if TYPE_CHECKING:
     import xarray as xr
 
+    from rvsmjax.sweep import SweepResult
+
 STATUS = ("converged", "step cap", "diverged")
 
 
@@ -109,13 +111,13 @@ def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
         from rvsmjax.sweep import Grid, run_sweep
 
         axes = ["penalty", "d", "k", "lam", "beta", "a", "learning_rate", "normalize", "seeds"]
-        with _mendable():
+        with mendable():
             grid = Grid(**{name: getattr(config, name) for name in axes})
 
     with record(config.out, config.overwrite) as folder:
         with clock.phase("set-up"):
             surroundings = describe()
-        with _progress(config.quiet) as progress, _mendable():
+        with shown_progress(config.quiet) as progress, mendable():
             result = in_thread(
                 lambda: run_sweep(
                     grid,
@@ -129,20 +131,11 @@ def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
         clock.seconds |= {"compilation": result.compile_seconds, "run": result.run_seconds}
         with clock.phase("report"):
             lanes = result.to_xarray()
-            summary, figures = _write_data(folder, lanes)
+            summary, figures = write_data(folder, lanes)
         facts = {
             "config": dataclasses.asdict(config) | {"out": str(config.out)},
             **surroundings,
-            "devices": list(result.devices),
-            "lanes": grid.size,
-            "status": {name: int((lanes.status == code).sum()) for code, name in enumerate(STATUS)},
-            "learning_rate_used": lanes.eta.values.tolist(),
-            "steps": {
-                "executed": result.steps_executed,
-                "needed": result.steps_needed,
-                "waste": result.steps_executed / max(result.steps_needed, 1),
-            },
-            "lanes_per_second": grid.size / result.run_seconds,
+            **how_it_went(result, lanes),
             "seconds": clock.seconds,
             "peak_memory_bytes": peak_memory(),
         }
@@ -154,7 +147,23 @@ def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
     return config.out
 
 
-def _write_data(folder: Path, lanes: xr.Dataset) -> tuple[xr.Dataset, list[str]]:
+def how_it_went(result: SweepResult, lanes: xr.Dataset) -> dict[str, Any]:
+    """Returns what a record tells of the call: devices, how lanes ended, learning rates, steps, speed."""
+    return {
+        "devices": list(result.devices),
+        "lanes": result.grid.size,
+        "status": {name: int((lanes.status == code).sum()) for code, name in enumerate(STATUS)},
+        "learning_rate_used": lanes.eta.values.tolist(),
+        "steps": {
+            "executed": result.steps_executed,
+            "needed": result.steps_needed,
+            "waste": result.steps_executed / max(result.steps_needed, 1),
+        },
+        "lanes_per_second": result.grid.size / result.run_seconds,
+    }
+
+
+def write_data(folder: Path, lanes: xr.Dataset) -> tuple[xr.Dataset, list[str]]:
     """Writes data, statistics and figures; returns the statistics and the figures' names."""
     from experiments import plots
     from experiments.store import write_zarr
@@ -190,7 +199,7 @@ def in_thread(work: Callable[[], Any]) -> Any:
 
 
 @contextlib.contextmanager
-def _mendable() -> Iterator[None]:
+def mendable() -> Iterator[None]:
     """Turns the library's complaints about arguments, and a device's about its memory, into ``BadInput``."""
     try:
         yield
@@ -203,7 +212,7 @@ def _mendable() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+def shown_progress(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
     """Yields what shows progress on a terminal; None elsewhere."""
     console = Console(stderr=True)
     if quiet or not console.is_terminal:

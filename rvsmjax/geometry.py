@@ -107,21 +107,36 @@ def unit(v: ArrayLike, axis: int = -1) -> Array:
 
 
 def length_difference(u: ArrayLike, v: ArrayLike) -> Array:
-    """Returns ‖u‖ − ‖v‖ over the last axis, as <u − v, û‖u‖ + v̂‖v‖>/(‖u‖ + ‖v‖): to all digits for near vectors."""
-    n, m = norm(u), norm(v)
+    """Returns ‖u‖ − ‖v‖ over the last axis, as <u − v, û‖u‖ + v̂‖v‖>/(‖u‖ + ‖v‖): to all digits for near vectors.
+
+    Example:
+      >>> float(length_difference(jnp.array([3.0, 4.0]), jnp.array([3.0, 4.000001])))
+      -7.6...e-07
+    """
+    u, v = jnp.asarray(u), jnp.asarray(v)
+    wide, other = u.astype(working_dtype(u, v)), v.astype(working_dtype(u, v))
+    n, m = norm(wide), norm(other)
     total = n + m
     share = jnp.where(total > 0, quotient(n, total), 0.5)[..., None]
-    return jnp.sum((jnp.asarray(u) - v) * (share * unit(u) + (1 - share) * unit(v)), -1)
+    return jnp.sum((wide - other) * (share * unit(wide) + (1 - share) * unit(other)), -1).astype(float_dtype(u, v))
 
 
 def chord(u: ArrayLike, v: ArrayLike) -> Array:
-    """Returns û − v̂, of length 2 sin(θ/2), to all digits for near vectors; a zero vector has direction 0.
+    """Returns û − v̂ over the last axis, of length 2 sin(θ/2), to all digits for near vectors.
 
-    As (u − v − Δ·û)/‖v‖ with Δ = ‖u‖ − ‖v‖, or with the parts of u and v exchanged where u is longer.
+    As (u − v − Δ·û)/‖v‖ with Δ = ‖u‖ − ‖v‖, or with v̂ and ‖u‖ where u is longer. A zero vector has direction 0.
+
+    Example:
+      >>> chord(jnp.array([2.0, 0.0]), jnp.array([0.0, 3.0])).tolist()
+      [1.0, -1.0]
     """
-    n, m = norm(u)[..., None], norm(v)[..., None]
-    shorter = jnp.where(n < m, unit(u), unit(v))
-    return quotient(jnp.asarray(u) - v - length_difference(u, v)[..., None] * shorter, jnp.maximum(n, m))
+    u, v = jnp.asarray(u), jnp.asarray(v)
+    wide, other = u.astype(working_dtype(u, v)), v.astype(working_dtype(u, v))
+    n, m = norm(wide)[..., None], norm(other)[..., None]
+    # One choice for both: at equal lengths the derivative of a maximum would belong to neither.
+    shorter, longest = jnp.where(n < m, unit(wide), unit(other)), jnp.where(n < m, m, n)
+    across = wide - other - length_difference(wide, other)[..., None] * shorter
+    return quotient(across, longest).astype(float_dtype(u, v))
 
 
 def angle(u: ArrayLike, v: ArrayLike) -> Array:

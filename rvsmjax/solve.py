@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,11 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from rvsmjax import _checks
+from rvsmjax.adjoint import ADJOINTS, attach, bounded_while, detached, pull, splittings
 from rvsmjax.geometry import angle, float_dtype
 from rvsmjax.penalties import moreau_envelope
 from rvsmjax.problems import OneLayerProblem, splitting_residual
-from rvsmjax.transforms import RVSMState, UnitSphereState, sparse_params, splitting_states
+from rvsmjax.transforms import UnitSphereState, sparse_params, splitting_states
 
 
 class Status(enum.IntEnum):
@@ -35,11 +36,13 @@ class Trace(NamedTuple):
     Attributes:
       lagrangian: f(w) + β·(Moreau envelope of P at w); f(w) where the chain has no splitting.
       theta: angle between w and w*, radians.
+      gamma: angle between w and u, radians; 0 where the chain has no splitting, π/2 where u = 0.
       residual: what is compared with ``tol``.
     """
 
     lagrangian: Array
     theta: Array
+    gamma: Array
     residual: Array
 
 
@@ -77,6 +80,7 @@ def solve(
     max_steps: int = 100_000,
     check_every: int = 1,
     trace_every: int | None = None,
+    adjoint: Literal["implicit", "unroll"] | None = "implicit",
 ) -> Solution:
     r"""Returns the limit of w ← w + transform(∇f(w)), in one ``while_loop``.
 
@@ -93,10 +97,22 @@ def solve(
       max_steps: step cap, >= 1, rounded up to a multiple of ``check_every``.
       check_every: steps between looks at the residual, >= 1.
       trace_every: if given, keeps a ``Trace`` at this stride, in steps; a multiple of ``check_every``.
+      adjoint: how a derivative passes through the run.
+
+        - ``"implicit"``: by the implicit function theorem at the point where the residual vanishes, in both modes and
+          to any order. w, u and the numbers in ``opt_state`` then depend on λ, β, the penalty's own numbers, w* and
+          ``problem``, however they came into the chain; not on ``w0``, the learning rate or momentum, which do not move
+          the limit; all else in the solution has no derivative. One d × d inverse, whatever the number of steps; free
+          unless a derivative is taken, hence the default. The support of u is held. The derivative of w is 0 where the
+          limit is no isolated one or the run diverged, and no better than the run has converged.
+        - ``"unroll"``: of the iterates as they are, in both modes. Goes through all of ``max_steps`` and keeps
+          ``max_steps / check_every + check_every`` iterates; where the run diverges it need not be finite.
+        - ``None``: of the iterates as they are, in forward mode alone.
 
     Raises:
       TypeError: a ``problem`` or ``transform`` of another kind.
-      ValueError: shapes that differ, ``tol`` <= 0, a count that is no whole number in [1, 2**31).
+      ValueError: shapes that differ, ``tol`` <= 0, a count that is no whole number in [1, 2**31), an ``adjoint`` of
+        another name; an implicit derivative through ``admm`` or ``keep_zeros``.
 
     Source: A Algorithm 1, and section 5.1 for the limit.
 
@@ -107,6 +123,11 @@ def solve(
       >>> solution = rv.solve(rv.NoOverlapReLU(2), tx, jnp.array([1.0, 0.0]), w_star)
       >>> bool(solution.converged), float(rv.angle(solution.w, w_star)) < 1e-3
       (True, True)
+      >>> def turned(lam):
+      ...     tx = optax.chain(rv.rvsm(rv.L1(), lam, beta=4e-3), optax.sgd(0.25), rv.unit_sphere())
+      ...     return rv.angle(rv.solve(rv.NoOverlapReLU(2), tx, jnp.array([1.0, 0.0]), w_star).u, w_star)
+      >>> round(float(jax.grad(turned)(1e-4)))
+      54
     """
     if not isinstance(problem, OneLayerProblem):
         raise TypeError(f"problem must be an instance of OneLayerProblem, got {_checks.show(problem)}")
@@ -125,32 +146,39 @@ def solve(
         trace_every = _checks.count("trace_every", trace_every)
         if trace_every % check_every:
             raise ValueError(f"trace_every must be a multiple of check_every = {check_every}, got {trace_every}")
+    if adjoint not in ADJOINTS:
+        raise ValueError(f"adjoint must be 'implicit', 'unroll' or None, got {_checks.show(adjoint)}")
     chain = optax.with_extra_args_support(transform)
     start = chain.init(w0)
+    live, update = (start, problem, w_star), chain.update
+    if adjoint == "implicit":
+        # The limit gets a derivative of its own; the loop needs none.
+        update = detached(chain.update, w0, start)
+        w0, start, problem, w_star = jax.lax.stop_gradient((w0, start, problem, w_star))
     spherical = any(
         isinstance(node, UnitSphereState)
         for node in jax.tree.leaves(start, is_leaf=lambda node: isinstance(node, UnitSphereState))
     )
 
     def residual(w: Array, opt_state: Any) -> Array:
-        force = jnp.zeros_like(w)
-        for rule, beta in _splittings(opt_state):
-            force = force + beta * rule.penalty.shrinkage(w, rule.lam / beta)
-        return splitting_residual(problem, w, w_star, force, spherical).astype(dtype)
+        return splitting_residual(problem, w, w_star, pull(w, splittings(opt_state)), spherical).astype(dtype)
+
+    def partner(w: Array, opt_state: Any) -> Array:
+        return sparse_params(opt_state, w) if splitting_states(opt_state) else w
 
     def observe(trace: Trace | None, t: Array, w: Array, opt_state: Any, res: Array) -> Trace | None:
         if trace is None or trace_every is None:
             return trace
         value = problem.loss(w, w_star)
-        for rule, beta in _splittings(opt_state):
+        for rule, beta in splittings(opt_state):
             value += beta * moreau_envelope(rule.penalty, w, rule.lam / beta)
         row = jnp.where(t % trace_every == 0, t // trace_every, len(trace.theta))
-        seen = Trace(value, angle(w, w_star), res)
+        seen = Trace(value, angle(w, w_star), angle(w, partner(w, opt_state)), res)
         return Trace(*(a.at[row].set(b.astype(dtype), mode="drop") for a, b in zip(trace, seen, strict=True)))
 
     def step(carry: tuple[Array, Any], _: None) -> tuple[tuple[Array, Any], None]:
         w, opt_state = carry
-        updates, opt_state = chain.update(problem.grad(w, w_star).astype(dtype), opt_state, w)
+        updates, opt_state = update(problem.grad(w, w_star).astype(dtype), opt_state, w)
         return (optax.apply_updates(w, updates), opt_state), None
 
     def advance(carry: Any) -> Any:
@@ -171,16 +199,15 @@ def solve(
     first = residual(w0, start)
     empty = None
     if trace_every is not None:
-        empty = Trace(*[jnp.full(max_steps // trace_every + 1, jnp.nan, dtype)] * 3)
+        empty = Trace(*[jnp.full(max_steps // trace_every + 1, jnp.nan, dtype)] * len(Trace._fields))
     # Until it ends in another way a run is one that the cap would end.
     state = jnp.where(first <= tol, Status.CONVERGED, Status.CAP).astype(jnp.int32)
     carry = (w0, start, jnp.zeros((), jnp.int32), first, state, observe(empty, jnp.zeros((), int), w0, start, first))
-    w, opt_state, steps, res, status, trace = jax.lax.while_loop(unfinished, advance, carry)
-    u = sparse_params(opt_state, w) if splitting_states(opt_state) else w
-    return Solution(w, u, steps, status == Status.CONVERGED, res, status, opt_state, trace)
-
-
-def _splittings(opt_state: Any) -> list[tuple[Any, Array]]:
-    """Returns the rule and β of each ``rvsm`` that acts on the one vector there is."""
-    states = [state for state in splitting_states(opt_state) if isinstance(state, RVSMState)]
-    return [(state.rules[state.marks.rule], state.beta) for state in states]
+    if adjoint == "unroll":
+        carry = bounded_while(unfinished, advance, carry, -(-max_steps // check_every))
+    else:
+        carry = jax.lax.while_loop(unfinished, advance, carry)
+    w, opt_state, steps, res, status, trace = carry
+    if adjoint == "implicit":
+        w, opt_state = attach(chain, spherical, live[0], w, opt_state, status == Status.DIVERGED, *live[1:])
+    return Solution(w, partner(w, opt_state), steps, status == Status.CONVERGED, res, status, opt_state, trace)

@@ -5,7 +5,7 @@ import jax
 import pytest
 
 # Before JAX starts: some tests spread work over several devices.
-jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_num_cpu_devices", 8)
 
 hypothesis.settings.register_profile(
     "repeatable", deadline=None, derandomize=True, print_blob=True, database=None, max_examples=60

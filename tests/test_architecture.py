@@ -16,7 +16,7 @@ FLOORS = [  # ground first; names on one floor may use each other, as long as no
     {"rvsmjax.geometry", "rvsmjax.schedules"},
     {"rvsmjax.penalties"},
     {"rvsmjax.problems", "rvsmjax.transforms"},
-    {"rvsmjax.solve", "rvsmjax.storage", "rvsmjax.theory"},
+    {"rvsmjax.adjoint", "rvsmjax.solve", "rvsmjax.storage", "rvsmjax.theory"},
     {"rvsmjax.sweep", "rvsmjax.nets"},
     {"rvsmjax"},  # the public names
     {"experiments"},

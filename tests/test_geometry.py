@@ -12,6 +12,7 @@ import rvsmjax as rv
 from rvsmjax import geometry
 
 angle, unit, tangent = jax.jit(rv.angle), jax.jit(geometry.unit), jax.jit(geometry.tangent)
+chord, length_difference = jax.jit(geometry.chord), jax.jit(geometry.length_difference)
 norm = jax.jit(geometry.norm, static_argnames=("axis", "keepdims"))
 EDGES = [0.0, 1e-45, 1e-38, 1e-30, 1e-15, 1.0, 1e15, 1e30]
 
@@ -99,6 +100,25 @@ def test_unit_and_tangent():
     assert tangent(jnp.zeros(3), jnp.ones(3)).tolist() == [1, 1, 1]
 
 
+def test_chord_and_length_difference_keep_their_digits_between_near_vectors():
+    with mpmath.workdps(50):
+        for i, apart in enumerate([1.0, 1e-2, 1e-4, 1e-6]):
+            rng = np.random.default_rng(i)
+            u = rng.normal(size=6).astype("f4")
+            v = (u + apart * rng.normal(size=6)).astype("f4")
+            a, b = (mpmath.matrix([mpmath.mpf(float(x)) for x in w]) for w in (u, v))
+            want = a / mpmath.norm(a) - b / mpmath.norm(b)
+            for got, sign in ((chord(u, v), 1), (chord(v, u), -1)):
+                off = [float(sign * mpmath.mpf(float(g)) - x) for g, x in zip(got, want, strict=True)]
+                assert np.linalg.norm(off) < 1e-6 * float(mpmath.norm(want))
+            longer = mpmath.norm(a) - mpmath.norm(b)
+            assert float(length_difference(u, v)) == pytest.approx(
+                float(longer), abs=3e-7 * float(np.linalg.norm(u - v))
+            )
+    zero, v = np.zeros(2, "f4"), np.array([3.0, 4.0], "f4")
+    np.testing.assert_allclose([chord(zero, v), chord(v, zero), chord(zero, zero)], [[-0.6, -0.8], [0.6, 0.8], zero])
+
+
 def test_derivatives_against_finite_differences(x64):
     rng = np.random.default_rng(4)
     u, v, du, dv = rng.normal(size=(4, 5))
@@ -107,7 +127,8 @@ def test_derivatives_against_finite_differences(x64):
     def all_of_them(u, v):
         n = geometry.norm(u)
         return jnp.concatenate([
-            jnp.stack([rv.angle(u, v), n]), geometry.unit(u), geometry.tangent(u, v), geometry.quotient(v, u + 10)
+            jnp.stack([rv.angle(u, v), n]), geometry.unit(u), geometry.tangent(u, v), geometry.quotient(v, u + 10),
+            geometry.chord(u, v), geometry.length_difference(u, v)[None],
         ])  # fmt: skip
 
     h = 1e-5
@@ -118,6 +139,14 @@ def test_derivatives_against_finite_differences(x64):
     first = jax.jit(jax.grad(rv.angle))
     second = jax.jit(jax.hessian(rv.angle))(u, v) @ du
     np.testing.assert_allclose(second, (first(u + h * du, v) - first(u - h * du, v)) / (2 * h), atol=1e-8)
+
+
+def test_derivative_of_the_chord_between_vectors_of_equal_length(x64):
+    u, v = np.array([0.6, 0.8, 0.0]), np.array([0.0, 0.8, -0.6])
+    for a, b in ((u, v), (v, u)):
+        found = jax.jit(jax.jacfwd(geometry.chord))(a, b)
+        np.testing.assert_allclose(found, np.eye(3) - np.outer(a, a), atol=1e-15)
+        np.testing.assert_allclose(jax.jit(jax.jacfwd(geometry.chord, 1))(a, b), np.outer(b, b) - np.eye(3), atol=1e-15)
 
 
 def test_gradient_of_the_angle_is_a_unit_tangent_over_the_length():
@@ -134,17 +163,18 @@ def test_everything_is_finite_at_the_edges():
     u, v = jnp.repeat(vectors, len(vectors), 0), jnp.tile(vectors, (len(vectors), 1))
 
     def everything(u, v):
-        return jnp.stack([rv.angle(u, v), geometry.norm(u), geometry.unit(u).sum(), geometry.tangent(u, v).sum()])
+        parts = geometry.unit(u), geometry.chord(u, v), geometry.tangent(u, v)
+        return jnp.stack([rv.angle(u, v), geometry.norm(u), length_difference(u, v), *(part.sum() for part in parts)])
 
     assert np.isfinite(jax.jit(jax.vmap(everything))(u, v)).all()
-    first = jax.jit(jax.vmap(jax.jacrev(lambda u, v: everything(u, v)[:3], (0, 1))))(u, v)
+    first = jax.jit(jax.vmap(jax.jacrev(lambda u, v: everything(u, v)[:5], (0, 1))))(u, v)
     assert all(np.isfinite(part).all() for part in first)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 def test_dtype_is_kept(dtype):
     v = jnp.array([3.0, 4.0], dtype)
-    for out in (norm(v), unit(v), angle(v, v), tangent(v, v)):
+    for out in (norm(v), unit(v), angle(v, v), tangent(v, v), chord(v, v), length_difference(v, v)):
         assert out.dtype == dtype
     assert float(norm(v)) == 5.0
     assert angle(v, np.float32([1, 0])).dtype == "float32"

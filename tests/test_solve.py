@@ -146,7 +146,8 @@ def test_the_trace_is_that_of_the_run(x64):
         if t % every == 0:
             theta = np.arctan2(np.linalg.norm(across(w, w_star)), w @ w_star)
             lagrangian = loss(w, w_star) + lam * np.abs(u).sum() + beta / 2 * ((w - u) ** 2).sum()
-            np.testing.assert_allclose(row, [lagrangian, theta, residual], rtol=1e-9, atol=1e-13)
+            gamma = np.arctan2(np.linalg.norm(across(w, u)), w @ u)
+            np.testing.assert_allclose(row, [lagrangian, theta, gamma, residual], rtol=1e-9, atol=1e-13)
         assert (residual > 1e-6) == (t < steps)
         if t < steps:
             w = w - rate * force

@@ -236,7 +236,7 @@ def _count(holds: Sequence[Array]) -> Array:
 def _end_of(marks: Array, room: Array) -> tuple[Array, Array]:
     """Returns the place up to which a vector of booleans has at most ``room`` that hold, and how many hold in all."""
     row = 1024
-    rows = jnp.pad(marks, (0, -marks.size % row)).reshape(-1, row)
+    rows = jnp.pad(marks, (0, -marks.size % row if marks.size else row)).reshape(-1, row)
     # Row by row first: a running sum along the whole vector is slow.
     sums = jnp.cumsum(jnp.sum(jax.lax.optimization_barrier(rows.astype(jnp.int8)), axis=1, dtype=jnp.int32))
     full = jnp.sum(sums <= room, dtype=jnp.int32)

@@ -105,7 +105,9 @@ def _shrink_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     d_scaled = (a / m) * ((a + 1) / m) * dstep + (step / m) * ((2 * a + 1) / m) * da
     room = jnp.maximum(1 - 3 * y, 8 * jnp.finfo(v.dtype).eps)
     inside = (d_scaled - 2 * y * (1 - y) * (dv + da)) / ((1 - y) * room)
-    return delta, jnp.where(v > _edge(step, a)[0], inside, dv)
+    # The side of the threshold has no derivative, nor has its rounding.
+    t, _, _ = _edge(*jax.lax.stop_gradient((step, a)))
+    return delta, jnp.where(v > t, inside, dv)
 
 
 @jax.custom_jvp

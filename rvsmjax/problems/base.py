@@ -84,9 +84,10 @@ def splitting_residual(
 ) -> Array:
     """Returns ‖∇f(w) + force‖, of shape (...), on the sphere (``normalize``) of its tangential part alone.
 
-    Formed as a vector: the two parts cancel at a limit, their squares would take all digits with them.
+    Formed as a vector: the two parts cancel at a limit, their squares would take all digits with them. Tangential parts
+    are taken of w* − w, which is small there, rather than of w*.
     """
     if not normalize:
         return norm(problem.grad(w, w_star) + force)
     _, c = problem.coefficients(norm(w), norm(w_star), angle(w, w_star))
-    return norm(c[..., None] * tangent(w, w_star) + tangent(w, force))
+    return norm(tangent(w, c[..., None] * (jnp.asarray(w_star) - w) + force))

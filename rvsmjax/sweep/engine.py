@@ -38,7 +38,8 @@ def run_sweep(
     Args:
       grid: the lanes.
       key: root key; a lane draws from ``fold_in(key, seed)``. Default ``jax.random.key(0)``.
-      tol: bound > 0 on the residual ‖∇f(w) + β(w − u)‖ (tangential on the sphere) at which a lane has converged.
+      tol: bound > 0 on the residual ‖∇f(w) + β(w − u)‖ (tangential on the sphere) at which a lane has converged. In
+        float32 it cannot fall much under 3e-8/η: with the binary activation, whose η is about 5/k, under 1e-8·k.
       max_steps: step cap of a lane, >= 1, rounded up to a multiple of 8.
       dtype: working precision; default is JAX's default float, float32 unless 64-bit numbers are enabled.
       devices: default all local devices.

@@ -12,10 +12,10 @@ import numpy as np
 
 from rvsmjax import _checks
 from rvsmjax.penalties import L0, L1, Penalty, TransformedL1
-from rvsmjax.problems import NoOverlapReLU, OneLayerProblem
+from rvsmjax.problems import NoOverlapBinary, NoOverlapReLU, OneLayerProblem
 
 PENALTIES: dict[str, Callable[..., Penalty]] = {"l1": L1, "l0": L0, "tl1": TransformedL1}
-ACTIVATIONS: dict[str, type[OneLayerProblem]] = {"relu": NoOverlapReLU}
+ACTIVATIONS: dict[str, type[OneLayerProblem]] = {"relu": NoOverlapReLU, "binary": NoOverlapBinary}
 
 Numbers = float | Sequence[float]
 Counts = int | Sequence[int]
@@ -47,11 +47,13 @@ class Grid:
       lam: λ >= 0.
       beta: β > 0.
       a: shapes of transformed l1 where it is given by name, > 0: each makes one entry on the penalty axis.
-      learning_rate: η > 0; ``None`` is the largest that the theorem allows, 1/(β + 4).
+      learning_rate: η > 0; ``None`` is the largest that the theorem on the activation allows: 1/(β + 4) for relu,
+        min{1/(β + k/(2π)), 2√(2π)/k} for binary.
       seeds: how many, for 0, 1, …, or which, each in [0, 2³²). A seed draws w* and the start w⁰, uniform on the sphere;
         lanes of equal seed and d share them, whatever the rest of the grid.
-      activation: ``"relu"``.
-      normalize: whether w goes back to the sphere after each step.
+      activation: ``"relu"`` or ``"binary"``.
+      normalize: whether w goes back to the sphere after each step. Without it the binary activation has a limit only
+        where u = w: its coarse gradient and the pull towards u both shorten w, and nothing lengthens it.
 
     Raises:
       ValueError: an empty axis, repeated values, a number out of its range, an unknown name.

@@ -18,7 +18,7 @@ from rvsmjax.solve import Status
 from rvsmjax.sweep.grid import ACTIVATIONS
 from rvsmjax.sweep.plan import INNER, Block, Kind, Plan
 from rvsmjax.sweep.step import Tile, advance, residual
-from rvsmjax.theory import Certificate, certificate_at, largest_learning_rate
+from rvsmjax.theory import Certificate, certificate_at
 
 CHECK_EVERY = 8
 """Steps between looks at the residual: a lane's count of steps is a multiple of it."""
@@ -107,9 +107,11 @@ def _run_tile(
     cells = math.prod(plan.lengths)
     entry, (*places, seed) = lane // cells, jnp.unravel_index(lane % cells, plan.lengths)
     k, lam, beta, rate = (axes[name][place] for name, place in zip(INNER[:-1], places, strict=True))
-    rate = rate if plan.given_rate else largest_learning_rate(beta)
     drawn = draws[:, :, seed]
-    problem = ACTIVATIONS[plan.activation](k)
+    problem = jax.tree.map(
+        lambda leaf: jnp.broadcast_to(leaf, k.shape).astype(k.dtype), ACTIVATIONS[plan.activation](k)
+    )
+    rate = rate if plan.given_rate else problem.largest_learning_rate(beta)
 
     def run(kind: Kind, own: list[Array]) -> Any:
         w_star, w = drawn[:, : kind.d] * jax.lax.rsqrt(jnp.sum(drawn[:, : kind.d] ** 2, 1, keepdims=True))

@@ -9,8 +9,7 @@ import jax
 import numpy as np
 
 from rvsmjax.solve import Status
-from rvsmjax.sweep.grid import Grid
-from rvsmjax.theory import largest_learning_rate
+from rvsmjax.sweep.grid import ACTIVATIONS, Grid
 
 if TYPE_CHECKING:
     import xarray
@@ -53,7 +52,8 @@ class SweepResult:
         """Returns the data as an ``xarray.Dataset`` with the grid's values as coordinates.
 
         The coordinate ``a`` along ``penalty`` is the shape of transformed l1, NaN elsewhere; ``learning_rate`` is NaN
-        for the largest that the theorem allows, and the variable ``eta`` is the rate in use.
+          for the largest that the theorem allows, and the variable ``eta`` is the rate in use, over beta and
+        learning_rate, for the binary activation over k too.
 
         Raises:
           ImportError: xarray is not installed; it comes with the extra ``experiments``.
@@ -63,7 +63,9 @@ class SweepResult:
         except ImportError as error:
             raise ImportError("to_xarray needs xarray: install rvsmjax[experiments]") from error
         axes, dims = self.grid.axes, tuple(self.grid.shape)
-        largest = np.asarray(largest_learning_rate(np.asarray(axes.beta)), float)[:, None]
+        # Of shape (beta,) where the theorem's rate is the same for every k, else (k, beta).
+        problem = ACTIVATIONS[self.grid.activation](np.asarray(axes.k)[:, None])
+        largest = np.asarray(problem.largest_learning_rate(np.asarray(axes.beta)), float)[..., None]
         rates = np.asarray([np.nan] if axes.learning_rate is None else axes.learning_rate, float)
         shapes = [getattr(penalty, "a", np.nan) for penalty in axes.penalty]
         dataset = xarray.Dataset(
@@ -78,6 +80,6 @@ class SweepResult:
             },
             attrs={"activation": self.grid.activation, "tol": self.tol, "jax": jax.__version__},
         )
-        dataset["eta"] = (("beta", "learning_rate"), np.where(np.isnan(rates), largest, rates))
+        dataset["eta"] = (("k", "beta", "learning_rate")[-largest.ndim :], np.where(np.isnan(rates), largest, rates))
         dataset["status"].attrs["meaning"] = ", ".join(f"{s.value}: {s.name.lower()}" for s in Status)
         return dataset

@@ -24,7 +24,7 @@ class Tile(NamedTuple):
     """What stays fixed along the run of a tile; lane numbers have shape (lanes,).
 
     Attributes:
-      problem: its k of shape (lanes,).
+      problem: its leaves of shape (lanes,).
       penalty: its leaves of shape (lanes,).
       lam: λ.
       beta: β.
@@ -50,18 +50,20 @@ def advance(tile: Tile, w: Array, count: int) -> Array:
 
 def residual(tile: Tile, w: Array) -> Array:
     """Returns ‖∇f(w) + β(w − u)‖, of shape (lanes,), on the sphere of its tangential part alone."""
-    _, cosine, p, c = _geometry(tile, w)
+    scale, p, c = _geometry(tile, w)
     force = tile.beta * _shrinkage(tile, w)
     if tile.normalize:
-        # w has norm 1. As a vector: the two parts cancel, and their squares would lose the difference.
-        parts = c * (tile.w_star - cosine * w) + (force - _sum(force * w) * w)
+        # As a vector: the two parts cancel, and their squares would lose the difference. Of w* − w, which is small at a
+        # limit, rather than of w*: c may be large.
+        gap = c * (tile.w_star - w) + force
+        parts = gap - (_sum(gap * w) * scale * scale) * w
     else:
-        parts = p * (w * jax.lax.rsqrt(_sum(w * w))) + c * tile.w_star + force
+        parts = p * (w * scale) + c * tile.w_star + force
     return jnp.sqrt(_sum(parts * parts))
 
 
 def _step(tile: Tile, w: Array) -> Array:
-    scale, _, p, c = _geometry(tile, w)
+    scale, p, c = _geometry(tile, w)
     eta = tile.learning_rate
     if tile.normalize:
         keep, seen = (1 - eta * p) * scale, w * scale
@@ -70,8 +72,8 @@ def _step(tile: Tile, w: Array) -> Array:
     return keep * w - (eta * c) * tile.w_star - (eta * tile.beta) * _shrinkage(tile, seen)
 
 
-def _geometry(tile: Tile, w: Array) -> tuple[Array, Array, Array, Array]:
-    """Returns 1/‖w‖, cos θ and the coefficients of the gradient at w, on the sphere at w/‖w‖."""
+def _geometry(tile: Tile, w: Array) -> tuple[Array, Array, Array]:
+    """Returns 1/‖w‖ and the coefficients of the gradient at w, on the sphere at w/‖w‖."""
     squares = _sum(w * w)
     scale = jax.lax.rsqrt(squares)
     cosine = jnp.clip(_sum(w * tile.w_star) * scale, -1, 1)
@@ -80,7 +82,7 @@ def _geometry(tile: Tile, w: Array) -> tuple[Array, Array, Array, Array]:
     theta = jnp.where(cosine < 0, math.pi - acute, acute)
     one = jnp.ones_like(scale)
     p, c = tile.problem.coefficients(one if tile.normalize else squares * scale, one, theta)
-    return scale, cosine, p, c
+    return scale, p, c
 
 
 def _shrinkage(tile: Tile, w: Array) -> Array:

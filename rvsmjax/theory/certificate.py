@@ -48,7 +48,7 @@ class Certificate(NamedTuple):
       zeros: number of zero components of u.
       gamma: angle between w and u; π/2 where u = 0.
       dist_w: ‖w − w*‖.
-      residual: |‖P∇f(w)‖ − β‖u‖ sin γ|, P the projection on the tangent at w: 0 at a limit (A eq. 17).
+      residual: |‖P∇f(w)‖ − β‖u‖ sin γ|, P the projection on the tangent at w: 0 at a limit (A eq. 17, F eq. 22).
       slack_13: b − ‖w − w*‖ with b = ``problem.distance_bound``, the room in bound (13): b = 4kβ sin γ in A,
         4β sin γ/c for the binary activation in F.
       slack_14: b + (λ/β)√d − ‖u − w*‖, the room in bound (14) of A, which A states for l1. F has no (14); it follows

@@ -12,7 +12,7 @@ from jax import Array
 from rvsmjax import _checks
 from rvsmjax.penalties import TopK
 from rvsmjax.transforms.rules import map_marked, mark_leaves, masked
-from rvsmjax.transforms.selection import Mask
+from rvsmjax.transforms.selection import Mask, path_name, require_same_structure
 
 
 class HardThresholdState(NamedTuple):
@@ -99,12 +99,14 @@ def keep_zeros(pattern: Any = None, mask: Mask = None) -> optax.GradientTransfor
         if pattern is None:
             support = jax.tree.map(lambda w: w != 0, params)
         else:
-            structure: Any = jax.tree.structure(params)
-            shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(params)]
-            if structure != jax.tree.structure(pattern) or shapes != [
-                jnp.shape(leaf) for leaf in jax.tree.leaves(pattern)
-            ]:
-                raise ValueError("pattern must be a tree of booleans of the structure and shapes of params, it differs")
+            require_same_structure("pattern", pattern, params)
+            pairs = zip(jax.tree_util.tree_leaves_with_path(params), jax.tree.leaves(pattern), strict=True)
+            for (path, leaf), own in pairs:
+                if jnp.shape(leaf) != jnp.shape(own):
+                    raise ValueError(
+                        f"pattern must be of the shapes of params, got {jnp.shape(own)} where it is {jnp.shape(leaf)} "
+                        f"at {path_name(path)}"
+                    )
             support = jax.tree.map(lambda p: jnp.asarray(p, bool), pattern)
         return KeepZerosState(masked(marks, support))
 

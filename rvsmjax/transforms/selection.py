@@ -75,10 +75,20 @@ def _explicit(params: Any, mask: Any) -> Any:
             "mask must be None, True, a predicate, a regular expression or a tree of booleans, "
             f"got {_checks.show(mask)}"
         )
-    structure: Any = jax.tree.structure(params)
-    if structure != jax.tree.structure(mask):
-        theirs = {path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(mask)}
-        ours = {path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)}
-        where = ", ".join(sorted(ours ^ theirs)) or "in the kind of its containers"
-        raise ValueError(f"mask must be a tree of booleans of the structure of params, it differs at: {where}")
+    require_same_structure("mask", mask, params)
     return jax.tree.map(bool, mask)
+
+
+def require_same_structure(name: str, tree: Any, params: Any) -> None:
+    """Raises ValueError, which names the paths, if a tree of booleans has not the structure of ``params``."""
+    structure: Any = jax.tree.structure(params)
+    if structure != jax.tree.structure(tree):
+        where = difference(tree, params)
+        raise ValueError(f"{name} must be a tree of booleans of the structure of params, it differs at: {where}")
+
+
+def difference(tree: Any, params: Any, is_leaf: Callable[[Any], bool] | None = None) -> str:
+    """Returns the paths that only one of two trees has."""
+    theirs = {path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_leaf)}
+    ours = {path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)}
+    return ", ".join(sorted(ours ^ theirs)) or "in the kind of its containers"

@@ -16,7 +16,7 @@ from rvsmjax.penalties import Penalty
 from rvsmjax.transforms.admm import ADMMState
 from rvsmjax.transforms.rules import Mark, is_mark
 from rvsmjax.transforms.rvsm import RVSMState
-from rvsmjax.transforms.selection import Mask, path_name, select
+from rvsmjax.transforms.selection import Mask, difference, path_name, select
 
 SPLITTING = (RVSMState, ADMMState)
 
@@ -44,7 +44,8 @@ def sparse_params(opt_state: optax.OptState, params: optax.Params) -> Any:
       params: the parameters w that belong to it.
 
     Raises:
-      ValueError: no splitting transformation in ``opt_state``, or two that take the same leaf.
+      ValueError: no splitting transformation in ``opt_state``, or two that take the same leaf; ``params`` of another
+        structure than those it was made for.
     """
     states = splitting_states(opt_state)
     if not states:
@@ -59,9 +60,21 @@ def sparse_params(opt_state: optax.OptState, params: optax.Params) -> Any:
                 f"opt_state must hold one splitting transformation a leaf, got two at {min(own & taken)!r}"
             )
         taken |= own
+        _require_fit(state.marks, u)
         u = state.sparse(u)
     structure: Any = jax.tree.structure(params)
     return jax.tree.unflatten(structure, jax.tree.leaves(u))
+
+
+def _require_fit(marks: Any, params: Any) -> None:
+    structure: Any = jax.tree.structure(marks, is_leaf=is_mark)
+    try:
+        structure.flatten_up_to(params)
+    except ValueError:
+        where = difference(marks, params, is_leaf=is_mark)
+        raise ValueError(
+            f"params must have the structure of those that opt_state was made for, arrays alone; it differs at: {where}"
+        ) from None
 
 
 class LeafSparsity(NamedTuple):

@@ -62,3 +62,18 @@ def count_colors():
         return len(pixels), len(np.unique(pixels @ np.array([65536, 256, 1], np.uint32)))
 
     return count
+
+
+@pytest.fixture
+def refused(tmp_path, capsys, monkeypatch):
+    """Returns a function that runs a command with bad flags and returns its one line of complaint."""
+    monkeypatch.setattr(cli, "prepare_jax", lambda precision: None)
+
+    def run(command, flags):
+        assert cli.main([command, "--out", str(tmp_path / "record"), *flags.split()]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert not list(tmp_path.iterdir())
+        return error
+
+    return run

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import rvsmjax as rv
+from rvsmjax.penalties.top_k import largest
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -201,6 +202,26 @@ def test_top_k_counts_are_exact():
             assert abs(zeros - sparsity * size) <= 0.5
             assert int(size - rv.TopK(sparsity=jnp.asarray(sparsity)).kept(size)) == zeros
     assert np.count_nonzero(jax.jit(rv.TopK(sparsity=0.9).prox)(v)) == 100
+
+
+@pytest.mark.parametrize("kind", ["normal", "ties", "wide", "zeros", "equal", "infinite"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_top_k_of_large_arrays_against_a_stable_sort(kind, dtype):
+    rng = np.random.default_rng(11)
+
+    def draw(shape):
+        x = rng.normal(size=shape)
+        rare = rng.random(shape) < 0.01
+        kinds = {"ties": np.round(3 * x), "wide": np.exp(9 * x), "zeros": x * rare, "equal": np.full(shape, 1.5)}
+        return jnp.asarray({"normal": x, "infinite": np.where(rare, np.inf, x), **kinds}[kind], dtype)
+
+    leaves = [draw((300, 130)), draw((7,)), draw((0, 3)), draw((20_000,))]
+    flat = np.abs(np.concatenate([np.asarray(leaf, float).ravel() for leaf in leaves]))
+    order = np.argsort(-flat, kind="stable")
+    run = jax.jit(lambda leaves, k: largest(leaves, k))
+    for k in (0, 1, 577, len(flat) // 2, len(flat) - 1, len(flat)):
+        got = np.concatenate([np.asarray(mask).ravel() for mask in run(leaves, k)])
+        np.testing.assert_array_equal(np.flatnonzero(got), np.sort(order[:k]))
 
 
 def test_top_k_of_groups_keeps_the_longest():

@@ -10,7 +10,7 @@ import pytest
 
 import rvsmjax as rv
 from rvsmjax.sweep import plan, program
-from rvsmjax.theory import certificate
+from rvsmjax.theory import certificate, largest_learning_rate
 
 LANE = {"penalty": "tl1", "d": 12, "k": 3, "lam": 2e-4, "beta": 5e-3}
 
@@ -105,9 +105,16 @@ def test_new_numbers_run_the_same_program_once(monkeypatch):
     assert first.compile_seconds > 0
 
 
-@pytest.mark.parametrize(("name", "normalize"), [("l1", True), ("l0", True), ("tl1", True), ("l1", False)])
-def test_lanes_agree_with_solve(name, normalize):
-    grid = rv.Grid(penalty=name, d=20, k=[2, 10], seeds=5, normalize=normalize)
+@pytest.mark.parametrize(
+    ("name", "activation", "normalize"),
+    [
+        *[(name, "relu", True) for name in ("l1", "l0", "tl1")],
+        ("tl1", "binary", True),
+        ("l1", "relu", False),
+    ],
+)
+def test_lanes_agree_with_solve(name, activation, normalize):
+    grid = rv.Grid(penalty=name, d=20, k=[2, 10], seeds=5, activation=activation, normalize=normalize)
     result = run(grid)
     assert result.counts == {"converged": grid.size, "cap": 0, "diverged": 0}
     (penalty,) = grid.axes.penalty
@@ -115,9 +122,9 @@ def test_lanes_agree_with_solve(name, normalize):
     def limit(k, seed):
         drawn = jax.random.normal(jax.random.fold_in(jax.random.key(3), seed), (2, plan.ROWS))[:, :20]
         w_star, w0 = drawn / jnp.linalg.norm(drawn, axis=1, keepdims=True)
-        links = [rv.rvsm(penalty, 1e-4, 4e-3), optax.sgd(1 / 4.004)]
+        problem = rv.NoOverlapReLU(k) if activation == "relu" else rv.NoOverlapBinary(k)
+        links = [rv.rvsm(penalty, 1e-4, 4e-3), optax.sgd(largest_learning_rate(4e-3, problem))]
         chain = optax.chain(*links, rv.unit_sphere()) if normalize else optax.chain(*links)
-        problem = rv.NoOverlapReLU(k)
         run = rv.solve(problem, chain, w0, w_star, tol=1e-6, check_every=program.CHECK_EVERY)
         return run.steps, run.converged, certificate(problem, penalty, 1e-4, 4e-3, run.w, w_star)
 
@@ -141,6 +148,43 @@ def test_limits_satisfy_the_equilibrium_relation(x64):
     assert np.min(result.data["slack_13"]) > 0
     single = run(rv.Grid(d=[10], k=[1, 2, 20], seeds=50), dtype=np.float32)
     assert np.max(single.data["residual"]) < 2e-6
+
+
+def test_binary_limits_satisfy_their_own_equilibrium_relation(x64):
+    result = run(rv.Grid(d=[10], k=[1, 2, 20], seeds=50, activation="binary"), tol=1e-12)
+    assert result.counts["converged"] == result.grid.size
+    lanes = result.to_xarray()
+    assert float(lanes.residual.max()) < 1e-11
+    # (c/2) sin θ = β‖u‖ sin γ, with ‖u‖ = cos γ after hard thresholding.
+    pull, gamma = lanes.k / (2 * np.pi) * np.sin(lanes.theta_w), lanes.gamma.sel(penalty="l0")
+    assert float(abs(pull.sel(penalty="l0") - 4e-3 * np.cos(gamma) * np.sin(gamma)).max()) < 1e-11
+    assert float(abs(lanes.f_w - lanes.k * lanes.theta_w / (2 * np.pi)).max()) < 1e-12
+    assert float(lanes.slack_13.min()) > 0
+
+
+def test_binary_lanes_converge_in_float32_at_many_patches():
+    result = run(rv.Grid(penalty="l0", d=50, k=50, seeds=500, activation="binary"), max_steps=200)
+    assert result.counts["converged"] == result.grid.size
+
+
+def test_the_rate_in_use_follows_the_activation():
+    grid = rv.Grid(penalty="l1", d=4, k=[1, 20], beta=[4e-3, 0.5], seeds=1, activation="binary")
+    lanes = run(grid).to_xarray()
+    assert lanes.eta.dims == ("k", "beta", "learning_rate")
+    want = [[min(1 / (b + k / (2 * np.pi)), 2 * np.sqrt(2 * np.pi) / k) for b in (4e-3, 0.5)] for k in (1, 20)]
+    np.testing.assert_allclose(lanes.eta[:, :, 0], want, rtol=1e-6)
+    assert lanes.attrs["activation"] == "binary"
+
+
+def test_without_the_sphere_a_binary_limit_needs_w_to_be_u():
+    grid = rv.Grid(
+        penalty="l1", d=4, lam=[0.0, 1e-3], normalize=False, learning_rate=0.1, seeds=20, activation="binary"
+    )
+    result = run(grid, max_steps=2000)
+    by_lam = result.to_xarray().status.squeeze()
+    assert (by_lam.sel(lam=0) == rv.Status.CONVERGED).all()
+    assert (by_lam.sel(lam=1e-3) == rv.Status.CAP).all()
+    assert np.isfinite(result.data["theta_w"]).all()
 
 
 def test_penalties_of_one_kind_are_told_apart():

@@ -65,7 +65,7 @@ def test_a_grid_of_any_size_is_described_without_building_it():
         ({"penalty": ["l1", "l1"]}, "penalty must hold distinct"),
         ({"penalty": rv.TransformedL1(np.ones(2))}, "penalty must hold single numbers"),
         ({"penalty": [rv.TopK(k=2), rv.TopK(k=2)]}, "penalty must hold distinct"),
-        ({"activation": "tanh"}, "activation must be one of relu"),
+        ({"activation": "tanh"}, "activation must be one of relu, binary"),
         ({"normalize": 1}, "normalize"),
         ({"normalize": [True, True]}, "normalize must hold distinct"),
     ],

@@ -13,6 +13,8 @@ from rvsmjax.sweep import step as fused
 from rvsmjax.transforms import unit_sphere
 
 PENALTIES = [rv.L1(), rv.L0(), rv.TransformedL1(0.7), rv.Grouped(rv.L1(), axes=(0,)), rv.TopK(k=4)]
+# What the step asks of a problem does not depend on the penalty.
+CASES = [(rv.NoOverlapReLU, p) for p in PENALTIES] + [(rv.NoOverlapBinary, p) for p in PENALTIES[1:3]]
 D, LANES = 9, 6
 
 
@@ -27,11 +29,11 @@ def lanes(dtype):
     return [jnp.asarray(v, dtype) for v in (w_star, w, k, lam, beta, 1 / (4 + beta))]
 
 
-def by_chain(penalty, normalize, count, w_star, w, k, lam, beta, eta):
+def by_chain(kind, penalty, normalize, count, w_star, w, k, lam, beta, eta):
     """One lane: the optax chain, and its residual ‖∇f + β(w − u)‖."""
     links = [rv.rvsm(penalty, lam, beta), optax.scale(-eta)]
     chain = optax.chain(*links, unit_sphere()) if normalize else optax.chain(*links)
-    problem = rv.NoOverlapReLU(k)
+    problem = kind(k)
 
     def one(carry, _):
         w, state = carry
@@ -44,18 +46,18 @@ def by_chain(penalty, normalize, count, w_star, w, k, lam, beta, eta):
 
 
 @pytest.mark.parametrize("normalize", [True, False])
-@pytest.mark.parametrize("penalty", PENALTIES, ids=lambda p: p.name)
-def test_fused_step_is_the_chain(x64, penalty, normalize):
+@pytest.mark.parametrize(("kind", "penalty"), CASES, ids=[f"{kind.__name__}-{p.name}" for kind, p in CASES])
+def test_fused_step_is_the_chain(x64, kind, penalty, normalize):
     for dtype, rtol in ((jnp.float64, 1e-12), (jnp.float32, 3e-6)):
         w_star, w, k, lam, beta, eta = lanes(dtype)
         cast = jax.tree.map(functools.partial(jnp.full_like, k), penalty)
-        tile = fused.Tile(rv.NoOverlapReLU(k), cast, lam, beta, eta, w_star, normalize)
+        tile = fused.Tile(kind(k), cast, lam, beta, eta, w_star, normalize)
 
         def run(tile=tile, w=w):
             new = fused.advance(tile, w, 5)
             return new, fused.residual(tile, new)
 
-        chains = jax.vmap(lambda *lane: by_chain(penalty, normalize, 5, *lane), (1, 1, 0, 0, 0, 0), (1, 0))
+        chains = jax.vmap(lambda *lane: by_chain(kind, penalty, normalize, 5, *lane), (1, 1, 0, 0, 0, 0), (1, 0))
         got, got_residual = jax.jit(run)()
         want, want_residual = jax.jit(chains)(w_star, w, k, lam, beta, eta)
         np.testing.assert_allclose(got, want, rtol=0, atol=rtol)

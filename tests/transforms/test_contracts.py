@@ -238,10 +238,12 @@ def test_on_a_part_of_the_tree(name):
 @every
 def test_sharded_parameters_keep_their_sharding(name):
     init, update, _ = jitted(name)
-    mesh = Mesh(np.array(jax.devices()[:2]), ("model",))
+    mesh = Mesh(np.array(jax.devices()).reshape(2, 4), ("data", "model"))
 
     def shard(leaf):
-        parts = [None] * (leaf.ndim - 1) + (["model"] if leaf.ndim > 1 else [None])
+        parts = [None] * leaf.ndim
+        if leaf.ndim > 1:
+            parts[-2:] = ["data" if leaf.shape[-2] % 2 == 0 else None, "model"]
         return jax.device_put(leaf, NamedSharding(mesh, PartitionSpec(*parts)))
 
     params, grads = jax.tree.map(shard, (tree(0), tree(1)))

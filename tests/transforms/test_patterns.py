@@ -112,14 +112,16 @@ def test_the_pattern_of_u_fits():
 
 def test_errors():
     params = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}
-    for pattern in (
-        {"kernel": np.ones((2, 3), bool)},
-        {"kernel": np.ones((3, 2), bool), "bias": np.ones(3, bool)},
-        True,
+    whole = np.ones((2, 3), bool)
+    for pattern, where in (
+        ({"kernel": whole}, "a tree of booleans of the structure of params, it differs at: bias"),
+        (True, "a tree of booleans of the structure of params, it differs at: , bias, kernel"),
+        (
+            {"kernel": whole.T, "bias": whole[0]},
+            r"of the shapes of params, got \(3, 2\) where it is \(2, 3\) at kernel",
+        ),
     ):
-        with pytest.raises(
-            ValueError, match=r"^pattern must be a tree of booleans of the structure and shapes of params"
-        ):
+        with pytest.raises(ValueError, match=f"^pattern must be {where}$"):
             rv.keep_zeros(pattern).init(params)
     for s in (0, -1, 1.5):
         with pytest.raises(ValueError, match=r"^s must be a whole number >= 1, got "):

@@ -1,5 +1,6 @@
 """sparse_params finds u in any optimizer state; sparsity counts zeros."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -80,6 +81,16 @@ def test_none_or_two_splittings_are_errors():
         ValueError, match=r"^opt_state must hold one splitting transformation a leaf, got two at 'conv/kernel'$"
     ):
         rv.sparse_params(optax.chain(RVSM, RVSM).init(PARAMS), PARAMS)
+
+
+def test_params_of_another_structure_are_named():
+    state = CHAINS["chain"].init(PARAMS)
+    with pytest.raises(ValueError, match=r"^params must have the structure of .*; it differs at: head/kernel$"):
+        rv.sparse_params(state, {"conv": PARAMS["conv"]})
+    module = eqx.nn.MLP(4, 2, 8, depth=1, key=jax.random.key(0))
+    state = RVSM.init(eqx.filter(module, eqx.is_inexact_array))
+    with pytest.raises(ValueError, match=r"arrays alone; it differs at: activation, final_activation$"):
+        rv.sparse_params(state, module)
 
 
 def test_sparsity_counts_zeros_per_leaf_and_in_all():

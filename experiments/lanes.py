@@ -1,0 +1,51 @@
+"""Many independent runs in one compiled call: tiles of lanes, shared out over the devices."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+
+
+def map_tiles(function: Callable[[Any], Any], lanes: Any, tile: int = 64) -> Any:
+    """Returns ``function`` of all lanes, taken a tile at a time, as NumPy arrays with the lanes in front.
+
+    A tile ends when its last lane has, so lanes of about equal length should stand together. Tiles go to the devices in
+    turn. The last tile is filled up with copies of the last lane.
+
+    Args:
+      function: from a tile to results, both trees of arrays with the lanes in front; equal functions compile once.
+      lanes: tree of arrays with the lanes in front.
+      tile: lanes in a tile.
+    """
+    count = len(jax.tree.leaves(lanes)[0])
+    devices = tuple(jax.local_devices())
+    rounds = -(-count // (tile * len(devices)))
+    places = np.minimum(np.arange(rounds * tile * len(devices)), count - 1).reshape(rounds, len(devices), tile)
+    inputs = jax.tree.map(lambda x: np.asarray(x)[places.swapaxes(0, 1)], lanes)
+    results = jax.tree.map(np.asarray, _program(function, devices)(inputs))
+    return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[3:])[:count], results)
+
+
+@functools.lru_cache(maxsize=64)
+def _program(function: Callable[[Any], Any], devices: tuple[Any, ...]) -> Callable[[Any], Any]:
+    """Returns the compiled map over arrays of shape (devices, rounds, tile, ...)."""
+
+    def local(inputs: Any) -> Any:
+        own = jax.tree.map(lambda x: x[0], inputs)
+        return jax.tree.map(lambda x: x[None], jax.lax.map(function, own))
+
+    split = PartitionSpec("lanes")
+    mesh = Mesh(np.asarray(devices), ("lanes",))
+    return jax.jit(jax.shard_map(local, mesh=mesh, in_specs=split, out_specs=split, check_vma=False))
+
+
+def lane_keys(root: jax.Array, seeds: Any, stream: int) -> jax.Array:
+    """Returns a key for each seed, of one stream: ``fold_in(fold_in(root, seed), stream)``."""
+    own = jax.vmap(functools.partial(jax.random.fold_in, root))(jnp.asarray(seeds, jnp.uint32))
+    return jax.vmap(jax.random.fold_in, (0, None))(own, stream)

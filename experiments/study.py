@@ -1,0 +1,52 @@
+"""What every study does around its own work: the record, the report, the last line on the terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from experiments.document import Section, show, to_markdown
+from experiments.record import BadInput, default_folder, record, write_config
+from experiments.surroundings import Clock, describe, peak_memory
+
+Work = Callable[[Path], tuple[dict[str, Any], Sequence[Section]]]
+
+
+def conduct(command: str, title: str, config: Any, console: Console, clock: Clock, work: Work) -> Path:
+    """Returns the folder of the record that ``work`` filled, its report shown on the console.
+
+    Args:
+      command: the name on the command line.
+      title: heading of ``report.md``.
+      config: the command's config, with the fields ``out`` and ``overwrite``.
+      console: where the report is shown.
+      clock: the times of the phases so far.
+      work: writes data and figures to the folder; returns what goes into ``config.json``, and the report.
+
+    Raises:
+      BadInput: anything in ``config`` that the user can mend.
+    """
+    out = config.out or default_folder(command)
+    with record(out, config.overwrite) as folder:
+        with clock.phase("set-up"):
+            surroundings = describe()
+        facts, sections = work(folder)
+        config_facts = dataclasses.asdict(config) | {"out": str(out)}
+        measured = {"seconds": clock.seconds, "peak_memory_bytes": peak_memory()}
+        (folder / "report.md").write_text(to_markdown(title, sections), encoding="utf-8")
+        write_config(folder, {"config": config_facts, **surroundings, **facts, **measured})
+    show(console, sections)
+    console.print(f"\nRecord: {out}", highlight=False, soft_wrap=True)
+    return out
+
+
+def check_axes(config: Any, *names: str) -> None:
+    """Raises ``BadInput`` unless each named axis holds distinct values, at least one."""
+    for name in names:
+        values = getattr(config, name)
+        if not values or len(set(values)) < len(values):
+            raise BadInput(f"{name} must hold distinct values, at least one, got {list(values)}")

@@ -1,0 +1,161 @@
+"""The derivative of a limit point, by the implicit function theorem."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from rvsmjax.geometry import tangent, unit, working_dtype
+from rvsmjax.penalties import Penalty
+from rvsmjax.problems import OneLayerProblem
+from rvsmjax.transforms import ADMMState, KeepZerosState, RVSMState, splitting_states
+
+ADJOINTS = ("implicit", "unroll", None)
+"""How a derivative passes through a run, see ``solve``."""
+
+OFF_EQUILIBRIUM = (ADMMState, KeepZerosState)
+"""States of links that hold w where the force on it does not vanish."""
+
+Splittings = list[tuple[Any, Array]]
+"""The rule and β of each ``rvsm`` in a chain."""
+
+
+def splittings(opt_state: Any) -> Splittings:
+    """Returns the rule and β of each ``rvsm`` that acts on the one vector there is."""
+    states = [state for state in splitting_states(opt_state) if isinstance(state, RVSMState)]
+    return [(state.rules[state.marks.rule], state.beta) for state in states]
+
+
+def pull(w: Array, rules: Splittings) -> Array:
+    """Returns Σ β(w − u) over the splittings."""
+    total = jnp.zeros_like(w)
+    for rule, beta in rules:
+        penalty: Penalty = rule.penalty
+        total = total + beta * penalty.shrinkage(w, rule.lam / beta)
+    return total
+
+
+def bounded_while(unfinished: Callable[[Any], Array], body: Callable[[Any], Any], carry: Any, rounds: int) -> Any:
+    """Returns ``jax.lax.while_loop(unfinished, body, carry)`` of at most ``rounds`` rounds, with a reverse mode.
+
+    The reverse mode keeps the carry of every round and forms anew what it needs inside one.
+    """
+
+    def one(carry: Any, _: None) -> tuple[Any, None]:
+        return jax.lax.cond(unfinished(carry), jax.checkpoint(body), lambda same: same, carry), None
+
+    return jax.lax.scan(one, carry, length=rounds)[0]
+
+
+def detached(update: Callable[..., Any], w: Array, opt_state: Any) -> Callable[..., Any]:
+    """Returns an optax ``update`` whose captured numbers, λ and its like, carry no derivatives."""
+
+    def plain(g: Array, opt_state: Any, w: Array) -> Any:
+        return update(g, opt_state, w)
+
+    # Stopped where they come in: a derivative of the loop itself would cost its compilation, only to be dropped.
+    hoisted, captured = jax.closure_convert(plain, w, opt_state, w)
+    captured = jax.lax.stop_gradient(captured)
+    return lambda g, opt_state, w: hoisted(g, opt_state, w, *captured)
+
+
+def attach(
+    chain: optax.GradientTransformationExtraArgs,
+    spherical: bool,
+    start: Any,
+    w: Array,
+    opt_state: Any,
+    lost: Array,
+    problem: OneLayerProblem,
+    w_star: Array,
+) -> tuple[Array, Any]:
+    """Returns ``w`` and ``opt_state`` as they are, with the derivative of the limit; free unless one is taken.
+
+    Args:
+      chain: where numbers may be captured.
+      spherical: whether w stays on the sphere.
+      start: the chain's first state, with its derivatives.
+      w: the limit, without derivative.
+      opt_state: the chain's last state, without derivatives.
+      lost: whether the run diverged; the derivative of w is then 0.
+      problem: the problem, with derivatives.
+      w_star: the true weights, with their derivative.
+    """
+    nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, OFF_EQUILIBRIUM))
+    wrong = [type(node).__name__ for node in nodes if isinstance(node, OFF_EQUILIBRIUM)]
+    if wrong:
+        return _refuse(wrong[0], w, (jax.tree.leaves(start), problem, w_star)), opt_state
+    # λ, β and a reach the run through the chain's closure or, injected, through its first state: one more update shows
+    # them with their derivatives, schedules at the step they have come to.
+    _, live = chain.update(jnp.zeros_like(w), jax.tree.map(_graft, opt_state, start), w)
+
+    def numbers(node: Any, shown: Any) -> Any:
+        if not isinstance(node, RVSMState):
+            return node
+        rules, beta = jax.tree.map(_graft, (node.rules, node.beta), (shown.rules, shown.beta))
+        return node._replace(rules=rules, beta=beta)
+
+    opt_state = jax.tree.map(numbers, opt_state, live, is_leaf=lambda node: isinstance(node, RVSMState))
+    return _limit(spherical, w, lost, problem, w_star, splittings(opt_state)), opt_state
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _limit(spherical: bool, w: Array, lost: Array, problem: OneLayerProblem, w_star: Array, rules: Splittings) -> Array:
+    """Returns ``w``, where the force F(w; problem, w*, rules) vanishes."""
+    return w
+
+
+@_limit.defjvp
+def _limit_jvp(spherical: bool, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    """dw = −(∂F/∂w)⁻¹ dF; on the sphere in its tangent space, F being the tangential part of the force."""
+    (_, lost, *given), (_, _, *changes) = primals, tangents
+    # With its own derivative, for second ones.
+    w = _limit(spherical, *primals)
+    # Far out the force overflows, and 0 times that is no number.
+    x = jnp.where(lost, given[1], w).astype(working_dtype(w))
+
+    def force(x: Array, problem: OneLayerProblem, w_star: Array, rules: Splittings) -> Array:
+        whole = problem.grad(x, w_star) + pull(x, rules)
+        return tangent(x, whole) if spherical else whole
+
+    _, moved = jax.jvp(lambda *numbers: force(x, *numbers), tuple(given), tuple(changes))
+    slope = jax.jacfwd(force)(x, *given)
+    if spherical:
+        normal = unit(x)
+        slope = slope + jnp.outer(normal - jnp.sum(slope * normal, -1), normal)
+    # An explicit inverse, so that the transpose is guarded too.
+    inverse = jnp.linalg.inv(slope)
+    # Where the limit is no isolated one, rounding alone keeps the slope from being singular.
+    condition = jnp.linalg.norm(slope, 1) * jnp.linalg.norm(inverse, 1)
+    isolated = condition < 0.1 / jnp.finfo(x.dtype).eps
+    inverse = jnp.where(isolated & ~lost, inverse, 0)
+    return w, -jnp.sum(inverse * moved, -1).astype(w.dtype)
+
+
+@jax.custom_jvp
+def _graft(value: Array, live: Array) -> Array:
+    """Returns ``value`` with the derivative of ``live``."""
+    return value
+
+
+@_graft.defjvp
+def _graft_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    return _graft(*primals), tangents[1]
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _refuse(kind: str, w: Array, others: Any) -> Array:
+    return w
+
+
+@_refuse.defjvp
+def _refuse_jvp(kind: str, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    raise ValueError(
+        f"adjoint must be 'unroll' or None where the chain holds {kind}: no force vanishes at its limit; got 'implicit'"
+    )
