@@ -21,6 +21,7 @@ FALSE = (
     *["A-sec1-order", "A-sec1-order-u", "A-5.4.1-norm", "A-thm2-shrinks", "I-lemma5-grows", "I-thm1-monotone"],
     *["I-thm1-chord", "F-eq14", "F-lemma5-half", "F-lemma3", "F-lemma4-eq17", "F-lemma5", "F-lemma6", "F-eq12"],
     *["F-cor1.1-angle", "F-cor1.1-lagrangian", "F-cor1.1-eq12", "F-eq22"],
+    *["A-5.3-gamma", "A-cor1.1-eq12", "I-eq12", "I-cor2-eq12"],
 )
 """Claims that are known to be false; their corrections and all others stand."""
 
