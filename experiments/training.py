@@ -138,7 +138,7 @@ def sparse(state: TrainState) -> Any:
 
 
 def evaluator(task: Task) -> Callable[[Any, Any, Labelled], float]:
-    """Returns a function (params, rest, data) -> share of the examples that the network with these numbers gets right."""
+    """Returns a function (params, rest, data) -> share of examples that the network with these numbers gets right."""
     network = nnx.clone(task.network)
     network.eval()
     graph, *_ = nnx.split(network, nnx.Param, ...)

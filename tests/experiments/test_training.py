@@ -45,9 +45,8 @@ def data():
     return Labelled(x[:1200], y[:1200]), Labelled(x[1200:], y[1200:])
 
 
-def task(learning_rate=0.2):
-    sparse = rv.TopK(sparsity=0.8, scope="global")
-    optimizer = optax.chain(rv.rvsm(sparse, 1.0, 0.1), optax.sgd(learning_rate, momentum=0.9))
+def task(learning_rate=0.2, penalty=rv.L0()):
+    optimizer = optax.chain(rv.rvsm(penalty, 1e-4, 0.1), optax.sgd(learning_rate, momentum=0.9))
     return Task(Small(nnx.Rngs(0)), optimizer, *data(), prepare)
 
 
@@ -61,7 +60,14 @@ def bits(tree):
 
 def test_it_learns_and_w_and_u_are_measured_apart(tmp_path):
     rows = []
-    found = fit(task(0.1), epochs=6, batch=50, key=KEY, folder=tmp_path, on_epoch=rows.append)
+    found = fit(
+        task(0.1, rv.TopK(sparsity=0.8, scope="global")),
+        epochs=6,
+        batch=50,
+        key=KEY,
+        folder=tmp_path,
+        on_epoch=rows.append,
+    )
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6]
     assert rows[-1]["accuracy_w"] > 0.85
     assert rows[-1]["zeros"] == pytest.approx(0.8, abs=1e-3)
@@ -104,5 +110,5 @@ def test_other_settings_are_refused(tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run_and_the_last_checkpoint_stays(tmp_path):
     fit(task(), epochs=1, batch=64, key=KEY, folder=tmp_path)
     with pytest.raises(Diverged, match=r"^the loss is (nan|inf) in epoch 2; .* keeps the epoch before it$"):
-        fit(task(float("nan")), epochs=2, batch=64, key=KEY, folder=tmp_path)
+        fit(task(jnp.nan), epochs=2, batch=64, key=KEY, folder=tmp_path)
     assert len(fit(task(), epochs=2, batch=64, key=KEY, folder=tmp_path).history) == 2
