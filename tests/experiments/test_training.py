@@ -45,7 +45,10 @@ def data():
     return Labelled(x[:1200], y[:1200]), Labelled(x[1200:], y[1200:])
 
 
-def task(learning_rate=0.2, penalty=rv.L0()):
+L0, TOP = rv.L0(), rv.TopK(sparsity=0.8, scope="global")
+
+
+def task(learning_rate=0.2, penalty=L0):
     optimizer = optax.chain(rv.rvsm(penalty, 1e-4, 0.1), optax.sgd(learning_rate, momentum=0.9))
     return Task(Small(nnx.Rngs(0)), optimizer, *data(), prepare)
 
