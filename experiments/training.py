@@ -1,0 +1,178 @@
+"""Training a network to a fixed number of epochs: every deep experiment runs this loop.
+
+The state after an epoch is a function of the state before it and of the epoch's number alone, and is kept on disk; so a
+run that was killed goes on from its last whole epoch to the bits it would have had.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax import Array
+
+import rvsmjax as rv
+from experiments.checkpoints import Checkpoints
+from experiments.record import BadInput
+from rvsmjax.transforms import splitting_states
+
+EVALUATED = 1000
+"""Images in a batch of an evaluation."""
+
+
+class Diverged(RuntimeError):
+    """The loss was no longer finite; the checkpoint before it is kept."""
+
+
+class Labelled(NamedTuple):
+    """Examples on the device: ``images`` of shape (n, ...), ``labels`` of shape (n,)."""
+
+    images: Array
+    labels: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What is trained on what.
+
+    Attributes:
+      network: its numbers at the start; in training mode.
+      optimizer: an optax chain, learning rate included.
+      train: examples to learn from.
+      held_out: examples to look at after each epoch.
+      prepare: makes the network's input of a batch of images and a key; ``train`` says whether to augment.
+    """
+
+    network: nnx.Module
+    optimizer: optax.GradientTransformation
+    train: Labelled
+    held_out: Labelled
+    prepare: Callable[[Array, Array, bool], Array]
+
+
+class TrainState(NamedTuple):
+    """All that changes in training; ``rest`` holds what is no parameter, such as running means."""
+
+    params: Any
+    rest: Any
+    opt_state: Any
+
+
+class Fit(NamedTuple):
+    """The end of a training: its state, u, and one dict of metrics an epoch."""
+
+    state: TrainState
+    u: Any
+    history: list[dict[str, Any]]
+
+
+def fit(
+    task: Task,
+    *,
+    epochs: int,
+    batch: int,
+    key: Array,
+    folder: Path,
+    on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
+    settings: dict[str, Any] | None = None,
+) -> Fit:
+    """Trains for ``epochs`` epochs and returns the end; goes on from the last whole epoch found in ``folder``.
+
+    Args:
+      task: network, optimizer and data.
+      epochs: number of epochs in all.
+      batch: images a step; the images of an epoch that fill no batch are left out, other ones each time.
+      key: root of the order of the images and of the augmentation.
+      folder: of the checkpoints and ``metrics.jsonl``.
+      on_epoch: called with each new row of metrics.
+      settings: what a run in ``folder`` must have been started with to be gone on with.
+
+    Raises:
+      BadInput: ``folder`` holds a run of other settings, or one that is further on.
+      Diverged: the loss is no longer finite.
+    """
+    graph, params, rest = nnx.split(task.network, nnx.Param, ...)
+    with Checkpoints(folder, settings or {}) as checkpoints:
+        # Copies: the first step gives the memory of its arguments away, and the network's numbers are not ours.
+        fresh = jax.tree.map(jnp.copy, TrainState(params, rest, task.optimizer.init(params)))
+        state, history = checkpoints.restore(fresh)
+        if len(history) > epochs:
+            raise BadInput(f"epochs must be at least {len(history)}, which {folder} has already, got {epochs}")
+        step, accuracy = _step(graph, task, batch), evaluator(task)
+        for epoch in range(len(history), epochs):
+            order_key, augment_key = jax.random.split(jax.random.fold_in(key, epoch))
+            order = jax.random.permutation(order_key, len(task.train.labels))
+            total = jnp.zeros(2)
+            for i in range(len(order) // batch):
+                state, total = step(state, total, task.train, order, jnp.int32(i), augment_key)
+            loss, right = (total / (len(order) // batch * batch)).tolist()
+            if not math.isfinite(loss):
+                raise Diverged(f"the loss is {loss} in epoch {epoch + 1}; {folder} keeps the epoch before it")
+            u = sparse(state)
+            zeros = rv.sparsity(u)
+            row = {
+                "epoch": epoch + 1,
+                "loss": loss,
+                "train_accuracy": right,
+                "accuracy_w": accuracy(state.params, state.rest, task.held_out),
+                "accuracy_u": accuracy(u, state.rest, task.held_out),
+                "zeros": float(zeros.total.fraction),
+                "zeros_by_leaf": {name: float(leaf.fraction) for name, leaf in zeros.leaves.items()},
+            }
+            history.append(row)
+            checkpoints.save(state, history)
+            on_epoch(row)
+    return Fit(state, sparse(state), history)
+
+
+def sparse(state: TrainState) -> Any:
+    """Returns u, or the parameters themselves where the chain splits nothing."""
+    return rv.sparse_params(state.opt_state, state.params) if splitting_states(state.opt_state) else state.params
+
+
+def evaluator(task: Task) -> Callable[[Any, Any, Labelled], float]:
+    """Returns a function (params, rest, data) -> share of examples that the network with these numbers gets right."""
+    network = nnx.clone(task.network)
+    network.eval()
+    graph, *_ = nnx.split(network, nnx.Param, ...)
+
+    @jax.jit
+    def right(params: Any, rest: Any, data: Labelled) -> Array:
+        scores = nnx.merge(graph, params, rest)(task.prepare(data.images, jax.random.key(0), False))
+        return jnp.sum(scores.argmax(-1) == data.labels)
+
+    def accuracy(params: Any, rest: Any, data: Labelled) -> float:
+        starts = range(0, len(data.labels), EVALUATED)
+        parts = [Labelled(*(array[start : start + EVALUATED] for array in data)) for start in starts]
+        return sum(int(right(params, rest, part)) for part in parts) / len(data.labels)
+
+    return accuracy
+
+
+def _step(graph: Any, task: Task, batch: int) -> Callable[..., tuple[TrainState, Array]]:
+    def step(
+        state: TrainState, total: Array, data: Labelled, order: Array, i: Array, key: Array
+    ) -> tuple[TrainState, Array]:
+        rows = jax.lax.dynamic_slice_in_dim(order, i * batch, batch)
+        x = task.prepare(data.images[rows], jax.random.fold_in(key, i), True)
+        labels = data.labels[rows]
+
+        def loss(params: Any) -> tuple[Array, Any]:
+            network = nnx.merge(graph, params, state.rest, copy=True)
+            scores = network(x).astype(jnp.float32)
+            _, _, rest = nnx.split(network, nnx.Param, ...)
+            losses = optax.softmax_cross_entropy_with_integer_labels(scores, labels)
+            return losses.mean(), (rest, jnp.stack([losses.sum(), jnp.sum(scores.argmax(-1) == labels)]))
+
+        grads, (rest, sums) = jax.grad(loss, has_aux=True)(state.params)
+        updates, opt_state = task.optimizer.update(grads, state.opt_state, state.params)
+        return TrainState(optax.apply_updates(state.params, updates), rest, opt_state), total + sums
+
+    return jax.jit(step, donate_argnums=(0, 1))

@@ -1,0 +1,117 @@
+"""The training loop on the digits: it learns, a run that stops goes on to the same bits, faults are named."""
+
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from sklearn.datasets import load_digits
+
+import rvsmjax as rv
+from experiments.record import BadInput
+from experiments.training import Diverged, Labelled, Task, fit
+
+KEY = jax.random.key(5)
+
+
+class Small(nnx.Module):
+    """One hidden layer, with running means and dropout: numbers that are no parameters."""
+
+    def __init__(self, rngs):
+        self.hidden, self.norm, self.out = (
+            nnx.Linear(64, 32, rngs=rngs),
+            nnx.BatchNorm(32, rngs=rngs),
+            nnx.Linear(32, 10, rngs=rngs),
+        )
+        self.dropout = nnx.Dropout(0.1, rngs=rngs)
+
+    def __call__(self, x):
+        return self.out(self.dropout(nnx.relu(self.norm(self.hidden(x)))))
+
+
+def prepare(images, key, train):
+    x = images.astype(jnp.float32) / 16
+    return x + 0.01 * jax.random.normal(key, x.shape) if train else x
+
+
+@functools.cache
+def data():
+    x, y = load_digits(return_X_y=True)
+    x, y = jnp.asarray(x, jnp.uint8), jnp.asarray(y)
+    return Labelled(x[:1200], y[:1200]), Labelled(x[1200:], y[1200:])
+
+
+L0, TOP = rv.L0(), rv.TopK(sparsity=0.8, scope="global")
+
+
+def task(learning_rate=0.2, penalty=L0):
+    optimizer = optax.chain(rv.rvsm(penalty, 1e-4, 0.1), optax.sgd(learning_rate, momentum=0.9))
+    return Task(Small(nnx.Rngs(0)), optimizer, *data(), prepare)
+
+
+def bits(tree):
+    return [
+        np.asarray(leaf).tobytes()
+        for leaf in jax.tree.leaves(tree)
+        if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    ]
+
+
+def test_it_learns_and_w_and_u_are_measured_apart(tmp_path):
+    rows = []
+    found = fit(
+        task(0.1, rv.TopK(sparsity=0.8, scope="global")),
+        epochs=6,
+        batch=50,
+        key=KEY,
+        folder=tmp_path,
+        on_epoch=rows.append,
+    )
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert rows[-1]["accuracy_w"] > 0.85
+    assert rows[-1]["zeros"] == pytest.approx(0.8, abs=1e-3)
+    assert set(rows[-1]["zeros_by_leaf"]) == {"hidden/kernel", "out/kernel"}
+    assert rows[0]["loss"] > rows[-1]["loss"]
+    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == rows == found.history
+    zeros = rv.sparsity(found.u).total
+    assert int(zeros.zeros) == round(0.8 * zeros.size)
+    assert float(rv.sparsity(found.state.params).total.fraction) < 0.01
+
+
+def test_a_run_that_stops_goes_on_to_the_same_bits(tmp_path):
+    whole = fit(task(), epochs=4, batch=64, key=KEY, folder=tmp_path / "whole")
+    parts = tmp_path / "parts"
+
+    class Stopped(Exception):
+        pass
+
+    def stop(row):
+        if row["epoch"] in (1, 3):
+            raise Stopped
+
+    for _ in range(2):
+        with pytest.raises(Stopped):
+            fit(task(), epochs=4, batch=64, key=KEY, folder=parts, on_epoch=stop)
+    again = fit(task(), epochs=4, batch=64, key=KEY, folder=parts, on_epoch=stop)
+    assert bits(again.state) == bits(whole.state)
+    assert again.history == whole.history
+    assert fit(task(), epochs=4, batch=64, key=KEY, folder=parts).history == whole.history
+
+
+def test_other_settings_are_refused(tmp_path):
+    fit(task(), epochs=1, batch=64, key=KEY, folder=tmp_path, settings={"beta": 0.1, "seed": 0})
+    with pytest.raises(BadInput, match=r"^beta must be 0\.1 as in the run in .*, got 0\.2$"):
+        fit(task(), epochs=2, batch=64, key=KEY, folder=tmp_path, settings={"beta": 0.2, "seed": 0})
+    with pytest.raises(BadInput, match=r"^epochs must be at least 1, which .* has already, got 0$"):
+        fit(task(), epochs=0, batch=64, key=KEY, folder=tmp_path, settings={"beta": 0.1, "seed": 0})
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_the_last_checkpoint_stays(tmp_path):
+    fit(task(), epochs=1, batch=64, key=KEY, folder=tmp_path)
+    with pytest.raises(Diverged, match=r"^the loss is (nan|inf) in epoch 2; .* keeps the epoch before it$"):
+        fit(task(jnp.nan), epochs=2, batch=64, key=KEY, folder=tmp_path)
+    assert len(fit(task(), epochs=2, batch=64, key=KEY, folder=tmp_path).history) == 2

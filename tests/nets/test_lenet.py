@@ -1,0 +1,84 @@
+"""LeNet: its size, its values against a loop, and the derivatives that stand in for those of a step."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from rvsmjax.nets import LeNet, binary
+
+X = np.array([-2.0, -0.0, 0.0, 0.3, 1.0, 1.7])
+
+
+def test_counts_are_exact():
+    state = nnx.state(LeNet(rngs=nnx.Rngs(0)), nnx.Param)
+    sizes = {name: sum(leaf.size for leaf in jax.tree.leaves(part)) for name, part in state.items()}
+    assert sizes == {"conv1": 520, "conv2": 25_050, "dense1": 400_500, "dense2": 5_010}
+    assert sum(sizes.values()) == 431_080
+
+
+def by_hand(net, x, unit):
+    """One image through the network, multiplication by multiplication."""
+
+    def conv(x, layer):
+        kernel, bias = np.asarray(layer.kernel[...], float), np.asarray(layer.bias[...], float)
+        h, w = x.shape[0] - 4, x.shape[1] - 4
+        return (
+            np.array([[(x[i : i + 5, j : j + 5, :, None] * kernel).sum((0, 1, 2)) for j in range(w)] for i in range(h)])
+            + bias
+        )
+
+    def pool(x):
+        return np.maximum.reduce([x[i::2, j::2] for i in (0, 1) for j in (0, 1)])
+
+    x = pool(unit(conv(x, net.conv1)))
+    x = pool(unit(conv(x, net.conv2))).ravel()
+    x = unit(x @ np.asarray(net.dense1.kernel[...], float) + np.asarray(net.dense1.bias[...]))
+    return x @ np.asarray(net.dense2.kernel[...], float) + np.asarray(net.dense2.bias[...])
+
+
+@pytest.mark.parametrize(
+    ("activation", "unit"), [("relu", lambda x: np.maximum(x, 0)), ("binary", lambda x: 1.0 * (x > 0))]
+)
+def test_scores_against_a_loop(activation, unit):
+    net = LeNet(activation=activation, rngs=nnx.Rngs(1))
+    for name in ("conv1", "conv2", "dense1", "dense2"):
+        bias = getattr(net, name).bias
+        bias[...] = jax.random.normal(jax.random.key(2), bias.shape) * 0.1
+    images = np.random.default_rng(0).random((2, 28, 28, 1))
+    np.testing.assert_allclose(
+        net(jnp.asarray(images, "float32")), [by_hand(net, x, unit) for x in images], rtol=2e-4, atol=2e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("ste", "slope"), [("relu", [0, 0, 0, 1, 1, 1]), ("clipped_relu", [0, 0, 0, 1, 0, 0]), ("identity", [1] * 6)]
+)
+def test_binary(ste, slope):
+    x = jnp.asarray(X, "float32")
+    assert binary(x, ste).tolist() == [0, 0, 0, 1, 1, 1]
+    got = jax.jit(jax.vmap(jax.grad(lambda x, c: binary(x, ste, c)), (0, None)))(x, 0.5)
+    np.testing.assert_array_equal(got, 0.5 * np.array(slope))
+    value, change = jax.jvp(lambda x: binary(x, ste), (x.astype("bfloat16"),), (jnp.ones(6, "bfloat16"),))
+    assert value.dtype == change.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(change.astype("float32"), slope)
+
+
+def test_every_kernel_learns_through_binary_units():
+    net = LeNet(activation="binary", ste="clipped_relu", rngs=nnx.Rngs(3))
+    x = jax.random.normal(jax.random.key(0), (8, 28, 28, 1))
+    grads = nnx.grad(lambda net: jnp.mean(net(x) ** 2))(net)
+    assert all(float(jnp.max(jnp.abs(leaf))) > 0 for leaf in jax.tree.leaves(grads))
+
+
+def test_errors():
+    for wrong, message in (
+        ({"activation": "tanh"}, "^activation must be relu or binary, got 'tanh'$"),
+        ({"ste": "sign"}, "^ste must be one of relu, clipped_relu, identity, got 'sign'$"),
+        ({"ste_scale": 0.0}, "^scale must be "),
+    ):
+        with pytest.raises(ValueError, match=message):
+            LeNet(**wrong, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match=r"^x must have shape \(n, 28, 28, 1\), got \(1, 32, 32, 1\)$"):
+        LeNet(rngs=nnx.Rngs(0))(jnp.zeros((1, 32, 32, 1)))
