@@ -52,7 +52,7 @@ class SweepResult:
         """Returns the data as an ``xarray.Dataset`` with the grid's values as coordinates.
 
         The coordinate ``a`` along ``penalty`` is the shape of transformed l1, NaN elsewhere; ``learning_rate`` is NaN
-          for the largest that the theorem allows, and the variable ``eta`` is the rate in use, over beta and
+        for the largest that the theorem allows, and the variable ``eta`` is the rate in use, over beta and
         learning_rate, for the binary activation over k too.
 
         Raises:
