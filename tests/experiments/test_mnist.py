@@ -64,7 +64,9 @@ def test_faults_are_named(folder):
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"text", gzip.compress(b""), idx(np.zeros(3, np.float32), 13), idx(np.zeros(3, np.uint8))[:-9]]
+    "data",
+    [b"", b"text", gzip.compress(b"", mtime=0), idx(np.zeros(3, np.float32), 13), idx(np.zeros(3, np.uint8))[:-9]],
+    ids=["empty", "text", "nothing packed", "floats", "cut short"],
 )
 def test_what_is_no_idx_file(tmp_path, data):
     (tmp_path / "f.gz").write_bytes(data)
