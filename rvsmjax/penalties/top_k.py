@@ -106,6 +106,7 @@ class TopK(Penalty):
         raise NotImplementedError("TopK has no fixed threshold; call prox")
 
 
+@jax.jit
 def largest(arrays: Sequence[Array], k: ArrayLike) -> list[Array]:
     """Returns masks of the k largest magnitudes of all arrays together; ties go to the first, in order of flat index.
 
