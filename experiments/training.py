@@ -25,6 +25,11 @@ from rvsmjax.transforms import splitting_states
 
 EVALUATED = 1000
 """Images in a batch of an evaluation."""
+SETTLED, SETTLE_STEPS = 250, 20
+"""Images in a batch, and batches, by which running means are brought from w to u."""
+
+Row = dict[str, Any]
+"""The metrics of an epoch."""
 
 
 class Diverged(RuntimeError):
@@ -66,11 +71,12 @@ class TrainState(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """The end of a training: its state, u, and one dict of metrics an epoch."""
+    """The end of a training: its state, u with the running means that go with it, and one dict of metrics an epoch."""
 
     state: TrainState
     u: Any
-    history: list[dict[str, Any]]
+    rest_u: Any
+    history: list[Row]
 
 
 def fit(
@@ -80,7 +86,7 @@ def fit(
     batch: int,
     key: Array,
     folder: Path,
-    on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
+    on_epoch: Callable[[Row], None] = lambda row: None,
     settings: dict[str, Any] | None = None,
 ) -> Fit:
     """Trains for ``epochs`` epochs and returns the end; goes on from the last whole epoch found in ``folder``.
@@ -105,7 +111,7 @@ def fit(
         state, history = checkpoints.restore(fresh)
         if len(history) > epochs:
             raise BadInput(f"epochs must be at least {len(history)}, which {folder} has already, got {epochs}")
-        step, accuracy = _step(graph, task, batch), evaluator(task)
+        step, accuracy, settle = _step(graph, task, batch), evaluator(task), _settler(graph, task)
         for epoch in range(len(history), epochs):
             order_key, augment_key = jax.random.split(jax.random.fold_in(key, epoch))
             order = jax.random.permutation(order_key, len(task.train.labels))
@@ -116,20 +122,22 @@ def fit(
             if not math.isfinite(loss):
                 raise Diverged(f"the loss is {loss} in epoch {epoch + 1}; {folder} keeps the epoch before it")
             u = sparse(state)
+            rest_u = settle(state, u)
             zeros = rv.sparsity(u)
             row = {
                 "epoch": epoch + 1,
                 "loss": loss,
                 "train_accuracy": right,
                 "accuracy_w": accuracy(state.params, state.rest, task.held_out),
-                "accuracy_u": accuracy(u, state.rest, task.held_out),
+                "accuracy_u": accuracy(u, rest_u, task.held_out),
                 "zeros": float(zeros.total.fraction),
                 "zeros_by_leaf": {name: float(leaf.fraction) for name, leaf in zeros.leaves.items()},
             }
             history.append(row)
             checkpoints.save(state, history)
             on_epoch(row)
-    return Fit(state, sparse(state), history)
+        u = sparse(state)
+        return Fit(state, u, settle(state, u), history)
 
 
 def sparse(state: TrainState) -> Any:
@@ -154,6 +162,27 @@ def evaluator(task: Task) -> Callable[[Any, Any, Labelled], float]:
         return sum(int(right(params, rest, part)) for part in parts) / len(data.labels)
 
     return accuracy
+
+
+def _settler(graph: Any, task: Task) -> Callable[[TrainState, Any], Any]:
+    """Returns a function (state, u) -> rest, with the running means of the network whose parameters are u."""
+    has_means = bool(jax.tree.leaves(nnx.state(task.network, nnx.BatchStat)))
+
+    @jax.jit
+    def see(u: Any, rest: Any, images: Array) -> Any:
+        network = nnx.merge(graph, u, rest, copy=True)
+        network(task.prepare(images, jax.random.key(0), False))
+        return nnx.split(network, nnx.Param, ...)[2]
+
+    def settle(state: TrainState, u: Any) -> Any:
+        rest = state.rest
+        if u is state.params or not has_means:
+            return rest
+        for start in range(0, SETTLED * SETTLE_STEPS, SETTLED):
+            rest = see(u, rest, task.train.images[start : start + SETTLED])
+        return rest
+
+    return settle
 
 
 def _step(graph: Any, task: Task, batch: int) -> Callable[..., tuple[TrainState, Array]]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 from jax.typing import ArrayLike
@@ -23,6 +24,8 @@ class LeNet(nnx.Module):
       activation: ``"relu"``, or ``"binary"`` for the units of F (the pooling is of what enters them).
       ste: what stands in for the derivative of a binary unit, see ``binary``.
       ste_scale: its factor > 0.
+      normalize: whether what enters a unit, before its bias, is brought to mean 0 and variance 1 over the batch; in
+        evaluation by running means. It has no parameters of its own, so their number stays.
       rngs: for the weights.
 
     Raises:
@@ -37,6 +40,7 @@ class LeNet(nnx.Module):
         activation: Literal["relu", "binary"] = "relu",
         ste: STE = "relu",
         ste_scale: ArrayLike = 1.0,
+        normalize: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
         if activation not in ("relu", "binary"):
@@ -49,18 +53,44 @@ class LeNet(nnx.Module):
         self.conv2 = nnx.Conv(20, 50, (5, 5), padding="VALID", rngs=rngs)
         self.dense1 = nnx.Linear(800, 500, rngs=rngs)
         self.dense2 = nnx.Linear(500, 10, rngs=rngs)
+        norm = functools.partial(nnx.BatchNorm, use_bias=False, use_scale=False, momentum=0.9, rngs=rngs)
+        self.norm1, self.norm2, self.norm3 = map(norm, (20, 50, 500)) if normalize else (_same,) * 3
 
     def __call__(self, x: Array) -> Array:
         """Returns class scores, of shape (n, 10), of images of shape (n, 28, 28, 1)."""
         if x.ndim != 4 or x.shape[1:] != (28, 28, 1):
             raise ValueError(f"x must have shape (n, 28, 28, 1), got {x.shape}")
-        x = self.activation(_pool(self.conv1(x)))
-        x = self.activation(_pool(self.conv2(x)))
-        x = self.activation(self.dense1(x.reshape(len(x), -1)))
+        x = self.activation(self.norm1(conv_pooled(x, self.conv1.kernel[...])) + self.conv1.bias[...])
+        x = self.activation(self.norm2(conv_pooled(x, self.conv2.kernel[...])) + self.conv2.bias[...])
+        x = self.activation(self.norm3(x.reshape(len(x), -1) @ self.dense1.kernel[...]) + self.dense1.bias[...])
         return self.dense2(x)
 
 
-def _pool(x: Array) -> Array:
-    """Returns the maxima of 2 × 2 squares; as a reshape, whose derivative XLA forms faster than a window's."""
+def _same(x: Array) -> Array:
+    return x
+
+
+def conv_pooled(x: Array, kernel: Array) -> Array:
+    """Returns the maxima over 2 × 2 squares of a convolution without padding, without bias.
+
+    All four places of a square are formed at once, as channels of one matrix product over cells of 2 × 2 pixels: 9
+    slices are laid side by side where a product for each place takes 25. That is 2.5 times as fast on a CPU as XLA's
+    convolution, runs inside loops, and under ``vmap`` over kernels becomes a batched product, no grouped convolution.
+
+    Args:
+      x: shape (n, h, w, c), h and w even.
+      kernel: shape (k, k, c, o), k odd.
+
+    Returns:
+      Shape (n, (h - k + 1) / 2, (w - k + 1) / 2, o).
+    """
     n, h, w, c = x.shape
-    return x.reshape(n, h // 2, 2, w // 2, 2, c).max((2, 4))
+    k, _, _, o = kernel.shape
+    cells, side = (k + 1) // 2, (k + 1, k + 1)
+    x = x.reshape(n, h // 2, 2, w // 2, 2, c).swapaxes(2, 3).reshape(n, h // 2, w // 2, 4 * c)
+    h, w = h // 2 - cells + 1, w // 2 - cells + 1
+    patches = jnp.concatenate([x[:, i : i + h, j : j + w] for i in range(cells) for j in range(cells)], -1)
+    shifted = [jnp.pad(kernel, ((i, 1 - i), (j, 1 - j), (0, 0), (0, 0))) for i in (0, 1) for j in (0, 1)]
+    square = jnp.stack(shifted, -2).reshape(*side, c, 4 * o).reshape(cells, 2, cells, 2, c, 4 * o)
+    columns = square.swapaxes(1, 2).reshape(-1, 4 * o)
+    return (patches.reshape(n * h * w, -1) @ columns).reshape(n, h, w, 4, o).max(3)

@@ -1,0 +1,56 @@
+"""Gradual magnitude pruning, the method that RVSM is measured against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+import rvsmjax as rv
+
+
+class MagnitudeState(NamedTuple):
+    """Number of updates, and True where a component may move."""
+
+    updates: Array
+    support: Any
+
+
+def magnitude_pruning(sparsity: Callable[[Array], Array], every: int = 10) -> optax.GradientTransformation:
+    """Returns a transformation, last in a chain, that sets the smallest components of all kernels together to 0.
+
+    Every so many steps the pattern is that of the largest components of params + updates; in between it is kept. What
+    is 0 stays so, for a schedule that rises.
+
+    Args:
+      sparsity: share of zeros by step.
+      every: steps between two looks.
+
+    Source: M. Zhu and S. Gupta, "To prune, or not to prune" (arXiv 1710.01878).
+    """
+
+    def init(params: optax.Params) -> MagnitudeState:
+        return MagnitudeState(jnp.zeros((), jnp.int32), jax.tree.map(lambda w: jnp.ones(w.shape, bool), params))
+
+    def update(
+        updates: optax.Updates, state: MagnitudeState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, MagnitudeState]:
+        new = optax.apply_updates(params, updates)
+
+        def look() -> Any:
+            top = rv.TopK(sparsity=sparsity(state.updates), scope="global")
+            leaves, structure = jax.tree.flatten(new)
+            kernels = [leaf for leaf in leaves if leaf.ndim > 1]
+            kept = iter(top.prox_leaves(kernels, jnp.ones(())))
+            own = [next(kept) != 0 if leaf.ndim > 1 else jnp.ones(leaf.shape, bool) for leaf in leaves]
+            return jax.tree.map(jnp.logical_and, state.support, jax.tree.unflatten(structure, own))
+
+        support = jax.lax.cond(state.updates % every == 0, look, lambda: state.support)
+        kept = jax.tree.map(lambda s, g, w: jnp.where(s, g, -w), support, updates, params)
+        return kept, MagnitudeState(optax.safe_increment(state.updates), support)
+
+    return optax.GradientTransformation(init, update)

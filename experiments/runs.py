@@ -1,0 +1,161 @@
+"""Trainings that are kept: a finished run is one small file, so a study is completed piece by piece.
+
+Several processes may work on the same folder: each takes runs that no other has in hand.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+from flax import nnx
+
+import rvsmjax as rv
+from experiments.images import Data
+from experiments.recipes import Recipe, make_task
+from experiments.record import BadInput
+from experiments.surroundings import describe
+from experiments.training import Row, evaluator, fit
+
+ROOT = 2020
+"""Of the keys that order the images; folded with the seed of the run."""
+CURVES = ("loss", "train_accuracy", "accuracy_w", "accuracy_u", "zeros")
+Watch = Callable[[Recipe, Row], None]
+
+
+class OutOfTime(Exception):
+    """The time limit came; the run goes on from its checkpoint next time."""
+
+
+class InHand(Exception):
+    """Another process trains this run."""
+
+
+class Runs:
+    """The runs in a folder.
+
+    Args:
+      folder: holds NAME.json (finished), NAME.npz (its sparse weights) and NAME/ (under way) for each run.
+      data: images.
+      watch: called after each epoch.
+      time_limit: seconds from now after which no epoch is begun; None: no limit.
+    """
+
+    def __init__(
+        self, folder: Path, data: Data, watch: Watch = lambda recipe, row: None, time_limit: float | None = None
+    ) -> None:
+        self.folder = folder
+        self.data = data
+        self.watch = watch
+        self.deadline = None if time_limit is None else time.monotonic() + time_limit
+
+    def result(self, recipe: Recipe) -> dict[str, Any]:
+        """Returns what came of a run, trained now unless it is there: its settings, measures and curves.
+
+        Raises:
+          OutOfTime: the limit came first.
+          InHand: another process has the run in hand.
+          Diverged: the loss is no longer finite.
+        """
+        path = self.folder / f"{recipe.name()}.json"
+        found = read(path)
+        if found is not None:
+            return found
+        with _lock(self.folder / ".locks" / recipe.name()):
+            return read(path) or self._train(recipe, path)
+
+    def _train(self, recipe: Recipe, path: Path) -> dict[str, Any]:
+        task = make_task(recipe, self.data, self._start(recipe))
+        seconds: list[float] = []
+        last = time.perf_counter()
+
+        def on_epoch(row: Row) -> None:
+            nonlocal last
+            seconds.append(time.perf_counter() - last)
+            last = time.perf_counter()
+            self.watch(recipe, row)
+            if row["epoch"] < recipe.epochs and self.deadline is not None and time.monotonic() > self.deadline:
+                raise OutOfTime
+
+        under_way = path.with_suffix("")
+        key = jax.random.fold_in(jax.random.key(ROOT), recipe.seed)
+        settings = recipe.settings()
+        end = fit(
+            task,
+            epochs=recipe.epochs,
+            batch=recipe.batch,
+            key=key,
+            folder=under_way,
+            on_epoch=on_epoch,
+            settings=settings,
+        )
+        accuracy = evaluator(task)
+        zeros = rv.sparsity(end.u)
+        last_row = end.history[-1]
+        result = {
+            "settings": settings,
+            "test_accuracy_u": accuracy(end.u, end.rest_u, self.data.test),
+            "test_accuracy_w": accuracy(end.state.params, end.state.rest, self.data.test),
+            "validation_accuracy_u": last_row["accuracy_u"],
+            "validation_accuracy_w": last_row["accuracy_w"],
+            "zeros": float(zeros.total.fraction),
+            "zeros_by_leaf": {name: [int(leaf.zeros), int(leaf.size)] for name, leaf in zeros.leaves.items()},
+            "seconds_per_epoch": statistics.median(seconds) if seconds else None,
+            "curves": {name: [round(row[name], 5) for row in end.history] for name in CURVES},
+            **describe(),
+        }
+        rv.save_npz(path.with_suffix(".npz"), {"params": end.u, "rest": end.rest_u})
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(result) + "\n", encoding="utf-8")
+        part.replace(path)
+        shutil.rmtree(under_way)
+        return result
+
+    def _start(self, recipe: Recipe) -> tuple[Any, Any] | None:
+        """Returns parameters and rest of the network that the run starts from; trains that first if need be."""
+        if recipe.start is None:
+            return None
+        path = self.folder / f"{recipe.start.name()}.npz"
+        if not path.exists():
+            (path.with_suffix(".json")).unlink(missing_ok=True)
+            self.result(recipe.start)
+        _, params, rest = nnx.split(make_task(recipe.start, self.data).network, nnx.Param, ...)
+        loaded = rv.load_npz(path, {"params": params, "rest": rest})
+        return loaded["params"], loaded["rest"]
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """Returns a finished run, or None where there is none.
+
+    Raises:
+      BadInput: the file holds no run.
+    """
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        if not {"settings", "curves"} <= result.keys():
+            raise ValueError
+        return dict(result)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, AttributeError):
+        raise BadInput(f"{path} must be the file of a finished run; remove it to train anew") from None
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Holds a lock that ends with the process, however it ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InHand(path.name) from None
+        yield
