@@ -26,6 +26,8 @@ from experiments.binary import BinaryConfig
 from experiments.binary import run as run_binary
 from experiments.figures import FiguresConfig
 from experiments.figures import run as run_figures
+from experiments.lenet_binary import LenetBinaryConfig
+from experiments.lenet_binary import run as run_lenet_binary
 from experiments.record import BadInput
 from experiments.stopping import StoppingConfig
 from experiments.stopping import run as run_stopping
@@ -44,6 +46,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any, Console, Clock], object]]] = {
     "aht": (AhtConfig, run_aht),
     "admm": (AdmmConfig, run_admm),
     "stopping": (StoppingConfig, run_stopping),
+    "lenet-binary": (LenetBinaryConfig, run_lenet_binary),
 }
 """A command's config, whose docstring is its help, and what it runs; ``--quick`` starts from ``small()``."""
 

@@ -60,3 +60,6 @@ Steps = Annotated[int, _spec(_below(2**31), "a whole number in [0, 2**31)", "INT
 RootKey = Annotated[int, _spec(_below(2**32), "a whole number in [0, 2**32)", "INT")]
 Tolerance = Annotated[float | None, _spec(float, "a number", "FLOAT", absent="1e-6, in float64 1e-12")]
 Folder = Annotated[Path | None, _spec(Path, "a folder", "FOLDER", absent="results/COMMAND-DATE-TIME")]
+DataFolder = Annotated[Path | None, _spec(Path, "a folder", "FOLDER", absent="$RVSMJAX_DATA, or a download")]
+RunsFolder = Annotated[Path | None, _spec(Path, "a folder", "FOLDER", absent="experiments/runs")]
+Minutes = Annotated[float | None, _spec(float, "a number", "MINUTES", absent="no limit")]

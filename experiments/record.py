@@ -62,8 +62,8 @@ def record(out: Path, overwrite: bool = False) -> Iterator[Path]:
 
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:
-    """Writes ``config.json``."""
-    (folder / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Writes ``config.json``, paths as text."""
+    (folder / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
 
 
 def _check_replaceable(out: Path, overwrite: bool) -> None:

@@ -32,7 +32,7 @@ Row = dict[str, Any]
 """The metrics of an epoch."""
 
 
-class Diverged(RuntimeError):
+class Diverged(BadInput):
     """The loss was no longer finite; the checkpoint before it is kept."""
 
 
@@ -178,7 +178,7 @@ def _settler(graph: Any, task: Task) -> Callable[[TrainState, Any], Any]:
         rest = state.rest
         if u is state.params or not has_means:
             return rest
-        for start in range(0, SETTLED * SETTLE_STEPS, SETTLED):
+        for start in range(0, min(SETTLED * SETTLE_STEPS, len(task.train.labels)), SETTLED):
             rest = see(u, rest, task.train.images[start : start + SETTLED])
         return rest
 

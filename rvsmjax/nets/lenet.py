@@ -53,21 +53,23 @@ class LeNet(nnx.Module):
         self.conv2 = nnx.Conv(20, 50, (5, 5), padding="VALID", rngs=rngs)
         self.dense1 = nnx.Linear(800, 500, rngs=rngs)
         self.dense2 = nnx.Linear(500, 10, rngs=rngs)
+        sizes = (20, 50, 500) if normalize else ()
         norm = functools.partial(nnx.BatchNorm, use_bias=False, use_scale=False, momentum=0.9, rngs=rngs)
-        self.norm1, self.norm2, self.norm3 = map(norm, (20, 50, 500)) if normalize else (_same,) * 3
+        self.norms = nnx.List(map(norm, sizes))
 
     def __call__(self, x: Array) -> Array:
         """Returns class scores, of shape (n, 10), of images of shape (n, 28, 28, 1)."""
         if x.ndim != 4 or x.shape[1:] != (28, 28, 1):
             raise ValueError(f"x must have shape (n, 28, 28, 1), got {x.shape}")
-        x = self.activation(self.norm1(conv_pooled(x, self.conv1.kernel[...])) + self.conv1.bias[...])
-        x = self.activation(self.norm2(conv_pooled(x, self.conv2.kernel[...])) + self.conv2.bias[...])
-        x = self.activation(self.norm3(x.reshape(len(x), -1) @ self.dense1.kernel[...]) + self.dense1.bias[...])
+        x = self._unit(0, conv_pooled(x, self.conv1.kernel[...]), self.conv1.bias)
+        x = self._unit(1, conv_pooled(x, self.conv2.kernel[...]), self.conv2.bias)
+        x = self._unit(2, x.reshape(len(x), -1) @ self.dense1.kernel[...], self.dense1.bias)
         return self.dense2(x)
 
-
-def _same(x: Array) -> Array:
-    return x
+    def _unit(self, layer: int, x: Array, bias: nnx.Param[Array] | None) -> Array:
+        if self.norms:
+            x = self.norms[layer](x)
+        return self.activation(x if bias is None else x + bias[...])
 
 
 def conv_pooled(x: Array, kernel: Array) -> Array:

@@ -1,0 +1,110 @@
+"""Tables and figures of runs of LeNet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from experiments.document import Table
+from experiments.lenet_study import Outcomes, Study
+from experiments.plots import STYLE, new_figure
+
+PALETTE = ["#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB", "#222222"]
+"""Paul Tol's bright scheme, and black."""
+MEASURES = ("test_accuracy_u", "test_accuracy_w", "validation_accuracy_u", "validation_accuracy_w", "zeros")
+
+
+def frame(outcomes: Outcomes) -> pd.DataFrame:
+    """Returns a row for each finished run: label, seed, measures, times, settings."""
+    rows = []
+    for label, runs in outcomes.items():
+        for run in runs:
+            own = {name: run[name] for name in (*MEASURES, "seconds_per_epoch")}
+            settings = run["settings"]
+            start = settings.get("start") or {}
+            layers = {f"zeros {name}": zeros / size for name, (zeros, size) in run["zeros_by_leaf"].items()}
+            flat = {name: value for name, value in settings.items() if name not in ("start", "seed")}
+            rows.append(
+                {"label": label, "seed": settings.get("seed", 0), **own, **layers, **flat, "start": start.get("method")}
+            )
+    return pd.DataFrame(rows)
+
+
+def percent(values: Sequence[float], digits: int = 2) -> str:
+    """Returns mean ± standard deviation in percent; the value alone where there is one."""
+    if not len(values):
+        return "not yet run"
+    spread = f" ± {100 * np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{100 * np.mean(values):.{digits}f}{spread}"
+
+
+def column(runs: Sequence[dict[str, Any]], name: str) -> list[float]:
+    """Returns one measure of each run."""
+    return [run[name] for run in runs]
+
+
+def layer_table(outcomes: Outcomes) -> Table:
+    """Returns zeros of u by layer, and over what else one may count."""
+    names = list(next(runs[0]["zeros_by_leaf"] for runs in outcomes.values() if runs))
+    rows = []
+    for label, runs in outcomes.items():
+        if runs:
+            parts = [share([run["zeros_by_leaf"][name]]) for name in names for run in runs]
+            by_name = np.reshape(parts, (len(names), len(runs)))
+            convolutions = [share([run["zeros_by_leaf"][name] for name in names if "conv" in name]) for run in runs]
+            everything = [share([*run["zeros_by_leaf"].values(), (0, BIASES)]) for run in runs]
+            cells = [percent(values) for values in [column(runs, "zeros"), everything, convolutions, *by_name]]
+            rows.append([label, *cells])
+    columns = ["zeros in %", "all kernels", "and biases", "convolutions", *(name.split("/")[0] for name in names)]
+    return Table(columns, rows, "Zeros of u by what is counted")
+
+
+BIASES = 20 + 50 + 500 + 10
+
+
+def share(counts: Sequence[Sequence[int]]) -> float:
+    """Returns zeros over size of all pairs (zeros, size) together."""
+    return sum(zeros for zeros, _ in counts) / sum(size for _, size in counts)
+
+
+@matplotlib.rc_context(STYLE)
+def curves(outcomes: Outcomes, least: float | None = None) -> Figure:
+    """Returns validation accuracy and zeros of u over the epochs: means of the seeds, and their range.
+
+    Args:
+      outcomes: the runs.
+      least: accuracy from which the axis begins.
+    """
+    figure, panels = new_figure(11.0, 4.4, ncols=2)
+    for i, (label, runs) in enumerate(outcomes.items()):
+        if not runs:
+            continue
+        color, style = PALETTE[i % len(PALETTE)], ("-", "--", ":")[i // len(PALETTE) % 3]
+        for axes, name in zip(panels, ("accuracy_u", "zeros"), strict=True):
+            values = 100 * np.array([run["curves"][name] for run in runs])
+            epochs = np.arange(1, values.shape[1] + 1)
+            marker = "o" if len(epochs) == 1 else None
+            axes.plot(epochs, values.mean(0), color=color, ls=style, marker=marker, label=label, lw=1.5)
+            if len(runs) > 1:
+                axes.fill_between(epochs, values.min(0), values.max(0), color=color, alpha=0.2, lw=0)
+    panels[0].set(xlabel="epoch", title="validation accuracy of u  [%]")
+    if least is not None:
+        panels[0].set_ylim(bottom=100 * least)
+    panels[1].set(xlabel="epoch", title="zeros of u  [%]", ylim=(-2, 102))
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9)
+    return figure
+
+
+def finished(study: Study, outcomes: Outcomes) -> str:
+    """Returns a sentence on how much of the study is there."""
+    wanted, there = (sum(map(len, part.values())) for part in (study, outcomes))
+    seconds = [run["seconds_per_epoch"] for runs in outcomes.values() for run in runs if run["seconds_per_epoch"]]
+    cost = f" An epoch took {np.median(seconds):.1f} s (median)." if seconds else ""
+    rest = "" if there == wanted else " The same command goes on with the others."
+    return f"{there} of {wanted} runs are finished.{rest}{cost}"
