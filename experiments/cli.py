@@ -28,6 +28,8 @@ from experiments.figures import FiguresConfig
 from experiments.figures import run as run_figures
 from experiments.lenet_binary import LenetBinaryConfig
 from experiments.lenet_binary import run as run_lenet_binary
+from experiments.lenet_compress import Lenet5CompressConfig
+from experiments.lenet_compress import run as run_lenet5_compress
 from experiments.record import BadInput
 from experiments.stopping import StoppingConfig
 from experiments.stopping import run as run_stopping
@@ -47,6 +49,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any, Console, Clock], object]]] = {
     "admm": (AdmmConfig, run_admm),
     "stopping": (StoppingConfig, run_stopping),
     "lenet-binary": (LenetBinaryConfig, run_lenet_binary),
+    "lenet5-compress": (Lenet5CompressConfig, run_lenet5_compress),
 }
 """A command's config, whose docstring is its help, and what it runs; ``--quick`` starts from ``small()``."""
 

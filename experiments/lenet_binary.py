@@ -46,7 +46,7 @@ class LenetBinaryConfig(TrainingConfig):
     """Epochs of the other penalties and choices, one seed each; 0 leaves them out."""
     best: bool = False
     """Ask how good such a network can be, instead of the table."""
-    best_epochs: WholeNumber = 40
+    best_epochs: WholeNumber = 15
     """Epochs of each of the three stages of --best."""
     out: Folder = None
     """Folder of the record; must not exist."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Callable
@@ -34,7 +35,8 @@ PENALTIES: dict[str, Callable[[], rv.Penalty]] = {
     "group_tl1": lambda: rv.Grouped(rv.TransformedL1(1.0), axes="filters"),
     "channel_l1": lambda: rv.Grouped(rv.L1(), axes="channels"),
 }
-"""A group is the weights into one unit or filter, in ``channel_`` the weights out of one."""
+"""A group is the weights into one unit or filter, in ``channel_`` those out of one. The last layer, whose units are
+classes, takes no part in the former."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +47,8 @@ class Recipe:
       activation, ste, ste_scale, normalize: of ``LeNet``.
       method: ``sgd`` (splits nothing), ``rvsm``, ``admm``, ``magnitude`` (gradual pruning) or ``frozen`` (fine-tuning
         of u as ``start`` left it, a share ``sparsity`` of its weights set to 0).
-      penalty: a name of ``PENALTIES`` or ``top_k``.
-      lam: λ; with ``sparsity`` and a penalty other than ``top_k``, the λ of that sparsity at the start takes its place.
+      penalty: a name of ``PENALTIES``, ``top_k`` (of all kernels together) or ``group_top_k`` (of each layer's groups).
+      lam: λ; with ``sparsity`` and a name of ``PENALTIES``, the λ of that sparsity at the start takes its place.
       beta: β, or ρ of ADMM.
       sparsity: share of zeros wanted, over all kernels together.
       schedule: of the learning rate: ``step`` (a tenth from 60 % of the epochs on) or ``cosine``.
@@ -115,16 +117,27 @@ def make_task(recipe: Recipe, data: Data, start: tuple[Any, Any] | None = None) 
 
 
 def make_optimizer(recipe: Recipe, steps: int, params: Any) -> optax.GradientTransformation:
-    """Returns the chain: weight decay, the splitting, SGD (both coupled), then what sets zeros."""
+    """Returns the chain: weight decay, the splitting, SGD (both coupled), then what sets zeros.
+
+    The same settings give the same object, so that seeds share a compiled step.
+    """
+    lam = recipe.lam
+    if recipe.method == "rvsm" and recipe.penalty in PENALTIES and recipe.sparsity:
+        lam = rv.lam_for_sparsity(params, PENALTIES[recipe.penalty](), recipe.beta, recipe.sparsity)
+    return _chain(dataclasses.replace(recipe, seed=0, start=None, lam=lam), steps)
+
+
+@functools.cache
+def _chain(recipe: Recipe, steps: int) -> optax.GradientTransformation:
     rates: optax.Schedule
     if recipe.schedule == "cosine":
         rates = optax.cosine_decay_schedule(recipe.learning_rate, steps)
     else:
         rates = optax.piecewise_constant_schedule(recipe.learning_rate, {round(0.6 * steps): 0.1})
-    ramp = round(RAMP * steps)
+    ramp = max(1, round(RAMP * steps))
     parts: list[optax.GradientTransformation] = [optax.add_decayed_weights(recipe.weight_decay)]
     if recipe.method == "rvsm":
-        parts.append(_splitting(recipe, ramp, params))
+        parts.append(_splitting(recipe, ramp))
     elif recipe.method == "admm":
         top = rv.TopK(sparsity=recipe.sparsity, scope="global")
         parts.append(rv.admm(top, recipe.beta, dual_every=max(1, steps // recipe.epochs)))
@@ -136,15 +149,17 @@ def make_optimizer(recipe: Recipe, steps: int, params: Any) -> optax.GradientTra
     return optax.chain(*parts)
 
 
-def _splitting(recipe: Recipe, ramp: int, params: Any) -> optax.GradientTransformation:
+def _splitting(recipe: Recipe, ramp: int) -> optax.GradientTransformation:
+    # A group of the last layer is a class: without it there is nothing to say of one.
+    overrides = {"dense2": None} if recipe.penalty.startswith("group") else None
+    share = rv.cubic_sparsity(recipe.sparsity, 0, ramp)
     if recipe.penalty == "top_k":
-        top = rv.TopK(sparsity=rv.cubic_sparsity(recipe.sparsity, 0, ramp), scope="global")
-        return rv.rvsm(top, 1.0, recipe.beta, update_every=10)
-    penalty = PENALTIES[recipe.penalty]()
-    if not recipe.sparsity:
-        return rv.rvsm(penalty, recipe.lam, recipe.beta)
-    lam = rv.lam_for_sparsity(params, penalty, recipe.beta, recipe.sparsity)
-    return rv.rvsm(penalty, lambda step: lam * jnp.clip(step / ramp, 0, 1) ** 2, recipe.beta)
+        return rv.rvsm(rv.TopK(sparsity=share, scope="global"), 1.0, recipe.beta, update_every=10)
+    if recipe.penalty == "group_top_k":
+        return rv.rvsm(rv.Grouped(rv.TopK(sparsity=share), axes="filters"), 1.0, recipe.beta, overrides=overrides)
+    lam = recipe.lam
+    rising = (lambda step: lam * jnp.clip(step / ramp, 0, 1) ** 2) if recipe.sparsity else lam
+    return rv.rvsm(PENALTIES[recipe.penalty](), rising, recipe.beta, overrides=overrides)
 
 
 def keep_largest(params: Any, sparsity: float) -> Any:
@@ -153,6 +168,7 @@ def keep_largest(params: Any, sparsity: float) -> Any:
     return rv.sparse_params(top.init(params), params)
 
 
+@functools.cache
 def _prepare(shift: int) -> Callable[[Array, Array, bool], Array]:
     def prepare(images: Array, key: Array, train: bool) -> Array:
         if train and shift:

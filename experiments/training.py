@@ -7,6 +7,7 @@ run that was killed goes on from its last whole epoch to the bits it would have 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -111,7 +112,8 @@ def fit(
         state, history = checkpoints.restore(fresh)
         if len(history) > epochs:
             raise BadInput(f"epochs must be at least {len(history)}, which {folder} has already, got {epochs}")
-        step, accuracy, settle = _step(graph, task, batch), evaluator(task), _settler(graph, task)
+        step = _step(graph, task.optimizer.update, task.prepare, batch)
+        accuracy, settle = evaluator(task), _settler(graph, task)
         for epoch in range(len(history), epochs):
             order_key, augment_key = jax.random.split(jax.random.fold_in(key, epoch))
             order = jax.random.permutation(order_key, len(task.train.labels))
@@ -151,46 +153,52 @@ def evaluator(task: Task) -> Callable[[Any, Any, Labelled], float]:
     network.eval()
     graph, *_ = nnx.split(network, nnx.Param, ...)
 
-    @jax.jit
-    def right(params: Any, rest: Any, data: Labelled) -> Array:
-        scores = nnx.merge(graph, params, rest)(task.prepare(data.images, jax.random.key(0), False))
-        return jnp.sum(scores.argmax(-1) == data.labels)
-
     def accuracy(params: Any, rest: Any, data: Labelled) -> float:
         starts = range(0, len(data.labels), EVALUATED)
         parts = [Labelled(*(array[start : start + EVALUATED] for array in data)) for start in starts]
-        return sum(int(right(params, rest, part)) for part in parts) / len(data.labels)
+        return sum(int(_right(graph, task.prepare, params, rest, part)) for part in parts) / len(data.labels)
 
     return accuracy
+
+
+# What follows is compiled once for all runs of one network and, the step, one optimizer.
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _right(graph: Any, prepare: Callable[..., Array], params: Any, rest: Any, data: Labelled) -> Array:
+    scores = nnx.merge(graph, params, rest)(prepare(data.images, jax.random.key(0), False))
+    return jnp.sum(scores.argmax(-1) == data.labels)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _see(graph: Any, prepare: Callable[..., Array], params: Any, rest: Any, images: Array) -> Any:
+    network = nnx.merge(graph, params, rest, copy=True)
+    network(prepare(images, jax.random.key(0), False))
+    return nnx.split(network, nnx.Param, ...)[2]
 
 
 def _settler(graph: Any, task: Task) -> Callable[[TrainState, Any], Any]:
     """Returns a function (state, u) -> rest, with the running means of the network whose parameters are u."""
     has_means = bool(jax.tree.leaves(nnx.state(task.network, nnx.BatchStat)))
 
-    @jax.jit
-    def see(u: Any, rest: Any, images: Array) -> Any:
-        network = nnx.merge(graph, u, rest, copy=True)
-        network(task.prepare(images, jax.random.key(0), False))
-        return nnx.split(network, nnx.Param, ...)[2]
-
     def settle(state: TrainState, u: Any) -> Any:
         rest = state.rest
         if u is state.params or not has_means:
             return rest
         for start in range(0, min(SETTLED * SETTLE_STEPS, len(task.train.labels)), SETTLED):
-            rest = see(u, rest, task.train.images[start : start + SETTLED])
+            rest = _see(graph, task.prepare, u, rest, task.train.images[start : start + SETTLED])
         return rest
 
     return settle
 
 
-def _step(graph: Any, task: Task, batch: int) -> Callable[..., tuple[TrainState, Array]]:
+@functools.cache
+def _step(
+    graph: Any, update: Callable[..., Any], prepare: Callable[..., Array], batch: int
+) -> Callable[..., tuple[TrainState, Array]]:
     def step(
         state: TrainState, total: Array, data: Labelled, order: Array, i: Array, key: Array
     ) -> tuple[TrainState, Array]:
         rows = jax.lax.dynamic_slice_in_dim(order, i * batch, batch)
-        x = task.prepare(data.images[rows], jax.random.fold_in(key, i), True)
+        x = prepare(data.images[rows], jax.random.fold_in(key, i), True)
         labels = data.labels[rows]
 
         def loss(params: Any) -> tuple[Array, Any]:
@@ -201,7 +209,7 @@ def _step(graph: Any, task: Task, batch: int) -> Callable[..., tuple[TrainState,
             return losses.mean(), (rest, jnp.stack([losses.sum(), jnp.sum(scores.argmax(-1) == labels)]))
 
         grads, (rest, sums) = jax.grad(loss, has_aux=True)(state.params)
-        updates, opt_state = task.optimizer.update(grads, state.opt_state, state.params)
+        updates, opt_state = update(grads, state.opt_state, state.params)
         return TrainState(optax.apply_updates(state.params, updates), rest, opt_state), total + sums
 
     return jax.jit(step, donate_argnums=(0, 1))

@@ -1,0 +1,49 @@
+"""A small training that the tests kill: the digits, with running means and exact sparsity."""
+
+import functools
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from sklearn.datasets import load_digits
+
+import rvsmjax as rv
+from experiments.training import Labelled, Task, fit
+
+EPOCHS = 60
+
+
+class Small(nnx.Module):
+    def __init__(self, rngs):
+        self.hidden, self.out = nnx.Linear(64, 16, rngs=rngs), nnx.Linear(16, 10, rngs=rngs)
+        self.norm = nnx.BatchNorm(16, rngs=rngs)
+
+    def __call__(self, x):
+        return self.out(nnx.relu(self.norm(self.hidden(x))))
+
+
+def prepare(images, key, train):
+    x = images.astype(jnp.float32) / 16
+    return x + 0.01 * jax.random.normal(key, x.shape) if train else x
+
+
+@functools.cache
+def task():
+    x, y = load_digits(return_X_y=True)
+    x, y = jnp.asarray(x, jnp.uint8), jnp.asarray(y)
+    top = rv.TopK(sparsity=rv.cubic_sparsity(0.8, 0, 300), scope="global")
+    chain = optax.chain(rv.rvsm(top, 1.0, 0.1, update_every=3), optax.sgd(0.05, momentum=0.9))
+    return Task(Small(nnx.Rngs(0)), chain, Labelled(x[:400], y[:400]), Labelled(x[400:500], y[400:500]), prepare)
+
+
+def train(folder):
+    """Trains to the end and writes the final numbers as bytes; says so at each epoch."""
+    folder = Path(folder)
+    begun = folder / "begun"
+    end = fit(task(), epochs=EPOCHS, batch=40, key=jax.random.key(1), folder=folder, on_epoch=lambda row: begun.touch())
+    leaves = [leaf for leaf in jax.tree.leaves(end.state) if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)]
+    part = folder / "end.part"
+    part.write_bytes(b"".join(bytes(memoryview(jax.device_get(leaf)).cast("B")) for leaf in leaves))
+    part.replace(folder / "end")
