@@ -15,10 +15,10 @@ from typing import Annotated, Any, ClassVar
 from rich.console import Console
 from tyro.conf import arg
 
-from experiments.document import show, to_markdown
 from experiments.flags import Folder, Names, RootKey, WholeNumber
-from experiments.record import BadInput, default_folder, record, write_config
-from experiments.surroundings import Clock, describe, peak_memory, usable_cores
+from experiments.record import BadInput
+from experiments.study import conduct
+from experiments.surroundings import Clock, usable_cores
 from experiments.sweep import in_thread
 
 OFTEN_OUTSIDE = {"relu points": 1.4, "I limit": 1.4}
@@ -88,27 +88,18 @@ def run(config: AuditConfig, console: Console, clock: Clock) -> Path | None:
     docs = Path(config.docs) if config.docs else None
     if docs is not None and (docs.is_dir() or not docs.parent.is_dir()):
         raise BadInput(f"docs must be a file in a folder that exists, got {docs}")
-    out = config.out or default_folder("audit")
-    with record(out, config.overwrite) as folder:
+
+    def work(folder: Path) -> tuple[dict[str, Any], Any]:
         from experiments.audit_report import sections_of
 
         verdicts = in_thread(lambda: _audit(config, names, clock))
-        facts = {
-            "config": dataclasses.asdict(config) | {"out": str(out)},
-            **describe(),
-            "seconds": clock.seconds,
-            "peak_memory_bytes": peak_memory(),
-        }
-        sections = sections_of(verdicts, facts)
-        text = to_markdown("The papers' claims, checked", sections)
-        (folder / "audit.md").write_text(text, encoding="utf-8")
         found = {verdict.claim.name: verdict.to_json() for verdict in verdicts}
         (folder / "claims.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        write_config(folder, facts)
-        if docs is not None:
-            docs.write_text(text, encoding="utf-8")
-    show(console, sections)
-    console.print(f"\nRecord: {out}", highlight=False, soft_wrap=True)
+        return {}, lambda facts: sections_of(verdicts, facts)
+
+    out = conduct("audit", "The papers' claims, checked", config, console, clock, work)
+    if docs is not None:
+        docs.write_bytes((out / "report.md").read_bytes())
     return out
 
 
@@ -156,7 +147,7 @@ def _replay(config: AuditConfig, names: tuple[str, ...], console: Console) -> No
     from experiments.audit_lanes import facts
     from experiments.audit_report import margin_rows
     from experiments.audit_tiles import measured
-    from experiments.document import Section, Table
+    from experiments.document import Section, Table, show
     from rvsmjax.theory import CLAIMS
 
     claim = CLAIMS[config.replay]

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from experiments.document import show, to_markdown
 from experiments.flags import (
     Booleans,
     Folder,
@@ -32,8 +31,9 @@ from experiments.flags import (
     WholeNumber,
     WholeNumbers,
 )
-from experiments.record import BadInput, default_folder, record, write_config
-from experiments.surroundings import Clock, describe, peak_memory
+from experiments.record import BadInput
+from experiments.study import conduct
+from experiments.surroundings import Clock
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -91,9 +91,9 @@ class SweepConfig:
         return cls(d=(10, 20), k=(2,), seeds=100)
 
     def resolved(self) -> SweepConfig:
-        """Returns the config with every default filled in; ``learning_rate`` None stays: it depends on β."""
+        """Returns the config with the tolerance filled in; ``learning_rate`` None stays: it depends on β."""
         tol = self.tol if self.tol is not None else {"float32": 1e-6, "float64": 1e-12}[self.precision]
-        return dataclasses.replace(self, tol=tol, out=self.out or default_folder("sweep"))
+        return dataclasses.replace(self, tol=tol)
 
 
 def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
@@ -103,7 +103,6 @@ def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
       BadInput: anything in ``config`` that the user can mend.
     """
     config = config.resolved()
-    assert config.out is not None
     with clock.phase("set-up"):
         import jax
 
@@ -114,9 +113,7 @@ def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
         with mendable():
             grid = Grid(**{name: getattr(config, name) for name in axes})
 
-    with record(config.out, config.overwrite) as folder:
-        with clock.phase("set-up"):
-            surroundings = describe()
+    def work(folder: Path) -> tuple[dict[str, Any], Any]:
         with shown_progress(config.quiet) as progress, mendable():
             result = in_thread(
                 lambda: run_sweep(
@@ -132,19 +129,9 @@ def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
         with clock.phase("report"):
             lanes = result.to_xarray()
             summary, figures = write_data(folder, lanes)
-        facts = {
-            "config": dataclasses.asdict(config) | {"out": str(config.out)},
-            **surroundings,
-            **how_it_went(result, lanes),
-            "seconds": clock.seconds,
-            "peak_memory_bytes": peak_memory(),
-        }
-        sections = sweep_sections(lanes, summary, facts, figures)
-        (folder / "report.md").write_text(to_markdown("RVSM on the one-layer network", sections), encoding="utf-8")
-        write_config(folder, facts)
-    show(console, sections)
-    console.print(f"\nRecord: {config.out}", highlight=False, soft_wrap=True)
-    return config.out
+        return how_it_went(result, lanes), lambda facts: sweep_sections(lanes, summary, facts, figures)
+
+    return conduct("sweep", "RVSM on the one-layer network", config, console, clock, work)
 
 
 def how_it_went(result: SweepResult, lanes: xr.Dataset) -> dict[str, Any]:

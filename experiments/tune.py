@@ -16,16 +16,17 @@ import dataclasses
 import itertools
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from experiments.document import show, to_markdown
 from experiments.flags import Folder, Names, Numbers, RootKey, WholeNumber, WholeNumbers
-from experiments.record import BadInput, default_folder, record, write_config
-from experiments.surroundings import Clock, describe, peak_memory
+from experiments.record import BadInput
+from experiments.study import check_axes, conduct
+from experiments.surroundings import Clock
+from experiments.sweep import in_thread
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -78,27 +79,6 @@ class TuneConfig:
         """Returns the defaults of ``--quick``."""
         return cls(d=(5,), sparsity=(0.5,), truth_zeros=(0.0,), seeds=40, held_out=100, iterations=18)
 
-    def check(self) -> None:
-        """Raises ``BadInput`` for anything the user can mend."""
-        for name in ("penalty", "d", "sparsity", "truth_zeros"):
-            values = getattr(self, name)
-            if not values or len(set(values)) < len(values):
-                raise BadInput(f"{name} must hold at least one value, each once, got {list(values)}")
-        for name in self.penalty:
-            if name not in PENALTIES:
-                raise BadInput(f"penalty must be one of {', '.join(PENALTIES)}, got {name!r}")
-        for name, least in (("d", 2), ("k", 1), ("seeds", 2), ("held_out", 2), ("iterations", 1)):
-            if np.min(getattr(self, name)) < least:
-                raise BadInput(f"{name} must be a whole number >= {least}, got {np.min(getattr(self, name))}")
-        if self.seeds + self.held_out > 2**32:
-            raise BadInput(f"held_out must leave seeds + held_out <= 2**32, got {self.held_out}")
-        for value in self.sparsity:
-            if not 0 < value < 1:
-                raise BadInput(f"sparsity must be in (0, 1), got {value:g}")
-        for value in self.truth_zeros:
-            if not 0 <= value < min(self.sparsity):
-                raise BadInput(f"truth_zeros must be >= 0 and below every sparsity, got {value:g}")
-
 
 def run(config: TuneConfig, console: Console, clock: Clock) -> Path:
     """Tunes every cell and returns the folder of the record.
@@ -106,16 +86,14 @@ def run(config: TuneConfig, console: Console, clock: Clock) -> Path:
     Raises:
       BadInput: anything in ``config`` that the user can mend.
     """
-    config.check()
-    out = config.out or default_folder("tune")
-    with record(out, config.overwrite) as folder:
+    _check(config)
+
+    def work(folder: Path) -> tuple[dict[str, Any], Any]:
         with clock.phase("set-up"):
             from experiments import plots, tune_plots, tune_report, tune_summary
             from experiments.store import write_zarr
-
-            surroundings = describe()
         with clock.phase("run"):
-            results, paths = tune_all(config)
+            results, paths = in_thread(lambda: tune_all(config))
         with clock.phase("report"):
             table = tune_summary.summarize(results)
             table.to_csv(folder / "summary.csv", index=False)
@@ -124,18 +102,9 @@ def run(config: TuneConfig, console: Console, clock: Clock) -> Path:
             figures = tune_plots.tune_figures(results, paths)
             for name, figure in figures.items():
                 plots.save(figure, folder, name)
-        facts = {
-            "config": dataclasses.asdict(config) | {"out": str(out)},
-            **surroundings,
-            "seconds": clock.seconds,
-            "peak_memory_bytes": peak_memory(),
-        }
-        sections = tune_report.sections(results, table, list(figures))
-        (folder / "report.md").write_text(to_markdown("Tuned at a required sparsity", sections), encoding="utf-8")
-        write_config(folder, facts)
-    show(console, sections)
-    console.print(f"\nRecord: {out}", highlight=False, soft_wrap=True)
-    return out
+        return {}, tune_report.sections(results, table, list(figures))
+
+    return conduct("tune", "Tuned at a required sparsity", config, console, clock, work)
 
 
 def tune_all(config: TuneConfig) -> tuple[xr.Dataset, pd.DataFrame]:
@@ -181,3 +150,22 @@ def _tune(cell: Cell, iterations: int) -> tuple[dict[str, tuple[Choice, float]],
     best = tuners.search(cell, found.solves)
     ends = {"start": (start, started - began), "gradient": (found, descended - started)}
     return ends | {"grid": (best, time.perf_counter() - descended)}, path
+
+
+def _check(config: TuneConfig) -> None:
+    """Raises ``BadInput`` for what no run can be made of."""
+    check_axes(config, "penalty", "d", "sparsity", "truth_zeros")
+    for name in config.penalty:
+        if name not in PENALTIES:
+            raise BadInput(f"penalty must be one of {', '.join(PENALTIES)}, got {name!r}")
+    for name, least in (("d", 2), ("k", 1), ("seeds", 2), ("held_out", 2), ("iterations", 1)):
+        if np.min(getattr(config, name)) < least:
+            raise BadInput(f"{name} must be a whole number >= {least}, got {np.min(getattr(config, name))}")
+    if config.seeds + config.held_out > 2**32:
+        raise BadInput(f"held_out must leave seeds + held_out <= 2**32, got {config.held_out}")
+    for value in config.sparsity:
+        if not 0 < value < 1:
+            raise BadInput(f"sparsity must be in (0, 1), got {value:g}")
+    for value in config.truth_zeros:
+        if not 0 <= value < min(config.sparsity):
+            raise BadInput(f"truth_zeros must be >= 0 and below every sparsity, got {value:g}")

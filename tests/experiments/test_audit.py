@@ -73,7 +73,7 @@ def test_lanes_are_counted(points, paths):
 
 def test_the_report_names_everything(points, paths):
     for audit, names in ((points, POINTS), (paths, PATHS)):
-        report = (audit.folder / "audit.md").read_text(encoding="utf-8")
+        report = (audit.folder / "report.md").read_text(encoding="utf-8")
         assert audit.docs.read_text(encoding="utf-8") == report
         assert all(report.count(f"| {name} |") >= 3 for name in names)
         assert json.loads((audit.folder / "config.json").read_text())["config"]["lanes"] == 256
