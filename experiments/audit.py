@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar
 from rich.console import Console
 from tyro.conf import arg
 
-from experiments.flags import Folder, Names, RootKey, WholeNumber
+from experiments.flags import CommonFlags, Names, WholeNumber
 from experiments.record import BadInput
 from experiments.study import conduct
 from experiments.surroundings import Clock, usable_cores
@@ -26,7 +26,7 @@ OFTEN_OUTSIDE = {"relu points": 1.4, "I limit": 1.4}
 
 
 @dataclasses.dataclass(frozen=True)
-class AuditConfig:
+class AuditConfig(CommonFlags):
     """Check each claim of the papers on many lanes in float64, and search for counterexamples by gradient descent."""
 
     precision: ClassVar[str] = "float64"
@@ -43,18 +43,10 @@ class AuditConfig:
     """Claim of which one lane is run again and shown, without a record."""
     lane: WholeNumber = 0
     """The lane to replay."""
-    key: RootKey = 0
-    """Root of all randomness."""
     docs: Annotated[str, arg(metavar="FILE")] = ""
     """File that the report is also written to."""
-    out: Folder = None
-    """Folder of the record; must not exist."""
     quick: bool = False
     """Small sizes (256 lanes, 4 restarts, 20 iterations) where no flag says otherwise."""
-    overwrite: bool = False
-    """Replace the record that is in --out."""
-    quiet: bool = False
-    """Print nothing but errors."""
 
     @classmethod
     def small(cls) -> AuditConfig:

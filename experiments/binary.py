@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
-from experiments.flags import Folder, Names, Numbers, Rates, RootKey, Steps, Tolerance, WholeNumber, WholeNumbers
+from experiments.flags import CommonFlags, Names, Numbers, Rates, Steps, Tolerance, WholeNumber, WholeNumbers
 from experiments.record import BadInput
 from experiments.study import conduct
 from experiments.surroundings import Clock
@@ -32,7 +32,7 @@ MOST_FOLLOWED = 4000
 
 
 @dataclasses.dataclass(frozen=True)
-class BinaryConfig:
+class BinaryConfig(CommonFlags):
     """Run RVSCGD on the one-layer network with binary activation: the paper's Figure 4, and a grid to convergence.
 
     Flags in the plural take one value or more; the grid is every combination.
@@ -62,18 +62,10 @@ class BinaryConfig:
     """Random starts followed for Figure 4."""
     figure_steps: Steps = 800_000
     """Steps after which a run of Figure 4 is cut off."""
-    key: RootKey = 0
-    """Root of all randomness."""
     precision: Literal["float32", "float64"] = "float64"
     """Floating point numbers of the grid; Figure 4 needs float64."""
-    out: Folder = None
-    """Folder of the record; must not exist."""
     quick: bool = False
     """Small sizes (d 10, k 1 20, 50 seeds, 3 runs of 20,000 steps) where no flag says otherwise."""
-    overwrite: bool = False
-    """Replace the record that is in --out."""
-    quiet: bool = False
-    """Print nothing but errors."""
 
     @classmethod
     def small(cls) -> BinaryConfig:

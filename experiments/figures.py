@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 
 from experiments.document import Picture, Section, Table
-from experiments.flags import Folder, RootKey
+from experiments.flags import CommonFlags
 from experiments.study import conduct
 from experiments.surroundings import Clock
 
@@ -25,17 +25,8 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class FiguresConfig:
+class FiguresConfig(CommonFlags):
     """Draw the paper's Figures 2, 4, 5, 6 and 7 from the library's functions."""
-
-    key: RootKey = 0
-    """Root of all randomness."""
-    out: Folder = None
-    """Folder of the record; must not exist."""
-    overwrite: bool = False
-    """Replace the record that is in --out."""
-    quiet: bool = False
-    """Print nothing but errors."""
 
 
 def run(config: FiguresConfig, console: Console, clock: Clock) -> Path:

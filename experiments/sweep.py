@@ -19,18 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from experiments.flags import (
-    Booleans,
-    Folder,
-    Names,
-    Numbers,
-    Rates,
-    RootKey,
-    Steps,
-    Tolerance,
-    WholeNumber,
-    WholeNumbers,
-)
+from experiments.flags import Booleans, CommonFlags, Names, Numbers, Rates, Steps, Tolerance, WholeNumber, WholeNumbers
 from experiments.record import BadInput
 from experiments.study import conduct
 from experiments.surroundings import Clock
@@ -44,7 +33,7 @@ STATUS = ("converged", "step cap", "diverged")
 
 
 @dataclasses.dataclass(frozen=True)
-class SweepConfig:
+class SweepConfig(CommonFlags):
     """Run the one-layer study: random problems over a grid, to convergence, beside the paper's Tables 1 to 3.
 
     Flags in the plural take one value or more; the grid is every combination.
@@ -72,18 +61,10 @@ class SweepConfig:
     """Residual at which a lane has converged."""
     max_steps: Steps = 100_000
     """Steps after which a lane is given up."""
-    key: RootKey = 0
-    """Root of all randomness."""
     precision: Literal["float32", "float64"] = "float32"
     """Floating point numbers."""
-    out: Folder = None
-    """Folder of the record; must not exist."""
     quick: bool = False
     """Small sizes (d 10 20, k 2, 100 seeds) where no flag says otherwise."""
-    overwrite: bool = False
-    """Replace the record that is in --out."""
-    quiet: bool = False
-    """Print nothing but errors."""
 
     @classmethod
     def small(cls) -> SweepConfig:

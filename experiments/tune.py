@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from experiments.flags import Folder, Names, Numbers, RootKey, WholeNumber, WholeNumbers
+from experiments.flags import CommonFlags, Names, Numbers, WholeNumber, WholeNumbers
 from experiments.record import BadInput
 from experiments.study import check_axes, conduct
 from experiments.surroundings import Clock
@@ -39,7 +39,7 @@ TUNERS = ("start", "gradient", "grid")
 
 
 @dataclasses.dataclass(frozen=True)
-class TuneConfig:
+class TuneConfig(CommonFlags):
     """Tune λ, β and a for a required share of zeros, per penalty and d, and measure the angle on seeds not seen.
 
     Flags in the plural take one value or more; every combination is tuned by itself.
@@ -61,18 +61,10 @@ class TuneConfig:
     """Random problems to measure on."""
     iterations: WholeNumber = 84
     """Steps of Adam; the grid gets as many solves."""
-    key: RootKey = 0
-    """Root of all randomness."""
     precision: Literal["float32", "float64"] = "float32"
     """Floating point numbers."""
-    out: Folder = None
-    """Folder of the record; must not exist."""
     quick: bool = False
     """Small sizes (d 5, one sparsity, 40 seeds, 100 held out, 18 iterations) where no flag says otherwise."""
-    overwrite: bool = False
-    """Replace the record that is in --out."""
-    quiet: bool = False
-    """Print nothing but errors."""
 
     @classmethod
     def small(cls) -> TuneConfig:
