@@ -131,11 +131,11 @@ def _drawn(config: AdmmConfig) -> np.ndarray:
     """Returns w* before zeros are put in, and w⁰, of shape (2, seeds, d), uniform on the sphere."""
     import jax
 
-    from experiments.lanes import lane_keys
+    from experiments.lanes import drawn, lane_keys
 
     keys = lane_keys(jax.random.key(config.key), np.arange(config.seeds), config.d)
-    drawn = np.asarray(jax.vmap(lambda key: jax.random.normal(key, (2, config.d), config.precision))(keys))
-    return np.moveaxis(drawn / np.linalg.norm(drawn, axis=-1, keepdims=True), 1, 0)
+    both = np.asarray(drawn(jax.random.normal, keys, (2, config.d), config.precision))
+    return np.moveaxis(both / np.linalg.norm(both, axis=-1, keepdims=True), 1, 0)
 
 
 def _count(config: AdmmConfig, share: Any) -> Any:
