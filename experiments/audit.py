@@ -60,7 +60,7 @@ def run(config: AuditConfig, console: Console, clock: Clock) -> Path | None:
     Raises:
       BadInput: anything in ``config`` that the user can mend.
     """
-    from rvsmjax.theory import CLAIMS
+    from rvsmjax.theory.claims import CLAIMS
 
     # In the order of the table, whatever was asked for: the same claims make the same program.
     names = tuple(name for name in CLAIMS if name in config.claims) or tuple(CLAIMS)
@@ -102,7 +102,8 @@ def _audit(config: AuditConfig, names: tuple[str, ...], clock: Clock) -> list[An
     from experiments.audit_summary import Verdict
     from experiments.audit_tiles import claims_of, measured
     from experiments.falsifier import Search, falsify
-    from rvsmjax.theory import CLAIMS, SUBJECTS
+    from rvsmjax.theory.claims import CLAIMS
+    from rvsmjax.theory.subjects import SUBJECTS
 
     size, search = size_of(config), Search(config.restarts, config.iterations)
     verdicts = {name: Verdict(CLAIMS[name]) for name in names}
@@ -140,7 +141,7 @@ def _replay(config: AuditConfig, names: tuple[str, ...], console: Console) -> No
     from experiments.audit_report import margin_rows
     from experiments.audit_tiles import measured
     from experiments.document import Section, Table, show
-    from rvsmjax.theory import CLAIMS
+    from rvsmjax.theory.claims import CLAIMS
 
     claim = CLAIMS[config.replay]
     with jax.enable_x64(True):

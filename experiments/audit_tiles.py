@@ -14,10 +14,12 @@ from jax import Array
 from experiments.audit_lanes import DEALT, draw, place
 from experiments.lanes import map_tiles
 from experiments.settle import settle
-from rvsmjax.theory import CLAIMS, SUBJECTS, Claim, Margin, Parameters, Run, Subject
 from rvsmjax.theory.chosen import KINDS, Chosen
+from rvsmjax.theory.claim import Claim, Parameters, Run
+from rvsmjax.theory.claims import CLAIMS
+from rvsmjax.theory.margins import Margin
 from rvsmjax.theory.states import Three
-from rvsmjax.theory.subjects import limit_at, reach
+from rvsmjax.theory.subjects import SUBJECTS, Subject, limit_at, reach
 
 
 class Seen(NamedTuple):

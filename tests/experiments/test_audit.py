@@ -12,7 +12,8 @@ from experiments import cli
 from experiments.audit import AuditConfig, size_of
 from experiments.audit_summary import Tally, Verdict
 from experiments.audit_tiles import Seen, concerns, measured
-from rvsmjax.theory import CLAIMS, Margin
+from rvsmjax.theory.claims import CLAIMS
+from rvsmjax.theory.margins import Margin
 
 POINTS = ("A-5.2.2", "A-5.2.2-right", "F-eq18", "F-lemma5-half")
 PATHS = ("F-lemma5-stays", "F-lemma6")
