@@ -119,8 +119,8 @@ def _audit(config: AuditConfig, names: tuple[str, ...], clock: Clock) -> list[An
                 for target, found in falsify(subject, names, config.key, search, size).items():
                     verdicts[target.claim].margins[target.margin].found = found
 
-    # Half of the time goes into compiling, which takes one core.
-    with clock.phase("run"), ThreadPoolExecutor(usable_cores()) as pool:
+    # Half of the time goes into compiling, which takes one core; the rest already runs on all of them.
+    with clock.phase("run"), ThreadPoolExecutor(min(usable_cores(), 4)) as pool:
         list(pool.map(settle, [subject for subject in SUBJECTS if claims_of(subject, names)]))
     return list(verdicts.values())
 
