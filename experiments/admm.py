@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from rich.console import Console
 
-from experiments.flags import Booleans, Folder, Names, Number, Numbers, RootKey, Steps, WholeNumber
+from experiments.flags import Booleans, CommonFlags, Names, Number, Numbers, Steps, WholeNumber
 from experiments.record import BadInput
 from experiments.study import check_axes, conduct
 from experiments.surroundings import Clock
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class AdmmConfig:
+class AdmmConfig(CommonFlags):
     """Run RVSM, ADMM and ADMM with a gradient step for w on the same problems at equal penalty.
 
     Flags in the plural take one value or more; the grid is every combination.
@@ -62,18 +62,10 @@ class AdmmConfig:
     """Residual at which a run rests."""
     max_steps: Steps = 1500
     """Steps after which a run is given up."""
-    key: RootKey = 0
-    """Root of all randomness."""
     precision: Literal["float32", "float64"] = "float64"
     """Floating point numbers."""
-    out: Folder = None
-    """Folder of the record; must not exist."""
     quick: bool = False
     """Small sizes (l1, λ 1e-4 1e-2, β 4e-3, not normalised, 4 seeds, 300 steps) where no flag says otherwise."""
-    overwrite: bool = False
-    """Replace the record that is in --out."""
-    quiet: bool = False
-    """Print nothing but errors."""
 
     @classmethod
     def small(cls) -> AdmmConfig:
@@ -139,11 +131,11 @@ def _drawn(config: AdmmConfig) -> np.ndarray:
     """Returns w* before zeros are put in, and w⁰, of shape (2, seeds, d), uniform on the sphere."""
     import jax
 
-    from experiments.lanes import lane_keys
+    from experiments.lanes import drawn, lane_keys
 
     keys = lane_keys(jax.random.key(config.key), np.arange(config.seeds), config.d)
-    drawn = np.asarray(jax.vmap(lambda key: jax.random.normal(key, (2, config.d), config.precision))(keys))
-    return np.moveaxis(drawn / np.linalg.norm(drawn, axis=-1, keepdims=True), 1, 0)
+    both = np.asarray(drawn(jax.random.normal, keys, (2, config.d), config.precision))
+    return np.moveaxis(both / np.linalg.norm(both, axis=-1, keepdims=True), 1, 0)
 
 
 def _count(config: AdmmConfig, share: Any) -> Any:

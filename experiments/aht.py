@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from rich.console import Console
 
-from experiments.flags import Booleans, Folder, Names, Number, RootKey, Steps, Tolerance, WholeNumber, WholeNumbers
+from experiments.flags import Booleans, CommonFlags, Names, Number, Steps, Tolerance, WholeNumber, WholeNumbers
 from experiments.record import BadInput
 from experiments.study import check_axes, conduct
 from experiments.surroundings import Clock
@@ -35,7 +35,7 @@ MOST_REPLAYED = 1000
 
 
 @dataclasses.dataclass(frozen=True)
-class AhtConfig:
+class AhtConfig(CommonFlags):
     """Run adaptive hard thresholding from random starts and hold Theorem 2 against where it ends.
 
     Flags in the plural take one value or more; the grid is every combination that exists.
@@ -60,18 +60,10 @@ class AhtConfig:
     """Distance from w* at which a lane has ended there; default 1e-10, in float32 1e-5."""
     max_steps: Steps = 10_000_000
     """Steps after which a lane is given up."""
-    key: RootKey = 0
-    """Root of all randomness."""
     precision: Literal["float32", "float64"] = "float64"
     """Floating point numbers."""
-    out: Folder = None
-    """Folder of the record; must not exist."""
     quick: bool = False
     """Small sizes (d 10, s 1 4, k 1 5, 20 seeds) where no flag says otherwise."""
-    overwrite: bool = False
-    """Replace the record that is in --out."""
-    quiet: bool = False
-    """Print nothing but errors."""
 
     @classmethod
     def small(cls) -> AhtConfig:

@@ -17,8 +17,9 @@ import optax
 from jax import Array
 
 import rvsmjax as rv
-from experiments.lanes import lane_keys
+from experiments.lanes import drawn, lane_keys
 from rvsmjax.geometry import angle, norm, unit
+from rvsmjax.theory.states import keep_largest
 
 STARTS = ("same", "half", "one", "ties", "near", "none", "opposite")
 """Where w⁰ stands to w*: on the same support; sharing half of it; sharing one place; half of it with all magnitudes
@@ -60,8 +61,8 @@ def draw(root: Array, seeds: np.ndarray, cells: Sequence[Any], d: int, dtype: An
     w* stands on the first s places, w⁰ on s places of which the first are the last of w*: no other places make another
     problem, as the loss knows no order of them.
     """
-    normals = np.asarray(_drawn(jax.random.normal, lane_keys(root, seeds, 0), (2, d), dtype))
-    uniform = np.asarray(_drawn(jax.random.uniform, lane_keys(root, seeds, 1), (2,), dtype))
+    normals = np.asarray(drawn(jax.random.normal, lane_keys(root, seeds, 0), (2, d), dtype))
+    uniform = np.asarray(drawn(jax.random.uniform, lane_keys(root, seeds, 1), (2,), dtype))
     alpha, radius = (low * (high / low) ** uniform[:, [i]] for i, (low, high) in enumerate((NEAR, RADII)))
     place = np.arange(d)
     lanes = []
@@ -167,17 +168,8 @@ def _support(w: Array, last: Array, s: Array, running: Array) -> Array:
 
 def _largest(w: Array, s: Array) -> Array:
     """Returns which components of w (d, lanes) are its s largest and not zero; ties go to the lowest index."""
-    size, place = jnp.abs(w), jnp.arange(len(w))
-    earlier = (place[None] < place[:, None])[..., None]
-    before = (size[None] > size[:, None]) | ((size[None] == size[:, None]) & earlier)
-    return (jnp.sum(before, 1) < s) & (w != 0)
+    return jax.vmap(keep_largest, (1, 0), 1)(w, s) != 0
 
 
 def _unit(v: np.ndarray) -> np.ndarray:
     return v / np.linalg.norm(v, axis=-1, keepdims=True)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 2, 3))
-def _drawn(law: Any, keys: Array, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Returns numbers of the law for each key."""
-    return jax.vmap(lambda key: law(key, shape, dtype))(keys)

@@ -15,10 +15,10 @@ from typing import Annotated, Any, ClassVar
 from rich.console import Console
 from tyro.conf import arg
 
-from experiments.document import show, to_markdown
-from experiments.flags import Folder, Names, RootKey, WholeNumber
-from experiments.record import BadInput, default_folder, record, write_config
-from experiments.surroundings import Clock, describe, peak_memory, usable_cores
+from experiments.flags import CommonFlags, Names, WholeNumber
+from experiments.record import BadInput
+from experiments.study import conduct
+from experiments.surroundings import Clock, usable_cores
 from experiments.sweep import in_thread
 
 OFTEN_OUTSIDE = {"relu points": 1.4, "I limit": 1.4}
@@ -26,7 +26,7 @@ OFTEN_OUTSIDE = {"relu points": 1.4, "I limit": 1.4}
 
 
 @dataclasses.dataclass(frozen=True)
-class AuditConfig:
+class AuditConfig(CommonFlags):
     """Check each claim of the papers on many lanes in float64, and search for counterexamples by gradient descent."""
 
     precision: ClassVar[str] = "float64"
@@ -43,18 +43,10 @@ class AuditConfig:
     """Claim of which one lane is run again and shown, without a record."""
     lane: WholeNumber = 0
     """The lane to replay."""
-    key: RootKey = 0
-    """Root of all randomness."""
     docs: Annotated[str, arg(metavar="FILE")] = ""
     """File that the report is also written to."""
-    out: Folder = None
-    """Folder of the record; must not exist."""
     quick: bool = False
     """Small sizes (256 lanes, 4 restarts, 20 iterations) where no flag says otherwise."""
-    overwrite: bool = False
-    """Replace the record that is in --out."""
-    quiet: bool = False
-    """Print nothing but errors."""
 
     @classmethod
     def small(cls) -> AuditConfig:
@@ -68,7 +60,7 @@ def run(config: AuditConfig, console: Console, clock: Clock) -> Path | None:
     Raises:
       BadInput: anything in ``config`` that the user can mend.
     """
-    from rvsmjax.theory import CLAIMS
+    from rvsmjax.theory.claims import CLAIMS
 
     # In the order of the table, whatever was asked for: the same claims make the same program.
     names = tuple(name for name in CLAIMS if name in config.claims) or tuple(CLAIMS)
@@ -88,27 +80,18 @@ def run(config: AuditConfig, console: Console, clock: Clock) -> Path | None:
     docs = Path(config.docs) if config.docs else None
     if docs is not None and (docs.is_dir() or not docs.parent.is_dir()):
         raise BadInput(f"docs must be a file in a folder that exists, got {docs}")
-    out = config.out or default_folder("audit")
-    with record(out, config.overwrite) as folder:
+
+    def work(folder: Path) -> tuple[dict[str, Any], Any]:
         from experiments.audit_report import sections_of
 
         verdicts = in_thread(lambda: _audit(config, names, clock))
-        facts = {
-            "config": dataclasses.asdict(config) | {"out": str(out)},
-            **describe(),
-            "seconds": clock.seconds,
-            "peak_memory_bytes": peak_memory(),
-        }
-        sections = sections_of(verdicts, facts)
-        text = to_markdown("The papers' claims, checked", sections)
-        (folder / "audit.md").write_text(text, encoding="utf-8")
         found = {verdict.claim.name: verdict.to_json() for verdict in verdicts}
         (folder / "claims.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        write_config(folder, facts)
-        if docs is not None:
-            docs.write_text(text, encoding="utf-8")
-    show(console, sections)
-    console.print(f"\nRecord: {out}", highlight=False, soft_wrap=True)
+        return {}, lambda facts: sections_of(verdicts, facts)
+
+    out = conduct("audit", "The papers' claims, checked", config, console, clock, work)
+    if docs is not None:
+        docs.write_bytes((out / "report.md").read_bytes())
     return out
 
 
@@ -119,7 +102,8 @@ def _audit(config: AuditConfig, names: tuple[str, ...], clock: Clock) -> list[An
     from experiments.audit_summary import Verdict
     from experiments.audit_tiles import claims_of, measured
     from experiments.falsifier import Search, falsify
-    from rvsmjax.theory import CLAIMS, SUBJECTS
+    from rvsmjax.theory.claims import CLAIMS
+    from rvsmjax.theory.subjects import SUBJECTS
 
     size, search = size_of(config), Search(config.restarts, config.iterations)
     verdicts = {name: Verdict(CLAIMS[name]) for name in names}
@@ -135,8 +119,8 @@ def _audit(config: AuditConfig, names: tuple[str, ...], clock: Clock) -> list[An
                 for target, found in falsify(subject, names, config.key, search, size).items():
                     verdicts[target.claim].margins[target.margin].found = found
 
-    # Half of the time goes into compiling, which takes one core.
-    with clock.phase("run"), ThreadPoolExecutor(usable_cores()) as pool:
+    # Half of the time goes into compiling, which takes one core; the rest already runs on all of them.
+    with clock.phase("run"), ThreadPoolExecutor(min(usable_cores(), 4)) as pool:
         list(pool.map(settle, [subject for subject in SUBJECTS if claims_of(subject, names)]))
     return list(verdicts.values())
 
@@ -156,8 +140,8 @@ def _replay(config: AuditConfig, names: tuple[str, ...], console: Console) -> No
     from experiments.audit_lanes import facts
     from experiments.audit_report import margin_rows
     from experiments.audit_tiles import measured
-    from experiments.document import Section, Table
-    from rvsmjax.theory import CLAIMS
+    from experiments.document import Section, Table, show
+    from rvsmjax.theory.claims import CLAIMS
 
     claim = CLAIMS[config.replay]
     with jax.enable_x64(True):

@@ -15,8 +15,8 @@ import numpy as np
 from jax import Array
 
 from rvsmjax.geometry import angle, norm, unit
-from rvsmjax.theory import Parameters
 from rvsmjax.theory.chosen import KINDS, Chosen
+from rvsmjax.theory.claim import Parameters
 from rvsmjax.theory.claims.binary_paths import PRINTED
 from rvsmjax.theory.states import keep_largest
 

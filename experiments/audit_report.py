@@ -9,8 +9,7 @@ import numpy as np
 from experiments.audit_lanes import FAMILIES, PATCHES, SIZES
 from experiments.audit_summary import Tally, Verdict
 from experiments.document import Section, Table
-from rvsmjax.theory import Margin
-from rvsmjax.theory.margins import ROUNDINGS
+from rvsmjax.theory.margins import ROUNDINGS, Margin
 
 
 def sections_of(verdicts: list[Verdict], run: dict[str, Any]) -> list[Section]:

@@ -9,7 +9,8 @@ import numpy as np
 
 from experiments.audit_tiles import Seen, concerns
 from experiments.falsifier import Found
-from rvsmjax.theory import Claim, Margin
+from rvsmjax.theory.claim import Claim
+from rvsmjax.theory.margins import Margin
 
 
 @dataclasses.dataclass

@@ -10,14 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.sharding import Mesh, PartitionSpec
 
 from experiments.audit_lanes import DEALT, draw, place
+from experiments.lanes import map_tiles
 from experiments.settle import settle
-from rvsmjax.theory import CLAIMS, SUBJECTS, Claim, Margin, Parameters, Run, Subject
 from rvsmjax.theory.chosen import KINDS, Chosen
+from rvsmjax.theory.claim import Claim, Parameters, Run
+from rvsmjax.theory.claims import CLAIMS
+from rvsmjax.theory.margins import Margin
 from rvsmjax.theory.states import Three
-from rvsmjax.theory.subjects import limit_at, reach
+from rvsmjax.theory.subjects import SUBJECTS, Subject, limit_at, reach
 
 
 class Seen(NamedTuple):
@@ -84,22 +86,16 @@ def _limits(subject: Subject, p: Parameters, start: Array, size: Size) -> Any:
 
 
 @functools.cache
-def program(subject: str, names: tuple[str, ...], size: Size) -> Callable[[Array, Array], dict[str, Seen]]:
-    """Returns the compiled function of (key data, tiles of lane numbers) that measures a subject's claims."""
+def program(subject: str, names: tuple[str, ...], key: int, size: Size) -> Callable[[Array], dict[str, Seen]]:
+    """Returns the function of a tile of lane numbers that measures a subject's claims; the same for equal arguments."""
     claims = claims_of(subject, names)
 
-    def tile(key: Array, lanes: Array) -> dict[str, Seen]:
-        fixed, raw = jax.vmap(lambda lane: draw(subject, key, lane))(lanes)
+    def tile(lanes: Array) -> dict[str, Seen]:
+        fixed, raw = jax.vmap(functools.partial(draw, subject, jax.random.key(key)))(lanes)
         p, start = jax.vmap(functools.partial(place, subject))(fixed, raw)
         return jax.vmap(functools.partial(measure, claims))(p, states(subject, p, start, size))
 
-    def local(key_data: Array, tiles: Array) -> dict[str, Seen]:
-        key = jax.random.wrap_key_data(key_data)
-        return jax.lax.map(functools.partial(tile, key), tiles)
-
-    mesh = Mesh(np.asarray(jax.devices()), ("lanes",))
-    none, split = PartitionSpec(), PartitionSpec("lanes")
-    return jax.jit(jax.shard_map(local, mesh=mesh, in_specs=(none, split), out_specs=split, check_vma=False))
+    return tile
 
 
 def measured(
@@ -109,10 +105,8 @@ def measured(
 
     All parts are calls of one program with the same shapes: a lane's margins are the same whatever else is asked for.
     """
-    devices = len(jax.devices())
-    shape = (devices * size.tiles, size.tile)
-    run, key_data = program(subject, names, size), jax.random.key_data(jax.random.key(key))
-    for part in np.split(lanes, range(shape[0] * shape[1], len(lanes), shape[0] * shape[1])):
-        seen = run(key_data, jnp.asarray(np.resize(part, shape), jnp.uint32))
-        flat = jax.tree.map(lambda x: np.asarray(x).reshape(-1), seen)
-        yield part, jax.tree.map(lambda x, part=part: x[: len(part)], flat)
+    count = jax.local_device_count() * size.tiles * size.tile
+    for part in np.split(lanes, range(count, len(lanes), count)):
+        full = np.resize(part, count).astype(np.uint32)
+        seen = map_tiles(program(subject, names, key, size), full, size.tile)
+        yield part, jax.tree.map(lambda x, part=part: x[: len(part)], seen)

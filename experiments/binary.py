@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
-from experiments.document import show, to_markdown
-from experiments.flags import Folder, Names, Numbers, Rates, RootKey, Steps, Tolerance, WholeNumber, WholeNumbers
-from experiments.record import BadInput, default_folder, record, write_config
-from experiments.surroundings import Clock, describe, peak_memory
+from experiments.flags import CommonFlags, Names, Numbers, Rates, Steps, Tolerance, WholeNumber, WholeNumbers
+from experiments.record import BadInput
+from experiments.study import conduct
+from experiments.surroundings import Clock
 from experiments.sweep import how_it_went, in_thread, mendable, shown_progress, write_data
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ MOST_FOLLOWED = 4000
 
 
 @dataclasses.dataclass(frozen=True)
-class BinaryConfig:
+class BinaryConfig(CommonFlags):
     """Run RVSCGD on the one-layer network with binary activation: the paper's Figure 4, and a grid to convergence.
 
     Flags in the plural take one value or more; the grid is every combination.
@@ -62,18 +62,10 @@ class BinaryConfig:
     """Random starts followed for Figure 4."""
     figure_steps: Steps = 800_000
     """Steps after which a run of Figure 4 is cut off."""
-    key: RootKey = 0
-    """Root of all randomness."""
     precision: Literal["float32", "float64"] = "float64"
     """Floating point numbers of the grid; Figure 4 needs float64."""
-    out: Folder = None
-    """Folder of the record; must not exist."""
     quick: bool = False
     """Small sizes (d 10, k 1 20, 50 seeds, 3 runs of 20,000 steps) where no flag says otherwise."""
-    overwrite: bool = False
-    """Replace the record that is in --out."""
-    quiet: bool = False
-    """Print nothing but errors."""
 
     @classmethod
     def small(cls) -> BinaryConfig:
@@ -81,9 +73,9 @@ class BinaryConfig:
         return cls(d=(10,), k=(1, 20), seeds=50, figure_runs=3, figure_steps=20_000)
 
     def resolved(self) -> BinaryConfig:
-        """Returns the config with every default filled in; ``learning_rate`` None stays: it depends on k and β."""
+        """Returns the config with the tolerance filled in; ``learning_rate`` None stays: it depends on k and β."""
         tol = self.tol if self.tol is not None else {"float32": 1e-6, "float64": 1e-12}[self.precision]
-        return dataclasses.replace(self, tol=tol, out=self.out or default_folder("binary"))
+        return dataclasses.replace(self, tol=tol)
 
 
 def run(config: BinaryConfig, console: Console, clock: Clock) -> Path:
@@ -93,7 +85,6 @@ def run(config: BinaryConfig, console: Console, clock: Clock) -> Path:
       BadInput: anything in ``config`` that the user can mend.
     """
     config = config.resolved()
-    assert config.out is not None
     for name in ("figure_runs", "figure_steps"):
         if getattr(config, name) < 1:
             raise BadInput(f"{name} must be a whole number >= 1, got {getattr(config, name)}")
@@ -113,9 +104,7 @@ def run(config: BinaryConfig, console: Console, clock: Clock) -> Path:
             result = run_sweep(grid, key, dtype=config.precision, progress=progress, **options)
             return result, result.to_xarray()
 
-    with record(config.out, config.overwrite) as folder:
-        with clock.phase("set-up"):
-            surroundings = describe()
+    def work(folder: Path) -> tuple[dict[str, Any], Any]:
         with shown_progress(config.quiet) as progress, mendable():
             result, lanes = in_thread(lambda: sweep(progress))
         clock.seconds |= {"compilation": result.compile_seconds, "run": result.run_seconds}
@@ -127,16 +116,8 @@ def run(config: BinaryConfig, console: Console, clock: Clock) -> Path:
             summary, figures = write_data(folder, lanes)
             descents.drop_vars(["steps", "converged"]).to_dataframe().to_csv(folder / "figure_4.csv")
             plots.save(binary_plots.figure_4(descents), folder, "figure_4")
-        facts = {
-            "config": dataclasses.asdict(config) | {"out": str(config.out)},
-            **surroundings,
-            **how_it_went(result, lanes),
-            "seconds": clock.seconds,
-            "peak_memory_bytes": peak_memory(),
-        }
-        sections = binary_report.sections(lanes, summary, descents, many, facts, figures)
-        (folder / "report.md").write_text(to_markdown("RVSCGD on the one-layer network", sections), encoding="utf-8")
-        write_config(folder, facts)
-    show(console, sections)
-    console.print(f"\nRecord: {config.out}", highlight=False, soft_wrap=True)
-    return config.out
+        return how_it_went(result, lanes), lambda facts: binary_report.sections(
+            lanes, summary, descents, many, facts, figures
+        )
+
+    return conduct("binary", "RVSCGD on the one-layer network", config, console, clock, work)

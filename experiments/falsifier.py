@@ -20,8 +20,10 @@ from jax.sharding import Mesh, PartitionSpec
 
 from experiments.audit_lanes import Fixed, Raw, draw, place
 from experiments.audit_tiles import Seen, Size, claims_of, concerns, measure, states
-from rvsmjax.theory import CLAIMS, SUBJECTS, Claim, Margin
-from rvsmjax.theory.subjects import reach
+from rvsmjax.theory.claim import Claim
+from rvsmjax.theory.claims import CLAIMS
+from rvsmjax.theory.margins import Margin
+from rvsmjax.theory.subjects import SUBJECTS, reach
 
 AT_REST = "at rest"
 """Conditions so named are those of a limit, which unrolled steps only come near to."""

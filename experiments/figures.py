@@ -10,32 +10,23 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
 
-from experiments.document import Picture, Section, Table, show, to_markdown
-from experiments.flags import Folder, RootKey
-from experiments.record import default_folder, record, write_config
-from experiments.surroundings import Clock, describe, peak_memory
+from experiments.document import Picture, Section, Table
+from experiments.flags import CommonFlags
+from experiments.study import conduct
+from experiments.surroundings import Clock
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 @dataclasses.dataclass(frozen=True)
-class FiguresConfig:
+class FiguresConfig(CommonFlags):
     """Draw the paper's Figures 2, 4, 5, 6 and 7 from the library's functions."""
-
-    key: RootKey = 0
-    """Root of all randomness."""
-    out: Folder = None
-    """Folder of the record; must not exist."""
-    overwrite: bool = False
-    """Replace the record that is in --out."""
-    quiet: bool = False
-    """Print nothing but errors."""
 
 
 def run(config: FiguresConfig, console: Console, clock: Clock) -> Path:
@@ -44,12 +35,10 @@ def run(config: FiguresConfig, console: Console, clock: Clock) -> Path:
     Raises:
       BadInput: anything in ``config`` that the user can mend.
     """
-    out = config.out or default_folder("figures")
-    with record(out, config.overwrite) as folder:
+
+    def work(folder: Path) -> tuple[dict[str, Any], Any]:
         with clock.phase("set-up"):
             from experiments import figure_data, paper_plots, plots
-
-            surroundings = describe()
         with clock.phase("run"):
             angles, descents = figure_data.random_angles(config.key), figure_data.descent(config.key)
             figures = {
@@ -64,19 +53,9 @@ def run(config: FiguresConfig, console: Console, clock: Clock) -> Path:
                 plots.save(figure, folder, name)
             angles.to_csv(folder / "figure_6.csv", index_label="draw")
             descents.to_csv(folder / "figure_7.csv", index_label="step")
-        facts = {
-            "config": dataclasses.asdict(config) | {"out": str(out)},
-            "choices": figure_data.CHOICES,
-            **surroundings,
-            "seconds": clock.seconds,
-            "peak_memory_bytes": peak_memory(),
-        }
-        sections = _sections(angles, descents)
-        (folder / "report.md").write_text(to_markdown("Figures of the paper", sections), encoding="utf-8")
-        write_config(folder, facts)
-    show(console, sections)
-    console.print(f"\nRecord: {out}", highlight=False, soft_wrap=True)
-    return out
+        return {"choices": figure_data.CHOICES}, _sections(angles, descents)
+
+    return conduct("figures", "Figures of the paper", config, console, clock, work)
 
 
 def _sections(angles: pd.DataFrame, descents: pd.DataFrame) -> list[Section]:

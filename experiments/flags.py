@@ -1,10 +1,10 @@
-"""Kinds of command line values whose errors name the rule and the value."""
+"""The flags that all commands share, and kinds of command line values whose errors name the rule and the value."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 from tyro.constructors import PrimitiveConstructorSpec
 
@@ -63,3 +63,22 @@ Folder = Annotated[Path | None, _spec(Path, "a folder", "FOLDER", absent="result
 DataFolder = Annotated[Path | None, _spec(Path, "a folder", "FOLDER", absent="$RVSMJAX_DATA, or a download")]
 RunsFolder = Annotated[Path | None, _spec(Path, "a folder", "FOLDER", absent="experiments/runs")]
 Minutes = Annotated[float | None, _spec(float, "a number", "MINUTES", absent="no limit")]
+
+
+class CommonFlags:
+    """Flags of every command, a base of its config; help and records show them after its own.
+
+    No dataclass: the fields of one would come first.
+    """
+
+    key: RootKey = 0
+    """Root of all randomness."""
+    out: Folder = None
+    """Folder of the record; must not exist."""
+    overwrite: bool = False
+    """Replace the record that is in --out."""
+    quiet: bool = False
+    """Print nothing but errors."""
+
+    def __init_subclass__(cls) -> None:
+        cls.__annotations__ |= get_type_hints(CommonFlags, include_extras=True)

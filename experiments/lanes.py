@@ -49,3 +49,9 @@ def lane_keys(root: jax.Array, seeds: Any, stream: int) -> jax.Array:
     """Returns a key for each seed, of one stream: ``fold_in(fold_in(root, seed), stream)``."""
     own = jax.vmap(functools.partial(jax.random.fold_in, root))(jnp.asarray(seeds, jnp.uint32))
     return jax.vmap(jax.random.fold_in, (0, None))(own, stream)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2, 3))
+def drawn(law: Callable[..., jax.Array], keys: jax.Array, shape: tuple[int, ...], dtype: Any = float) -> jax.Array:
+    """Returns numbers of the law, such as ``jax.random.normal``, for each key: of shape (keys, *shape)."""
+    return jax.vmap(lambda key: law(key, shape, dtype))(keys)

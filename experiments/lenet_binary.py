@@ -17,7 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
-from experiments.flags import Folder, Numbers, WholeNumber
+from experiments.flags import CommonFlags, Numbers, WholeNumber
 from experiments.lenet_study import Study, TrainingConfig, train_all
 from experiments.record import BadInput
 from experiments.study import check_axes, conduct
@@ -32,7 +32,7 @@ SLOPES = {"relu": 1.0, "√(2/π)·relu": math.sqrt(2 / math.pi), "identity": 1.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LenetBinaryConfig(TrainingConfig):
+class LenetBinaryConfig(CommonFlags, TrainingConfig):
     """LeNet with binarized activations on MNIST: F Table 1; with --best, as good as it gets at the same size.
 
     Finished runs are kept under --runs and not trained again; stop the command when you like, it goes on from there.
@@ -48,14 +48,8 @@ class LenetBinaryConfig(TrainingConfig):
     """Ask how good such a network can be, instead of the table."""
     best_epochs: WholeNumber = 15
     """Epochs of each of the three stages of --best."""
-    out: Folder = None
-    """Folder of the record; must not exist."""
     quick: bool = False
     """Small sizes (digits, 2 epochs of each, 1 seed, λ 0.01, no other penalties) where no flag says otherwise."""
-    overwrite: bool = False
-    """Replace the record that is in --out."""
-    quiet: bool = False
-    """Print nothing but errors."""
 
     @classmethod
     def small(cls) -> LenetBinaryConfig:
@@ -96,7 +90,7 @@ def table_1(config: LenetBinaryConfig) -> Study:
     """Returns F's setting: the base, group lasso at each λ, then other penalties and choices, one seed each."""
     from experiments.recipes import Recipe
 
-    base = Recipe(ste="clipped_relu", epochs=config.epochs, batch=config.batch, data=config.data)
+    base = Recipe(ste="clipped_relu", epochs=config.epochs, batch=config.batch, data=config.data, key=config.key)
     group = dataclasses.replace(base, method="rvsm", penalty="group_l1")
     study: Study = {"base": [dataclasses.replace(base, seed=seed) for seed in range(config.seeds)]}
     # The λ that reaches the sparsities first, then those of the table.
@@ -126,6 +120,7 @@ def best(config: LenetBinaryConfig) -> Study:
         epochs=config.best_epochs,
         batch=config.batch,
         data=config.data,
+        key=config.key,
     )
     study: Study = {"dense": [], "rvsm, top-k": [], "rvsm, top-k, fine-tuned": []}
     for seed in range(config.seeds):

@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
-from experiments.flags import Folder, Numbers, WholeNumber
+from experiments.flags import CommonFlags, Numbers, WholeNumber
 from experiments.lenet_study import Study, TrainingConfig, train_all
 from experiments.record import BadInput
 from experiments.study import check_axes, conduct
@@ -33,7 +33,7 @@ TUNED = "fine-tuned"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Lenet5CompressConfig(TrainingConfig):
+class Lenet5CompressConfig(CommonFlags, TrainingConfig):
     """LeNet-5 on MNIST with few weights: RVSM (top-k, l0, tl1), ADMM, magnitude pruning, from the same dense networks.
 
     Finished runs are kept under --runs and not trained again; stop the command when you like, it goes on from there.
@@ -47,14 +47,8 @@ class Lenet5CompressConfig(TrainingConfig):
     """Shares of zeros over all kernels."""
     few_seeds: WholeNumber = 1
     """Runs of each kind for all shares of zeros but the first."""
-    out: Folder = None
-    """Folder of the record; must not exist."""
     quick: bool = False
     """Small sizes (digits, 2 epochs, 1 of fine-tuning, 1 seed, 90 % of zeros) where no flag says otherwise."""
-    overwrite: bool = False
-    """Replace the record that is in --out."""
-    quiet: bool = False
-    """Print nothing but errors."""
 
     @classmethod
     def small(cls) -> Lenet5CompressConfig:
@@ -96,7 +90,7 @@ def make_study(config: Lenet5CompressConfig) -> Study:
     """Returns the runs: dense, then for each share and seed each method and its fine-tuning."""
     from experiments.recipes import Recipe
 
-    common = Recipe(activation="relu", schedule="cosine", shift=2, batch=config.batch, data=config.data)
+    common = Recipe(activation="relu", schedule="cosine", shift=2, batch=config.batch, data=config.data, key=config.key)
     dense = dataclasses.replace(common, epochs=config.epochs, learning_rate=0.05)
     study: Study = {"dense": [dataclasses.replace(dense, seed=seed) for seed in range(config.seeds)]}
     for place, sparsity in enumerate(config.sparsity):

@@ -53,6 +53,7 @@ class Recipe:
       sparsity: share of zeros wanted, over all kernels together.
       schedule: of the learning rate: ``step`` (a tenth from 60 % of the epochs on) or ``cosine``.
       shift: pixels that a training image is moved by at most, at random.
+      key, seed: root of all randomness, and what is folded into it.
       start: the run whose end this one starts from.
     """
 
@@ -73,6 +74,7 @@ class Recipe:
     nesterov: bool = False
     weight_decay: float = 5e-4
     shift: int = 0
+    key: int = 0
     seed: int = 0
     data: str = "mnist"
     start: Recipe | None = None
@@ -82,6 +84,10 @@ class Recipe:
         own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         differing = {name: value for name, value in own.items() if value != getattr(Recipe, name)}
         return {name: value.settings() if isinstance(value, Recipe) else value for name, value in differing.items()}
+
+    def keys(self) -> Array:
+        """Returns two keys: of the weights at the start, and of the order of the images and their moves."""
+        return jax.random.split(jax.random.fold_in(jax.random.key(self.key), self.seed))
 
     def name(self) -> str:
         """Returns a name for files: what is done, to what seed, and a hash of the settings."""
@@ -104,7 +110,7 @@ def make_task(recipe: Recipe, data: Data, start: tuple[Any, Any] | None = None) 
         ste=recipe.ste,
         ste_scale=recipe.ste_scale,
         normalize=recipe.normalize,
-        rngs=nnx.Rngs(recipe.seed),
+        rngs=nnx.Rngs(recipe.keys()[0]),
     )
     if start is not None:
         params, rest = start

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
 from flax import nnx
 
 import rvsmjax as rv
@@ -25,8 +24,6 @@ from experiments.record import BadInput
 from experiments.surroundings import describe
 from experiments.training import Row, evaluator, fit
 
-ROOT = 2020
-"""Of the keys that order the images; folded with the seed of the run."""
 CURVES = ("loss", "train_accuracy", "accuracy_w", "accuracy_u", "zeros")
 Watch = Callable[[Recipe, Row], None]
 
@@ -86,7 +83,7 @@ class Runs:
                 raise OutOfTime
 
         under_way = path.with_suffix("")
-        key = jax.random.fold_in(jax.random.key(ROOT), recipe.seed)
+        key = recipe.keys()[1]
         settings = recipe.settings()
         end = fit(
             task,

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from rvsmjax.sweep.step import Tile, advance, residual
-from rvsmjax.theory import Parameters, Subject
+from rvsmjax.theory.claim import Parameters
 from rvsmjax.theory.claims.shared import SETTLED, SHARE
 from rvsmjax.theory.states import hard_step
+from rvsmjax.theory.subjects import Subject
 
 CHECK_EVERY = 20
 

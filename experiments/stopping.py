@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from experiments.flags import Folder, Names, Number, Numbers, RootKey, WholeNumber
+from experiments.flags import CommonFlags, Names, Number, Numbers, WholeNumber
 from experiments.record import BadInput
 from experiments.study import check_axes, conduct
 from experiments.surroundings import Clock
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class StoppingConfig:
+class StoppingConfig(CommonFlags):
     """Find the stopping rules that could have given the paper's θ(w̄,w*).
 
     Flags in the plural take one value or more; the grid is every combination.
@@ -50,16 +50,8 @@ class StoppingConfig:
     """Random problems for each d."""
     time: Number = 25.0
     """Steps times learning rate after which a run ends; the error falls by a factor e in a time of k = 2."""
-    key: RootKey = 0
-    """Root of all randomness."""
-    out: Folder = None
-    """Folder of the record; must not exist."""
     quick: bool = False
     """Small sizes (uniform w*, w⁰ and η = 0.25 alone, 40 seeds) where no flag says otherwise."""
-    overwrite: bool = False
-    """Replace the record that is in --out."""
-    quiet: bool = False
-    """Print nothing but errors."""
 
     @classmethod
     def small(cls) -> StoppingConfig:

@@ -13,7 +13,7 @@ from jax import Array
 
 import rvsmjax as rv
 from experiments import paper
-from experiments.lanes import lane_keys, map_tiles
+from experiments.lanes import drawn, lane_keys, map_tiles
 from rvsmjax.geometry import norm, unit
 
 LAWS = {"sphere": jax.random.normal, "positive": jax.random.uniform}
@@ -78,7 +78,8 @@ def trajectories(setting: Setting, name: str, d: int, seeds: int, key: Array, ti
     """
     keys = [lane_keys(key, np.arange(seeds), stream) for stream in (2 * d, 2 * d + 1)]
     laws = (LAWS[setting.w_star], LAWS[setting.w0])
-    w_star, w0 = (unit(jnp.where(jnp.arange(ROWS) < d, _drawn(*both), 0)) for both in zip(laws, keys, strict=True))
+    vectors = (drawn(law, own, (ROWS,)) for law, own in zip(laws, keys, strict=True))
+    w_star, w0 = (unit(jnp.where(jnp.arange(ROWS) < d, v, 0)) for v in vectors)
     program = _program(name, round(time / setting.learning_rate))
     state, moves = map_tiles(program, Lane(w_star, w0, np.full(seeds, setting.learning_rate)))
     run = dict(zip((*STATE, *(f"move_{name}" for name in MOVES)), (*state, *moves), strict=True))
@@ -108,11 +109,6 @@ def stops(values: np.ndarray, tolerances: np.ndarray) -> np.ndarray:
     lowest = np.minimum.accumulate(values, axis=1)
     first = [np.searchsorted(-row, -tolerances, side="right") + 1 for row in lowest]
     return np.minimum(np.asarray(first), values.shape[1])
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _drawn(law: Any, keys: Array) -> Array:
-    return jax.vmap(lambda key: law(key, (ROWS,)))(keys)
 
 
 @functools.lru_cache(maxsize=64)

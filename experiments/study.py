@@ -13,7 +13,8 @@ from experiments.document import Section, show, to_markdown
 from experiments.record import BadInput, default_folder, record, write_config
 from experiments.surroundings import Clock, describe, peak_memory
 
-Work = Callable[[Path], tuple[dict[str, Any], Sequence[Section]]]
+Report = Sequence[Section] | Callable[[dict[str, Any]], Sequence[Section]]
+Work = Callable[[Path], tuple[dict[str, Any], Report]]
 
 
 def conduct(command: str, title: str, config: Any, console: Console, clock: Clock, work: Work) -> Path:
@@ -25,7 +26,8 @@ def conduct(command: str, title: str, config: Any, console: Console, clock: Cloc
       config: the command's config, with the fields ``out`` and ``overwrite``.
       console: where the report is shown.
       clock: the times of the phases so far.
-      work: writes data and figures to the folder; returns what goes into ``config.json``, and the report.
+      work: writes data and figures to the folder; returns what goes into ``config.json``, and the report, as sections
+        or as a function that makes them of the whole ``config.json``.
 
     Raises:
       BadInput: anything in ``config`` that the user can mend.
@@ -34,11 +36,13 @@ def conduct(command: str, title: str, config: Any, console: Console, clock: Cloc
     with record(out, config.overwrite) as folder:
         with clock.phase("set-up"):
             surroundings = describe()
-        facts, sections = work(folder)
-        config_facts = dataclasses.asdict(config) | {"out": str(out)}
+        found, report = work(folder)
+        asked = dataclasses.asdict(config) | {"out": str(out)}
         measured = {"seconds": clock.seconds, "peak_memory_bytes": peak_memory()}
+        facts = {"config": asked, **surroundings, **found, **measured}
+        sections = report(facts) if callable(report) else report
         (folder / "report.md").write_text(to_markdown(title, sections), encoding="utf-8")
-        write_config(folder, {"config": config_facts, **surroundings, **facts, **measured})
+        write_config(folder, facts)
     show(console, sections)
     console.print(f"\nRecord: {out}", highlight=False, soft_wrap=True)
     return out

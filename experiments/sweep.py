@@ -19,21 +19,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from experiments.document import show, to_markdown
-from experiments.flags import (
-    Booleans,
-    Folder,
-    Names,
-    Numbers,
-    Rates,
-    RootKey,
-    Steps,
-    Tolerance,
-    WholeNumber,
-    WholeNumbers,
-)
-from experiments.record import BadInput, default_folder, record, write_config
-from experiments.surroundings import Clock, describe, peak_memory
+from experiments.flags import Booleans, CommonFlags, Names, Numbers, Rates, Steps, Tolerance, WholeNumber, WholeNumbers
+from experiments.record import BadInput
+from experiments.study import conduct
+from experiments.surroundings import Clock
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -44,7 +33,7 @@ STATUS = ("converged", "step cap", "diverged")
 
 
 @dataclasses.dataclass(frozen=True)
-class SweepConfig:
+class SweepConfig(CommonFlags):
     """Run the one-layer study: random problems over a grid, to convergence, beside the paper's Tables 1 to 3.
 
     Flags in the plural take one value or more; the grid is every combination.
@@ -72,18 +61,10 @@ class SweepConfig:
     """Residual at which a lane has converged."""
     max_steps: Steps = 100_000
     """Steps after which a lane is given up."""
-    key: RootKey = 0
-    """Root of all randomness."""
     precision: Literal["float32", "float64"] = "float32"
     """Floating point numbers."""
-    out: Folder = None
-    """Folder of the record; must not exist."""
     quick: bool = False
     """Small sizes (d 10 20, k 2, 100 seeds) where no flag says otherwise."""
-    overwrite: bool = False
-    """Replace the record that is in --out."""
-    quiet: bool = False
-    """Print nothing but errors."""
 
     @classmethod
     def small(cls) -> SweepConfig:
@@ -91,9 +72,9 @@ class SweepConfig:
         return cls(d=(10, 20), k=(2,), seeds=100)
 
     def resolved(self) -> SweepConfig:
-        """Returns the config with every default filled in; ``learning_rate`` None stays: it depends on β."""
+        """Returns the config with the tolerance filled in; ``learning_rate`` None stays: it depends on β."""
         tol = self.tol if self.tol is not None else {"float32": 1e-6, "float64": 1e-12}[self.precision]
-        return dataclasses.replace(self, tol=tol, out=self.out or default_folder("sweep"))
+        return dataclasses.replace(self, tol=tol)
 
 
 def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
@@ -103,7 +84,6 @@ def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
       BadInput: anything in ``config`` that the user can mend.
     """
     config = config.resolved()
-    assert config.out is not None
     with clock.phase("set-up"):
         import jax
 
@@ -114,9 +94,7 @@ def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
         with mendable():
             grid = Grid(**{name: getattr(config, name) for name in axes})
 
-    with record(config.out, config.overwrite) as folder:
-        with clock.phase("set-up"):
-            surroundings = describe()
+    def work(folder: Path) -> tuple[dict[str, Any], Any]:
         with shown_progress(config.quiet) as progress, mendable():
             result = in_thread(
                 lambda: run_sweep(
@@ -132,19 +110,9 @@ def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
         with clock.phase("report"):
             lanes = result.to_xarray()
             summary, figures = write_data(folder, lanes)
-        facts = {
-            "config": dataclasses.asdict(config) | {"out": str(config.out)},
-            **surroundings,
-            **how_it_went(result, lanes),
-            "seconds": clock.seconds,
-            "peak_memory_bytes": peak_memory(),
-        }
-        sections = sweep_sections(lanes, summary, facts, figures)
-        (folder / "report.md").write_text(to_markdown("RVSM on the one-layer network", sections), encoding="utf-8")
-        write_config(folder, facts)
-    show(console, sections)
-    console.print(f"\nRecord: {config.out}", highlight=False, soft_wrap=True)
-    return config.out
+        return how_it_went(result, lanes), lambda facts: sweep_sections(lanes, summary, facts, figures)
+
+    return conduct("sweep", "RVSM on the one-layer network", config, console, clock, work)
 
 
 def how_it_went(result: SweepResult, lanes: xr.Dataset) -> dict[str, Any]:

@@ -16,16 +16,17 @@ import dataclasses
 import itertools
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from experiments.document import show, to_markdown
-from experiments.flags import Folder, Names, Numbers, RootKey, WholeNumber, WholeNumbers
-from experiments.record import BadInput, default_folder, record, write_config
-from experiments.surroundings import Clock, describe, peak_memory
+from experiments.flags import CommonFlags, Names, Numbers, WholeNumber, WholeNumbers
+from experiments.record import BadInput
+from experiments.study import check_axes, conduct
+from experiments.surroundings import Clock
+from experiments.sweep import in_thread
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -38,7 +39,7 @@ TUNERS = ("start", "gradient", "grid")
 
 
 @dataclasses.dataclass(frozen=True)
-class TuneConfig:
+class TuneConfig(CommonFlags):
     """Tune λ, β and a for a required share of zeros, per penalty and d, and measure the angle on seeds not seen.
 
     Flags in the plural take one value or more; every combination is tuned by itself.
@@ -60,44 +61,15 @@ class TuneConfig:
     """Random problems to measure on."""
     iterations: WholeNumber = 84
     """Steps of Adam; the grid gets as many solves."""
-    key: RootKey = 0
-    """Root of all randomness."""
     precision: Literal["float32", "float64"] = "float32"
     """Floating point numbers."""
-    out: Folder = None
-    """Folder of the record; must not exist."""
     quick: bool = False
     """Small sizes (d 5, one sparsity, 40 seeds, 100 held out, 18 iterations) where no flag says otherwise."""
-    overwrite: bool = False
-    """Replace the record that is in --out."""
-    quiet: bool = False
-    """Print nothing but errors."""
 
     @classmethod
     def small(cls) -> TuneConfig:
         """Returns the defaults of ``--quick``."""
         return cls(d=(5,), sparsity=(0.5,), truth_zeros=(0.0,), seeds=40, held_out=100, iterations=18)
-
-    def check(self) -> None:
-        """Raises ``BadInput`` for anything the user can mend."""
-        for name in ("penalty", "d", "sparsity", "truth_zeros"):
-            values = getattr(self, name)
-            if not values or len(set(values)) < len(values):
-                raise BadInput(f"{name} must hold at least one value, each once, got {list(values)}")
-        for name in self.penalty:
-            if name not in PENALTIES:
-                raise BadInput(f"penalty must be one of {', '.join(PENALTIES)}, got {name!r}")
-        for name, least in (("d", 2), ("k", 1), ("seeds", 2), ("held_out", 2), ("iterations", 1)):
-            if np.min(getattr(self, name)) < least:
-                raise BadInput(f"{name} must be a whole number >= {least}, got {np.min(getattr(self, name))}")
-        if self.seeds + self.held_out > 2**32:
-            raise BadInput(f"held_out must leave seeds + held_out <= 2**32, got {self.held_out}")
-        for value in self.sparsity:
-            if not 0 < value < 1:
-                raise BadInput(f"sparsity must be in (0, 1), got {value:g}")
-        for value in self.truth_zeros:
-            if not 0 <= value < min(self.sparsity):
-                raise BadInput(f"truth_zeros must be >= 0 and below every sparsity, got {value:g}")
 
 
 def run(config: TuneConfig, console: Console, clock: Clock) -> Path:
@@ -106,16 +78,14 @@ def run(config: TuneConfig, console: Console, clock: Clock) -> Path:
     Raises:
       BadInput: anything in ``config`` that the user can mend.
     """
-    config.check()
-    out = config.out or default_folder("tune")
-    with record(out, config.overwrite) as folder:
+    _check(config)
+
+    def work(folder: Path) -> tuple[dict[str, Any], Any]:
         with clock.phase("set-up"):
             from experiments import plots, tune_plots, tune_report, tune_summary
             from experiments.store import write_zarr
-
-            surroundings = describe()
         with clock.phase("run"):
-            results, paths = tune_all(config)
+            results, paths = in_thread(lambda: tune_all(config))
         with clock.phase("report"):
             table = tune_summary.summarize(results)
             table.to_csv(folder / "summary.csv", index=False)
@@ -124,18 +94,9 @@ def run(config: TuneConfig, console: Console, clock: Clock) -> Path:
             figures = tune_plots.tune_figures(results, paths)
             for name, figure in figures.items():
                 plots.save(figure, folder, name)
-        facts = {
-            "config": dataclasses.asdict(config) | {"out": str(out)},
-            **surroundings,
-            "seconds": clock.seconds,
-            "peak_memory_bytes": peak_memory(),
-        }
-        sections = tune_report.sections(results, table, list(figures))
-        (folder / "report.md").write_text(to_markdown("Tuned at a required sparsity", sections), encoding="utf-8")
-        write_config(folder, facts)
-    show(console, sections)
-    console.print(f"\nRecord: {out}", highlight=False, soft_wrap=True)
-    return out
+        return {}, tune_report.sections(results, table, list(figures))
+
+    return conduct("tune", "Tuned at a required sparsity", config, console, clock, work)
 
 
 def tune_all(config: TuneConfig) -> tuple[xr.Dataset, pd.DataFrame]:
@@ -181,3 +142,22 @@ def _tune(cell: Cell, iterations: int) -> tuple[dict[str, tuple[Choice, float]],
     best = tuners.search(cell, found.solves)
     ends = {"start": (start, started - began), "gradient": (found, descended - started)}
     return ends | {"grid": (best, time.perf_counter() - descended)}, path
+
+
+def _check(config: TuneConfig) -> None:
+    """Raises ``BadInput`` for what no run can be made of."""
+    check_axes(config, "penalty", "d", "sparsity", "truth_zeros")
+    for name in config.penalty:
+        if name not in PENALTIES:
+            raise BadInput(f"penalty must be one of {', '.join(PENALTIES)}, got {name!r}")
+    for name, least in (("d", 2), ("k", 1), ("seeds", 2), ("held_out", 2), ("iterations", 1)):
+        if np.min(getattr(config, name)) < least:
+            raise BadInput(f"{name} must be a whole number >= {least}, got {np.min(getattr(config, name))}")
+    if config.seeds + config.held_out > 2**32:
+        raise BadInput(f"held_out must leave seeds + held_out <= 2**32, got {config.held_out}")
+    for value in config.sparsity:
+        if not 0 < value < 1:
+            raise BadInput(f"sparsity must be in (0, 1), got {value:g}")
+    for value in config.truth_zeros:
+        if not 0 <= value < min(config.sparsity):
+            raise BadInput(f"truth_zeros must be >= 0 and below every sparsity, got {value:g}")

@@ -12,7 +12,8 @@ from experiments import cli
 from experiments.audit import AuditConfig, size_of
 from experiments.audit_summary import Tally, Verdict
 from experiments.audit_tiles import Seen, concerns, measured
-from rvsmjax.theory import CLAIMS, Margin
+from rvsmjax.theory.claims import CLAIMS
+from rvsmjax.theory.margins import Margin
 
 POINTS = ("A-5.2.2", "A-5.2.2-right", "F-eq18", "F-lemma5-half")
 PATHS = ("F-lemma5-stays", "F-lemma6")
@@ -73,7 +74,7 @@ def test_lanes_are_counted(points, paths):
 
 def test_the_report_names_everything(points, paths):
     for audit, names in ((points, POINTS), (paths, PATHS)):
-        report = (audit.folder / "audit.md").read_text(encoding="utf-8")
+        report = (audit.folder / "report.md").read_text(encoding="utf-8")
         assert audit.docs.read_text(encoding="utf-8") == report
         assert all(report.count(f"| {name} |") >= 3 for name in names)
         assert json.loads((audit.folder / "config.json").read_text())["config"]["lanes"] == 256

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from experiments import cli, paper, stopping_report, stopping_runs, stopping_scores
+from experiments.lanes import drawn, lane_keys
 
 SETTING = stopping_runs.Setting("sphere", "positive", 0.2)
 LAM, BETA, K = 1e-4, 4e-3, 2
@@ -36,9 +37,9 @@ def run():
 
 def test_trajectories_are_those_of_a_plain_loop(run):
     with jax.enable_x64(True):
-        keys = [stopping_runs.lane_keys(jax.random.key(2), np.arange(5), stream) for stream in (20, 21)]
-        w_star = np.asarray(stopping_runs._drawn(jax.random.normal, keys[0]))[:, :10]
-        w0 = np.asarray(stopping_runs._drawn(jax.random.uniform, keys[1]))[:, :10]
+        keys = [lane_keys(jax.random.key(2), np.arange(5), stream) for stream in (20, 21)]
+        w_star = np.asarray(drawn(jax.random.normal, keys[0], (stopping_runs.ROWS,)))[:, :10]
+        w0 = np.asarray(drawn(jax.random.uniform, keys[1], (stopping_runs.ROWS,)))[:, :10]
     assert (w0 > 0).all()
     w_star, w0 = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (w_star, w0))
     for i in range(5):

@@ -140,7 +140,7 @@ def test_slope_along_the_constraint_is_a_central_difference(x64):
 
 BAD = [
     ("--penalty foo", ["--penalty", "foo"]),
-    ("--penalty l1 l1", ["--penalty", "once"]),
+    ("--penalty l1 l1", ["--penalty", "distinct"]),
     ("--d 1", ["--d", "1"]),
     ("--k 0", ["--k", "0"]),
     ("--sparsity 1", ["--sparsity", "(0, 1)", "1"]),

@@ -9,11 +9,12 @@ import pytest
 from scipy.optimize import brentq
 
 import rvsmjax as rv
-from rvsmjax.theory import CLAIMS, SUBJECTS, Parameters, Run
 from rvsmjax.theory.chosen import KINDS, Chosen
+from rvsmjax.theory.claim import Parameters, Run
+from rvsmjax.theory.claims import CLAIMS
 from rvsmjax.theory.claims.relu_points import expectation
 from rvsmjax.theory.states import Limit, Points, Scalar, follow, hard_step, keep_largest
-from rvsmjax.theory.subjects import reach
+from rvsmjax.theory.subjects import SUBJECTS, reach
 
 pytestmark = pytest.mark.usefixtures("x64")
 

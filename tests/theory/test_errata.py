@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import rvsmjax as rv
-from rvsmjax.theory import CLAIMS, Parameters, Run
+from rvsmjax.theory.claim import Parameters, Run
+from rvsmjax.theory.claims import CLAIMS
 from rvsmjax.theory.states import follow
 
 THETA_W = {  # A Tables 1 to 3, row θ(w̄, w*), d = 10, …, 50
