@@ -1,6 +1,6 @@
-"""make bench: the sweep against NumPy, and what rvsm adds to an optimizer, each with its peer in the same run.
+"""make bench: the sweep against NumPy, what rvsm adds to an update, training against PyTorch; peers in the same run.
 
-Both run the same problems (same draws, float32) to the same tolerance, looking at the residual every eight steps.
+Sweep and NumPy run the same problems (same draws, float32) to the same tolerance, with a look every eight steps.
 Warm-up first; compilation is measured apart; each time is the least of several. Writes results/*.json and the tables
 between the markers in README.md.
 """
@@ -109,7 +109,7 @@ def main(
     repeats: int = 5,
     write: bool = True,
 ) -> None:
-    """Measures the sweep against NumPy, and the transformations beside SGD.
+    """Measures the sweep against NumPy, the transformations beside SGD, and training against PyTorch.
 
     Args:
       d: dimensions.
@@ -120,7 +120,7 @@ def main(
     """
     import jax
 
-    from benchmarks import transforms
+    from benchmarks import training, transforms
     from experiments.surroundings import usable_cores
 
     cores = usable_cores()
@@ -146,6 +146,12 @@ def main(
     if write:
         kept = {name: record[name] for name in ("date", "machine", "devices", "versions", "results")}
         publish("transforms", kept, transforms.table(record["results"]))
+    record |= {"results": training.measure()}
+    record["versions"]["torch"] = training.torch_version()
+    print(training.table(record["results"]))
+    if write:
+        kept = {name: record[name] for name in ("date", "machine", "devices", "versions", "results")}
+        publish("training", kept, training.table(record["results"]))
 
 
 def publish(name: str, record: dict[str, Any], text: str) -> None:

@@ -1,4 +1,4 @@
-"""What rvsm costs: one LeNet-5 training step with and without it, and the update alone beside SGD with momentum.
+"""What rvsm costs in an update, beside SGD with momentum.
 
 All variants run in one process, in turns, and the least time of each counts; compilation is apart.
 """
@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import optax
-from flax import linen as nn
 
 import rvsmjax as rv
 
@@ -28,31 +27,17 @@ SHAPES = [(3, 3, 512, 512)] * 3 + [(3, 3, 256, 256)] * 5 + [(3, 3, 128, 256)] * 
 """11.0 M parameters in the leaves of a residual network."""
 
 
-class LeNet5(nn.Module):
-    """20-50-500-10."""
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Class scores of images of shape (n, 28, 28, 1)."""
-        for features in (20, 50):
-            x = nn.Conv(features, (5, 5), padding="VALID")(x)
-            n, h, w, c = x.shape
-            x = nn.relu(x.reshape(n, h // 2, 2, w // 2, 2, c).max((2, 4)))
-        x = nn.relu(nn.Dense(500)(x.reshape(len(x), -1)))
-        return nn.Dense(10)(x)
-
-
-def in_turns(variants: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Seconds of each variant: the least mean over ten runs, taken in turns so that all see the same machine."""
+def in_turns(variants: dict[str, Callable[[], Any]], rounds: int, turns: int = 10) -> dict[str, float]:
+    """Seconds of each variant: the least mean over some turns, taken in rounds so that all see the same machine."""
     best = dict.fromkeys(variants, float("inf"))
     for run in variants.values():
         jax.block_until_ready(run())
     for _ in range(rounds):
         for name, run in variants.items():
             started = time.perf_counter()
-            for _ in range(10):
+            for _ in range(turns):
                 jax.block_until_ready(run())
-            best[name] = min(best[name], (time.perf_counter() - started) / 10)
+            best[name] = min(best[name], (time.perf_counter() - started) / turns)
     return best
 
 
@@ -73,27 +58,6 @@ def chains() -> dict[str, optax.GradientTransformation]:
     split = {name: optax.chain(rv.rvsm(penalty, 1e-4, 1e-2), sgd) for name, penalty in PENALTIES.items()}
     stale = rv.rvsm(PENALTIES["top-k, global"], 1e-4, 1e-2, update_every=10)
     return {"none": sgd, **split, "top-k, global, u every 10 steps": optax.chain(stale, sgd)}
-
-
-def training_step(rounds: int) -> dict[str, float]:
-    """Seconds of a training step, batch 128."""
-    images = jax.random.normal(jax.random.key(0), (128, 28, 28, 1))
-    labels = jax.random.randint(jax.random.key(1), (128,), 0, 10)
-    net = LeNet5()
-    params = jax.jit(net.init)(jax.random.key(2), images)
-
-    def loss(params: Any) -> jax.Array:
-        return optax.softmax_cross_entropy_with_integer_labels(net.apply(params, images), labels).mean()
-
-    def variant(tx: optax.GradientTransformation) -> Callable[[], Any]:
-        @jax.jit
-        def step(params: Any, state: Any) -> Any:
-            updates, state = tx.update(jax.grad(loss)(params), state, params)
-            return optax.apply_updates(params, updates), state
-
-        return carried(step, params, tx.init(params))
-
-    return in_turns({name: variant(tx) for name, tx in chains().items()}, rounds)
 
 
 def update_alone(rounds: int) -> dict[str, float]:
@@ -117,7 +81,7 @@ def update_alone(rounds: int) -> dict[str, float]:
 
 def measure(rounds: int = 6) -> dict[str, dict[str, float]]:
     """Milliseconds of each variant."""
-    found = {"LeNet-5 step, batch 128": training_step(rounds), "update, 11 M parameters": update_alone(rounds)}
+    found = {"update, 11 M parameters": update_alone(rounds)}
     return {what: {name: 1e3 * seconds for name, seconds in times.items()} for what, times in found.items()}
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.document import Picture, Section, Table
-from experiments.lenet_binary import ASKED, PAPER, LenetBinaryConfig
+from experiments.lenet_binary import ASKED, PAPER, UNITS, LenetBinaryConfig
 from experiments.lenet_report import column, curves, finished, layer_table, percent
 from experiments.lenet_study import Outcomes, Study
 
@@ -47,9 +47,10 @@ def sections(study: Study, outcomes: Outcomes, config: LenetBinaryConfig) -> lis
 
 
 _OTHERS = (
-    f"λ is that at which the weights at the start would have {100 * ASKED:g} % of zeros, reached at two thirds of the "
-    "epochs as (step/end)². `group`: the weights into one filter or unit; `channel`: those out of one. With the slope "
-    "of the ReLU, the one that F analyses for one layer, the deep network barely learns at this learning rate."
+    "`group`: the weights into one filter or unit; `channel`: those out of one. Group lasso shrinks all groups of a "
+    "layer alike, and a binary unit does not mind how long its weights are, so nothing holds one group up and lets "
+    "another go: either none has reached zero or the network is lost. With the slope of the ReLU, the one that F "
+    "analyses for one layer, the deep network barely learns at this learning rate."
 )
 
 
@@ -58,10 +59,8 @@ def _paper_table(outcomes: Outcomes, config: LenetBinaryConfig) -> Table:
     for lam, (accuracy, zeros) in PAPER.items():
         label = lam if isinstance(lam, str) else f"group l1, λ = {lam:g}"
         rows.append([label, f"{accuracy:.2f}", f"{zeros:.2f}", *_ours(outcomes.get(label, []))])
-    for lam in config.lam:
-        if lam not in PAPER:
-            label = f"group l1, λ = {lam:g}"
-            rows.append([label, "", "", *_ours(outcomes[label])])
+    own = [UNITS, *(f"group l1, λ = {lam:g}" for lam in config.lam if lam not in PAPER)]
+    rows += [[label, "", "", *_ours(outcomes.get(label, []))] for label in own]
     columns = ["", "paper: accuracy", "zeros", "accuracy of u", "of w", "zeros of u", "seeds"]
     return Table(columns, rows, "Accuracy and zeros in %, β = 1")
 

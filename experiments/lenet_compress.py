@@ -15,16 +15,16 @@ from typing import Any
 
 from rich.console import Console
 
-from experiments.flags import CommonFlags, Numbers, WholeNumber
+from experiments.flags import CommonFlags, Names, Numbers, WholeNumber
 from experiments.lenet_study import Study, TrainingConfig, train_all
 from experiments.record import BadInput
 from experiments.study import check_axes, conduct
 from experiments.surroundings import Clock
 
 METHODS: dict[str, dict[str, Any]] = {
-    "rvsm, top-k": {"method": "rvsm", "penalty": "top_k", "beta": 0.1},
-    "rvsm, l0": {"method": "rvsm", "penalty": "l0", "beta": 0.1},
-    "rvsm, tl1": {"method": "rvsm", "penalty": "tl1", "beta": 0.1},
+    "rvsm-top-k": {"method": "rvsm", "penalty": "top_k", "beta": 0.1},
+    "rvsm-l0": {"method": "rvsm", "penalty": "l0", "beta": 0.1},
+    "rvsm-tl1": {"method": "rvsm", "penalty": "tl1", "beta": 0.1},
     "admm": {"method": "admm", "beta": 0.01},
     "magnitude": {"method": "magnitude"},
 }
@@ -45,15 +45,19 @@ class Lenet5CompressConfig(CommonFlags, TrainingConfig):
     """Epochs of fine-tuning with the pattern frozen."""
     sparsity: Numbers = (0.986, 0.994)
     """Shares of zeros over all kernels."""
+    methods: Names = tuple(METHODS)
+    """Methods: rvsm-top-k, rvsm-l0, rvsm-tl1, admm, magnitude."""
     few_seeds: WholeNumber = 1
     """Runs of each kind for all shares of zeros but the first."""
     quick: bool = False
-    """Small sizes (digits, 2 epochs, 1 of fine-tuning, 1 seed, 90 % of zeros) where no flag says otherwise."""
+    """Small sizes (digits, 2 epochs, 1 of fine-tuning, 1 seed, 90 % zeros, 2 methods) where no flag says otherwise."""
 
     @classmethod
     def small(cls) -> Lenet5CompressConfig:
         """Returns the defaults of ``--quick``."""
-        return cls(epochs=2, tune_epochs=1, seeds=1, sparsity=(0.9,), data="digits")
+        return cls(
+            epochs=2, tune_epochs=1, seeds=1, sparsity=(0.9,), methods=("rvsm-top-k", "magnitude"), data="digits"
+        )
 
 
 def run(config: Lenet5CompressConfig, console: Console, clock: Clock) -> Path:
@@ -63,10 +67,13 @@ def run(config: Lenet5CompressConfig, console: Console, clock: Clock) -> Path:
       BadInput: anything in ``config`` that the user can mend.
     """
     config.check_training()
-    check_axes(config, "sparsity")
+    check_axes(config, "sparsity", "methods")
     for value in config.sparsity:
         if not 0 < value < 1:
             raise BadInput(f"sparsity must be in (0, 1), got {value:g}")
+    for name in config.methods:
+        if name not in METHODS:
+            raise BadInput(f"methods must be among {', '.join(METHODS)}, got {name!r}")
     for name in ("tune_epochs", "few_seeds"):
         if getattr(config, name) < 1:
             raise BadInput(f"{name} must be a whole number >= 1, got {getattr(config, name)}")
@@ -96,8 +103,8 @@ def make_study(config: Lenet5CompressConfig) -> Study:
     for place, sparsity in enumerate(config.sparsity):
         for seed in range(config.seeds if place == 0 else config.few_seeds):
             first = dataclasses.replace(dense, seed=seed)
-            for name, settings in METHODS.items():
-                found = dataclasses.replace(first, sparsity=sparsity, start=first, **settings)
+            for name in config.methods:
+                found = dataclasses.replace(first, **{"sparsity": sparsity, "start": first} | METHODS[name])
                 tuned = dataclasses.replace(
                     common,
                     epochs=config.tune_epochs,

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.document import Picture, Section, Table
-from experiments.lenet_compress import METHODS, TUNED, Lenet5CompressConfig, entry
+from experiments.lenet_compress import TUNED, Lenet5CompressConfig, entry
 from experiments.lenet_report import PALETTE, column, curves, finished, layer_table, percent
 from experiments.lenet_study import Outcomes, Study
 from experiments.plots import STYLE, new_figure
@@ -20,7 +20,7 @@ FLOOR = (0.986, 0.992)
 
 def figures(outcomes: Outcomes, config: Lenet5CompressConfig) -> dict[str, Figure]:
     """Returns the figures, by name: curves of the methods at the first share of zeros, the ends of all."""
-    first = [entry(name, config.sparsity[0]) for name in METHODS]
+    first = [entry(name, config.sparsity[0]) for name in config.methods]
     least = 0.95 if config.data == "mnist" else None
     return {
         "curves": curves({label: outcomes.get(label, []) for label in first}, least),
@@ -34,7 +34,7 @@ def ends(outcomes: Outcomes, config: Lenet5CompressConfig) -> Figure:
     figure, panels = new_figure(5.2 * len(config.sparsity) + 0.8, 4.2, ncols=len(config.sparsity), squeeze=False)
     dense = 100 * np.array(column(outcomes["dense"], "test_accuracy_u"))
     for axes, sparsity in zip(panels[0], config.sparsity, strict=True):
-        for i, name in enumerate(METHODS):
+        for i, name in enumerate(config.methods):
             values = 100 * np.array(column(outcomes.get(entry(f"{name}, {TUNED}", sparsity), []), "test_accuracy_u"))
             axes.plot(np.full(len(values), i), values, "o", color=PALETTE[i], alpha=0.6)
             if len(values):
@@ -42,7 +42,7 @@ def ends(outcomes: Outcomes, config: Lenet5CompressConfig) -> Figure:
         if len(dense):
             axes.axhline(dense.mean(), color="0.5", ls="--", lw=1.2, label="dense")
             axes.legend(loc="lower left")
-        axes.set_xticks(range(len(METHODS)), METHODS, rotation=20)
+        axes.set_xticks(range(len(config.methods)), config.methods, rotation=20)
         axes.set(title=f"{100 * sparsity:g} % zeros", ylabel="test accuracy of u  [%]")
     return figure
 
@@ -69,7 +69,7 @@ def sections(study: Study, outcomes: Outcomes, config: Lenet5CompressConfig) -> 
 
 def _table(outcomes: Outcomes, config: Lenet5CompressConfig, sparsity: float) -> Table:
     rows = []
-    for name in METHODS:
+    for name in config.methods:
         found, tuned = (outcomes.get(entry(label, sparsity), []) for label in (name, f"{name}, {TUNED}"))
         before, after = (percent(column(runs, "test_accuracy_u")) for runs in (found, tuned))
         kept = np.mean([KERNELS * (1 - run["zeros"]) for run in tuned]) if tuned else np.nan
@@ -86,7 +86,7 @@ def _verdict(outcomes: Outcomes, config: Lenet5CompressConfig) -> str:
     for sparsity in config.sparsity:
         means = {
             name: float(np.mean(column(runs, "test_accuracy_u")))
-            for name in METHODS
+            for name in config.methods
             if (runs := outcomes.get(entry(f"{name}, {TUNED}", sparsity)))
         }
         ours = {name: value for name, value in means.items() if name.startswith("rvsm")}

@@ -112,7 +112,7 @@ def fit(
         state, history = checkpoints.restore(fresh)
         if len(history) > epochs:
             raise BadInput(f"epochs must be at least {len(history)}, which {folder} has already, got {epochs}")
-        step = _step(graph, task.optimizer.update, task.prepare, batch)
+        step = make_step(graph, task.optimizer.update, task.prepare, batch)
         accuracy, settle = evaluator(task), _settler(graph, task)
         for epoch in range(len(history), epochs):
             order_key, augment_key = jax.random.split(jax.random.fold_in(key, epoch))
@@ -191,9 +191,14 @@ def _settler(graph: Any, task: Task) -> Callable[[TrainState, Any], Any]:
 
 
 @functools.cache
-def _step(
+def make_step(
     graph: Any, update: Callable[..., Any], prepare: Callable[..., Array], batch: int
 ) -> Callable[..., tuple[TrainState, Array]]:
+    """Returns the compiled step (state, sums, data, order, i, key) -> (state, sums), the images taken on the device.
+
+    ``sums`` adds up the losses and the right answers; state and sums are given away.
+    """
+
     def step(
         state: TrainState, total: Array, data: Labelled, order: Array, i: Array, key: Array
     ) -> tuple[TrainState, Array]:

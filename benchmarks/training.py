@@ -1,0 +1,125 @@
+"""Images per second of LeNet-5 training: ours, with and without rvsm in the chain, and PyTorch's.
+
+All variants run in one process, in turns, and the least time of each counts; compilation is apart.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+import rvsmjax as rv
+from benchmarks.transforms import in_turns
+from experiments.recipes import preparation
+from experiments.training import Labelled, TrainState, make_step
+from rvsmjax.nets import LeNet
+
+CHAINS: dict[str, list[optax.GradientTransformation]] = {
+    "none": [],
+    "l1": [rv.rvsm(rv.L1(), 1e-4, 1e-2)],
+    "l0": [rv.rvsm(rv.L0(), 1e-4, 1e-2)],
+    "tl1": [rv.rvsm(rv.TransformedL1(1.0), 1e-4, 1e-2)],
+    "group lasso": [rv.rvsm(rv.Grouped(rv.L1(), axes="filters"), 1e-4, 1e-2)],
+    "top-k, global, u every 10 steps": [
+        rv.rvsm(rv.TopK(sparsity=0.9, scope="global"), 1.0, 1e-2, update_every=10),
+    ],
+}
+RATE, MOMENTUM, STEPS = 1e-3, 0.9, 10
+"""Of SGD; steps of a turn."""
+
+
+def images(count: int = 10_000) -> tuple[np.ndarray, np.ndarray]:
+    """Images of shape (n, 28, 28, 1), uint8, and labels."""
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (count, 28, 28, 1), np.uint8), rng.integers(0, 10, count)
+
+
+def ours(name: str, batch: int) -> Callable[[], Any]:
+    """A turn of the experiments' loop."""
+    pictures, labels = images()
+    data = Labelled(jnp.asarray(pictures), jnp.asarray(labels, jnp.int32))
+    graph, params, rest = nnx.split(LeNet(rngs=nnx.Rngs(0)), nnx.Param, ...)
+    tx = optax.chain(*CHAINS[name], optax.sgd(RATE, momentum=MOMENTUM))
+    step = make_step(graph, tx.update, preparation(0), batch)
+    order, key = jnp.asarray(np.random.default_rng(1).permutation(len(labels))), jax.random.key(0)
+    held = [TrainState(params, rest, tx.init(params)), jnp.zeros(2)]
+    places = [jnp.int32(i) for i in range(STEPS)]
+
+    def turn() -> Any:
+        for i in places:
+            held[:] = step(*held, data, order, i, key)
+        return held
+
+    return turn
+
+
+def peers(batch: int) -> dict[str, Callable[[], Any]]:
+    """Turns of PyTorch; none where it is not installed."""
+    if importlib.util.find_spec("torch") is None:
+        return {}
+    import torch
+    from torch import nn
+
+    pictures, labels = images()
+    turns = {}
+    for name, layout, compiled in (
+        ("PyTorch", torch.contiguous_format, False),
+        ("PyTorch, channels last", torch.channels_last, False),
+        ("PyTorch, channels last, compiled", torch.channels_last, True),
+    ):
+        torch.manual_seed(0)
+        layers = [nn.Conv2d(1, 20, 5), nn.MaxPool2d(2), nn.ReLU(), nn.Conv2d(20, 50, 5), nn.MaxPool2d(2), nn.ReLU()]
+        net: Any = nn.Sequential(*layers, nn.Flatten(), nn.Linear(800, 500), nn.ReLU(), nn.Linear(500, 10))
+        net = net.to(memory_format=layout)
+        optimizer = torch.optim.SGD(net.parameters(), lr=RATE, momentum=MOMENTUM)
+        forward = torch.compile(net) if compiled else net
+        x = torch.from_numpy(pictures.transpose(0, 3, 1, 2).copy()).contiguous(memory_format=layout)
+        y = torch.from_numpy(labels)
+        order = torch.from_numpy(np.random.default_rng(1).permutation(len(labels)))
+
+        def turn(net: Any = forward, optimizer: Any = optimizer, x: Any = x, y: Any = y, order: Any = order) -> None:
+            for i in range(STEPS):
+                rows = order[i * batch : (i + 1) * batch]
+                optimizer.zero_grad()
+                inputs = (x[rows].float() / 255 - 0.1307) / 0.3081
+                torch.nn.functional.cross_entropy(net(inputs), y[rows]).backward()
+                optimizer.step()
+
+        turns[name] = turn
+    return turns
+
+
+def torch_version() -> str | None:
+    """PyTorch's version, or None."""
+    return importlib.metadata.version("torch") if importlib.util.find_spec("torch") else None
+
+
+def measure(batches: tuple[int, ...] = (64, 128), rounds: int = 12) -> dict[str, dict[str, float]]:
+    """Images per second of each variant, by batch."""
+    found = {}
+    for batch in batches:
+        variants = {f"rvsmjax, {name}": ours(name, batch) for name in CHAINS} | peers(batch)
+        seconds = in_turns(variants, rounds, turns=1)
+        found[f"batch {batch}"] = {name: STEPS * batch / own for name, own in seconds.items()}
+    return found
+
+
+def table(results: dict[str, dict[str, float]]) -> str:
+    """The results as Markdown, each beside ours without rvsm."""
+    rows = ["| | | images/s | over ours without rvsm |", "|---|---|--:|--:|"]
+    for batch, rates in results.items():
+        base = rates["rvsmjax, none"]
+        rows += [f"| {batch} | {name} | {rate:,.0f} | {rate / base:.2f} |" for name, rate in rates.items()]
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    print(table(measure()))
