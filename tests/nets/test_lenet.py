@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 from rvsmjax.nets import LeNet, binary
+from rvsmjax.nets.lenet import conv_pooled
 
 X = np.array([-2.0, -0.0, 0.0, 0.3, 1.0, 1.7])
 
@@ -50,6 +51,56 @@ def test_scores_against_a_loop(activation, unit):
     np.testing.assert_allclose(
         net(jnp.asarray(images, "float32")), [by_hand(net, x, unit) for x in images], rtol=2e-4, atol=2e-5
     )
+
+
+def plain(x, kernel):
+    """XLA's convolution, then its windows of maxima."""
+    y = jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    return jax.lax.reduce_window(y, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+
+
+@pytest.mark.parametrize(
+    ("image", "kernel"),
+    [
+        ((28, 28, 1), (5, 5, 1, 20)),
+        ((12, 12, 20), (5, 5, 20, 50)),
+        ((10, 6, 3), (3, 3, 3, 4)),
+        ((4, 8, 2), (1, 1, 2, 5)),
+    ],
+)
+def test_a_pooled_convolution_and_its_derivatives(image, kernel, x64):
+    keys = jax.random.split(jax.random.key(4), 3)
+    x, w = jax.random.normal(keys[0], (3, *image)), jax.random.normal(keys[1], kernel)
+    want, pull = jax.vjp(plain, x, w)
+    got, pull_got = jax.vjp(conv_pooled, x, w)
+    np.testing.assert_allclose(got, want, atol=1e-12)
+    g = jax.random.normal(keys[2], want.shape)
+    for ours, theirs in zip(pull_got(g), pull(g), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-12)
+    kernels = jnp.stack([w, -w, 2 * w])
+    np.testing.assert_allclose(jax.vmap(conv_pooled, (None, 0))(x, kernels)[1], plain(x, -w), atol=1e-12)
+
+
+def test_normalized_units():
+    net = LeNet(activation="binary", ste="clipped_relu", normalize=True, rngs=nnx.Rngs(0))
+    assert sum(leaf.size for leaf in jax.tree.leaves(nnx.state(net, nnx.Param))) == 431_080
+    for layer in (net.conv1, net.conv2, net.dense1):
+        layer.bias[...] = jax.random.normal(jax.random.key(1), layer.bias.shape)
+    x = jax.random.normal(jax.random.key(2), (16, 28, 28, 1))
+    y = x
+    for layer in (net.conv1, net.conv2):
+        y = plain(y, layer.kernel[...])
+        y = (y - y.mean((0, 1, 2))) / jnp.sqrt(y.var((0, 1, 2)) + 1e-5)
+        y = 1.0 * (y + layer.bias[...] > 0)
+    y = y.reshape(16, -1) @ net.dense1.kernel[...]
+    mean, variance = y.mean(0), y.var(0)
+    y = 1.0 * ((y - mean) / jnp.sqrt(variance + 1e-5) + net.dense1.bias[...] > 0)
+    np.testing.assert_allclose(net(x), y @ net.dense2.kernel[...] + net.dense2.bias[...], atol=1e-4)
+    # Running means begin at 0 and variances at 1.
+    np.testing.assert_allclose(net.norms[2].mean[...], 0.1 * mean, atol=1e-5)
+    np.testing.assert_allclose(net.norms[2].var[...], 0.9 + 0.1 * variance, atol=1e-3)
+    net.eval()
+    assert net(x[:1]).shape == (1, 10)
 
 
 @pytest.mark.parametrize(
