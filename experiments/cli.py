@@ -71,8 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         next(run for kind, run in COMMANDS.values() if type(config) is kind)(config, console, clock)
     except BadInput as error:
         return _fail(_named(str(error)), BAD_INPUT)
-    except KeyboardInterrupt:
-        return _fail("interrupted; nothing was written", INTERRUPTED)
+    except KeyboardInterrupt as stop:
+        return _fail(f"interrupted; {stop if stop.args else 'nothing was written'}", INTERRUPTED)
     return 0
 
 

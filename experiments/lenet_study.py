@@ -19,6 +19,7 @@ Study = dict[str, "list[Recipe]"]
 """Runs by what they show; those of one entry differ in the seed alone."""
 Outcomes = dict[str, list[dict[str, Any]]]
 """The finished runs of a study, see ``Runs.result``."""
+IMAGES = ("mnist", "digits")
 KEPT = Path(__file__).parent / "runs"
 """The finished runs that come with the code."""
 
@@ -41,12 +42,16 @@ class TrainingConfig:
     """Where finished runs are kept and others go on. Start the command twice, and two processes share the work."""
     minutes: Minutes = None
     """Time after which no epoch is begun; the same command goes on from there."""
+    finished: bool = False
+    """Train nothing: report the runs that are finished."""
 
     def check_training(self) -> None:
         """Raises ``BadInput`` for anything the user can mend."""
         for name in ("epochs", "batch", "seeds"):
             if getattr(self, name) < 1:
                 raise BadInput(f"{name} must be a whole number >= 1, got {getattr(self, name)}")
+        if self.data not in IMAGES:
+            raise BadInput(f"data must be one of {', '.join(IMAGES)}, got {self.data!r}")
         if self.minutes is not None and not self.minutes > 0:
             raise BadInput(f"minutes must be > 0, got {self.minutes:g}")
 
@@ -58,12 +63,9 @@ def train_all(study: Study, config: TrainingConfig, console: Console) -> Outcome
       BadInput: the images are missing, a run diverged, or no run is finished.
     """
     from experiments.images import load
-    from experiments.runs import InHand, OutOfTime, Runs
+    from experiments.runs import InHand, OutOfTime, Runs, read
 
     recipes = [recipe for group in study.values() for recipe in group]
-    data = load(config.data, config.data_dir)
-    if config.batch > len(data.train.labels):
-        raise BadInput(f"batch must be at most {len(data.train.labels):,}, the training images, got {config.batch}")
     done: dict[Recipe, dict[str, Any]] = {}
     with _progress(console) as progress:
         bar = progress.add_task("", total=sum(recipe.epochs for recipe in recipes), shown="")
@@ -74,15 +76,23 @@ def train_all(study: Study, config: TrainingConfig, console: Console) -> Outcome
             progress.advance(bar)
 
         seconds = None if config.minutes is None else 60 * config.minutes
-        runs = Runs(config.runs or KEPT, data, watch, seconds)
+        runs = Runs(config.runs or KEPT, lambda: load(config.data, config.data_dir), watch, seconds)
         for recipe in recipes:
+            if config.finished:
+                if (found := read(runs.path(recipe))) is not None:
+                    done[recipe] = found
+                continue
             try:
                 done[recipe] = runs.result(recipe)
             except InHand:
                 continue
             except OutOfTime:
                 break
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt("what was trained is kept, the same command goes on from there") from None
             progress.update(bar, completed=sum(own.epochs for own in done))
+    if not done and config.finished:
+        raise BadInput(f"finished needs a finished run, got none in {config.runs or KEPT}")
     if not done:
         raise BadInput("minutes must leave time for one run at least; what was trained is kept, and goes on next time")
     return {label: [done[recipe] for recipe in group if recipe in done] for label, group in study.items()}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import json
 import shutil
 import statistics
@@ -41,16 +42,20 @@ class Runs:
 
     Args:
       folder: holds NAME.json (finished), NAME.npz (its sparse weights) and NAME/ (under way) for each run.
-      data: images.
+      load: returns the images; called when a run must be trained.
       watch: called after each epoch.
       time_limit: seconds from now after which no epoch is begun; None: no limit.
     """
 
     def __init__(
-        self, folder: Path, data: Data, watch: Watch = lambda recipe, row: None, time_limit: float | None = None
+        self,
+        folder: Path,
+        load: Callable[[], Data],
+        watch: Watch = lambda recipe, row: None,
+        time_limit: float | None = None,
     ) -> None:
         self.folder = folder
-        self.data = data
+        self.load = functools.cache(load)
         self.watch = watch
         self.deadline = None if time_limit is None else time.monotonic() + time_limit
 
@@ -62,15 +67,20 @@ class Runs:
           InHand: another process has the run in hand.
           Diverged: the loss is no longer finite.
         """
-        path = self.folder / f"{recipe.name()}.json"
+        path = self.path(recipe)
         found = read(path)
         if found is not None:
             return found
         with _lock(self.folder / ".locks" / recipe.name()):
             return read(path) or self._train(recipe, path)
 
+    def path(self, recipe: Recipe) -> Path:
+        """Returns the file of a finished run."""
+        return self.folder / f"{recipe.name()}.json"
+
     def _train(self, recipe: Recipe, path: Path) -> dict[str, Any]:
-        task = make_task(recipe, self.data, self._start(recipe))
+        data = self.load()
+        task = make_task(recipe, data, self._start(recipe))
         seconds: list[float] = []
         last = time.perf_counter()
 
@@ -99,8 +109,8 @@ class Runs:
         last_row = end.history[-1]
         result = {
             "settings": settings,
-            "test_accuracy_u": accuracy(end.u, end.rest_u, self.data.test),
-            "test_accuracy_w": accuracy(end.state.params, end.state.rest, self.data.test),
+            "test_accuracy_u": accuracy(end.u, end.rest_u, data.test),
+            "test_accuracy_w": accuracy(end.state.params, end.state.rest, data.test),
             "validation_accuracy_u": last_row["accuracy_u"],
             "validation_accuracy_w": last_row["accuracy_w"],
             "zeros": float(zeros.total.fraction),
@@ -124,7 +134,7 @@ class Runs:
         if not path.exists():
             (path.with_suffix(".json")).unlink(missing_ok=True)
             self.result(recipe.start)
-        _, params, rest = nnx.split(make_task(recipe.start, self.data).network, nnx.Param, ...)
+        _, params, rest = nnx.split(make_task(recipe.start, self.load()).network, nnx.Param, ...)
         loaded = rv.load_npz(path, {"params": params, "rest": rest})
         return loaded["params"], loaded["rest"]
 

@@ -102,9 +102,11 @@ def fit(
       settings: what a run in ``folder`` must have been started with to be gone on with.
 
     Raises:
-      BadInput: ``folder`` holds a run of other settings, or one that is further on.
+      BadInput: ``folder`` holds a run of other settings, or one that is further on; a batch larger than the set.
       Diverged: the loss is no longer finite.
     """
+    if not 1 <= batch <= len(task.train.labels):
+        raise BadInput(f"batch must be in [1, {len(task.train.labels):,}], the training images, got {batch}")
     graph, params, rest = nnx.split(task.network, nnx.Param, ...)
     with Checkpoints(folder, settings or {}) as checkpoints:
         # Copies: the first step gives the memory of its arguments away, and the network's numbers are not ours.

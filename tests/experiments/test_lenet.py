@@ -11,6 +11,8 @@ import pytest
 from experiments import cli, lenet_binary, lenet_binary_report, lenet_compress, lenet_report, mnist
 from experiments.lenet_binary import LenetBinaryConfig
 from experiments.lenet_compress import Lenet5CompressConfig, make_study
+from experiments.lenet_study import KEPT
+from experiments.runs import read
 
 COMMANDS = {
     "table": (["lenet-binary"], 3),
@@ -56,10 +58,11 @@ def test_quick(name, records):
 
 
 def test_a_second_command_trains_nothing(records, monkeypatch):
-    records("table")
-    monkeypatch.setattr("experiments.runs.fit", lambda *a, **k: pytest.fail("trained again"))
-    again = records("table", "--key", "0")
     old = records("table")
+    monkeypatch.setattr("experiments.runs.fit", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr("experiments.images.load", lambda *a, **k: pytest.fail("images read"))
+    again = records("table", "--finished")
+    assert not (again / "runs.csv").samefile(old / "runs.csv")
     assert (again / "runs.csv").read_text() == (old / "runs.csv").read_text()
     assert (again / "curves.png").read_bytes() == (old / "curves.png").read_bytes()
 
@@ -81,6 +84,17 @@ def test_out_of_time_leaves_no_record_and_goes_on(tmp_path, capsys):
     assert cli.main(arguments) == 0
 
 
+def test_ctrl_c_says_what_is_kept(tmp_path, capsys, monkeypatch):
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("experiments.runs.fit", stop)
+    arguments = ["lenet-binary", "--quick", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
+    assert cli.main(arguments) == cli.INTERRUPTED
+    assert "interrupted; what was trained is kept, the same command goes on from there" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -89,9 +103,10 @@ def test_out_of_time_leaves_no_record_and_goes_on(tmp_path, capsys):
         (["lenet-binary", "--lam", "1", "1"], "--lam must hold distinct values, at least one, got [1.0, 1.0]"),
         (["lenet-binary", "--other-epochs", "-1"], "--other-epochs must be >= 0, got -1"),
         (["lenet-binary", "--best-epochs", "0"], "--best-epochs must be a whole number >= 1, got 0"),
+        (["lenet-binary", "--finished"], "--finished needs a finished run, got none in"),
         (["lenet-binary", "--minutes", "0"], "--minutes must be > 0, got 0"),
         (["lenet-binary", "--data", "cifar"], "--data must be one of mnist, digits, got 'cifar'"),
-        (["lenet-binary", "--quick", "--batch", "1138"], "--batch must be at most 1,137, the training images, got 1"),
+        (["lenet-binary", "--quick", "--batch", "2000"], "--batch must be in [1, 1,137], the training images, got "),
         (["lenet5-compress", "--sparsity", "1"], "--sparsity must be in (0, 1), got 1"),
         (["lenet5-compress", "--tune-epochs", "0"], "--tune-epochs must be a whole number >= 1, got 0"),
         (["lenet5-compress", "--methods", "svd"], "--methods must be among rvsm-top-k, rvsm-l0, rvsm-tl1, admm, magn"),
@@ -160,6 +175,21 @@ def test_the_verdict_on_compression():
     text = " ".join(str(block) for section in sections(study, outcomes, config) for block in section.blocks)
     assert "98.6 %: rvsm-l0 99.45%, the best other, admm, 99.00%; asked 99.2%: reached" in text
     assert "71.4" in text
+
+
+def test_runs_that_are_kept_belong_to_a_study():
+    """What comes with the code is what the commands ask for at their defaults, under its own name."""
+    studies = [
+        lenet_binary.table_1(LenetBinaryConfig()),
+        lenet_binary.best(LenetBinaryConfig()),
+        make_study(Lenet5CompressConfig()),
+    ]
+    recipes = {recipe.name(): recipe for study in studies for group in study.values() for recipe in group}
+    kept = list(KEPT.glob("*.json"))
+    assert kept
+    for path in kept:
+        assert read(path)["settings"] == recipes[path.stem].settings()
+        assert len(read(path)["curves"]["zeros"]) == recipes[path.stem].epochs
 
 
 def test_percent():

@@ -25,7 +25,7 @@ def data():
 
 def test_a_finished_run_is_a_small_file_and_is_not_trained_again(tmp_path, data):
     epochs = []
-    first = Runs(tmp_path, data, lambda recipe, row: epochs.append(row["epoch"])).result(RECIPE)
+    first = Runs(tmp_path, lambda: data, lambda recipe, row: epochs.append(row["epoch"])).result(RECIPE)
     assert epochs == [1, 2]
     assert first["settings"] == RECIPE.settings()
     assert first["zeros_by_leaf"]["dense1/kernel"] == [0, 400_000]
@@ -35,26 +35,26 @@ def test_a_finished_run_is_a_small_file_and_is_not_trained_again(tmp_path, data)
         ".locks", f"{RECIPE.name()}.json", f"{RECIPE.name()}.npz",
     ]  # fmt: skip
     assert (tmp_path / f"{RECIPE.name()}.json").stat().st_size < 5000
-    again = Runs(tmp_path, data, lambda recipe, row: pytest.fail("trained again")).result(RECIPE)
+    again = Runs(tmp_path, lambda: data, lambda recipe, row: pytest.fail("trained again")).result(RECIPE)
     assert again == first
 
 
 def test_the_test_set_is_read_at_the_end_alone(tmp_path, data):
     """With other test images everything is the same but the test accuracy."""
-    other = data._replace(test=Labelled(data.test.images, (data.test.labels + 1) % 10))
-    found = [Runs(tmp_path / name, own).result(RECIPE) for name, own in (("a", data), ("b", other))]
+    other = data._replace(test=Labelled(data.test.images, data.test.labels + 10))
+    found = [Runs(tmp_path / name, lambda own=own: own).result(RECIPE) for name, own in (("a", data), ("b", other))]
     assert found[0]["curves"] == found[1]["curves"]
     assert found[0]["test_accuracy_u"] != found[1]["test_accuracy_u"]
 
 
 def test_out_of_time_goes_on_to_the_same_bits(tmp_path, data):
-    whole = Runs(tmp_path / "whole", data).result(RECIPE)
+    whole = Runs(tmp_path / "whole", lambda: data).result(RECIPE)
     parts = tmp_path / "parts"
     with pytest.raises(OutOfTime):
-        Runs(parts, data, time_limit=0).result(RECIPE)
+        Runs(parts, lambda: data, time_limit=0).result(RECIPE)
     assert not (parts / f"{RECIPE.name()}.json").exists()
     seen = []
-    again = Runs(parts, data, lambda recipe, row: seen.append(row["epoch"])).result(RECIPE)
+    again = Runs(parts, lambda: data, lambda recipe, row: seen.append(row["epoch"])).result(RECIPE)
     assert seen == [2]
     assert again["curves"] == whole["curves"]
     with np.load(tmp_path / "whole" / f"{RECIPE.name()}.npz") as a, np.load(parts / f"{RECIPE.name()}.npz") as b:
@@ -64,12 +64,12 @@ def test_out_of_time_goes_on_to_the_same_bits(tmp_path, data):
 
 def test_a_run_starts_from_another_and_trains_it_first(tmp_path, data):
     frozen = dataclasses.replace(RECIPE, method="frozen", sparsity=0.95, epochs=1, start=RECIPE)
-    found = Runs(tmp_path, data).result(frozen)
+    found = Runs(tmp_path, lambda: data).result(frozen)
     assert (tmp_path / f"{RECIPE.name()}.json").exists()
     assert found["zeros"] == pytest.approx(0.95, abs=1e-5)
     (tmp_path / f"{RECIPE.name()}.npz").unlink()
     (tmp_path / f"{frozen.name()}.json").unlink()
-    assert Runs(tmp_path, data).result(frozen)["curves"] == found["curves"]
+    assert Runs(tmp_path, lambda: data).result(frozen)["curves"] == found["curves"]
 
 
 def test_a_run_in_the_hand_of_another_process_is_left_alone(tmp_path, data):
@@ -78,24 +78,24 @@ def test_a_run_in_the_hand_of_another_process_is_left_alone(tmp_path, data):
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(InHand):
-            Runs(tmp_path, data).result(RECIPE)
-    assert Runs(tmp_path, data).result(RECIPE)["zeros"] == 0
+            Runs(tmp_path, lambda: data).result(RECIPE)
+    assert Runs(tmp_path, lambda: data).result(RECIPE)["zeros"] == 0
 
 
 def test_faults_are_named(tmp_path, data):
     path = tmp_path / f"{RECIPE.name()}.json"
     path.write_text(json.dumps({"settings": {}})[:-1])
     with pytest.raises(BadInput, match=r"^.*\.json must be the file of a finished run; remove it to train anew$"):
-        Runs(tmp_path, data).result(RECIPE)
+        Runs(tmp_path, lambda: data).result(RECIPE)
     with pytest.raises(Diverged, match=r"^the loss is (nan|inf) in epoch 1; .* keeps the epoch before it$"):
-        Runs(tmp_path, data).result(dataclasses.replace(RECIPE, learning_rate=float("inf")))
+        Runs(tmp_path, lambda: data).result(dataclasses.replace(RECIPE, learning_rate=float("inf")))
 
 
 def test_running_means_follow_u(tmp_path, data):
     """u at 95 % zeros, straight from a dense network: with the running means of w it would guess."""
     dense = dataclasses.replace(RECIPE, activation="binary", ste="clipped_relu", normalize=True, epochs=6)
     split = dataclasses.replace(dense, method="rvsm", penalty="top_k", sparsity=0.6, beta=1e-6, epochs=1, start=dense)
-    runs = Runs(tmp_path, data)
+    runs = Runs(tmp_path, lambda: data)
     found = runs.result(split)
     with np.load(tmp_path / f"{split.name()}.npz") as arrays:
         names = [name for name in arrays.files if "rest" in name and "mean" in name]
