@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import pathlib
 import platform
-import re
 import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from experiments.document import fill
 
 HERE = pathlib.Path(__file__).parent
 
@@ -158,9 +159,7 @@ def publish(name: str, record: dict[str, Any], text: str) -> None:
     """Writes a record to results/ and its table between its markers in README.md."""
     (HERE / "results").mkdir(exist_ok=True)
     (HERE / "results" / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
-    page = HERE / "README.md"
-    marked = re.compile(f"(<!-- {name} -->).*?(<!-- end -->)", re.DOTALL)
-    page.write_text(marked.sub(lambda m: f"{m[1]}\n{text}\n{m[2]}", page.read_text()))
+    fill(HERE / "README.md", name, text)
 
 
 if __name__ == "__main__":

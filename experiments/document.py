@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -42,18 +44,24 @@ class Section:
 
 
 def to_markdown(title: str, sections: Sequence[Section]) -> str:
-    """Returns the report as Markdown."""
-    parts = [f"# {title}"]
+    """Returns the report as Markdown; a part of one, with smaller headings, where the title is empty."""
+    parts = [f"# {title}"] if title else []
     for section in sections:
-        parts.append(f"## {section.title}")
+        parts.append(f"{'##' if title else '###'} {section.title}")
         for block in section.blocks:
             if isinstance(block, Table):
-                parts += [f"### {block.title}"] * bool(block.title) + [_markdown_table(block)]
+                parts += [f"{'###' if title else '####'} {block.title}"] * bool(block.title) + [_markdown_table(block)]
             elif isinstance(block, Picture):
                 parts.append(f"![{block.caption}]({block.path})\n\n{block.caption}")
             else:
                 parts.append(block)
     return "\n\n".join(parts) + "\n"
+
+
+def fill(page: Path, marker: str, text: str) -> None:
+    """Puts the text between ``<!-- MARKER -->`` and the next ``<!-- end -->`` of a page."""
+    marked = re.compile(f"(<!-- {re.escape(marker)} -->).*?(<!-- end -->)", re.DOTALL)
+    page.write_text(marked.sub(lambda m: f"{m[1]}\n{text}\n{m[2]}", page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def show(console: Console, sections: Sequence[Section]) -> None:

@@ -18,9 +18,9 @@ from typing import Any
 from rich.console import Console
 
 from experiments.flags import CommonFlags, Numbers, WholeNumber
-from experiments.lenet_study import Study, TrainingConfig, train_all
+from experiments.lenet_study import Study, TrainingConfig, conduct_study
 from experiments.record import BadInput
-from experiments.study import check_axes, conduct
+from experiments.study import check_axes
 from experiments.surroundings import Clock
 
 PAPER = {"base": (89.31, 0.0), 1e-7: (87.17, 33.31), 1e-5: (85.34, 66.67), 1e-3: (84.92, 83.76)}
@@ -86,19 +86,8 @@ def run(config: LenetBinaryConfig, console: Console, clock: Clock) -> Path:
         raise BadInput(f"other_epochs must be >= 0, got {config.other_epochs}")
     title = "Sparse LeNet with binarized activations" + (", at its best" if config.best else ": F Table 1")
 
-    def work(folder: Path) -> tuple[dict[str, Any], Any]:
-        from experiments import lenet_binary_report, lenet_report, plots
-
-        study = best(config) if config.best else table_1(config)
-        with clock.phase("run"):
-            outcomes = train_all(study, config, console)
-        with clock.phase("report"):
-            lenet_report.frame(outcomes).to_csv(folder / "runs.csv", index=False)
-            for name, figure in lenet_binary_report.figures(outcomes, config).items():
-                plots.save(figure, folder, name)
-        return {"runs": sum(map(len, outcomes.values()))}, lenet_binary_report.sections(study, outcomes, config)
-
-    return conduct("lenet-binary", title, config, console, clock, work)
+    study, marker = (best(config), "lenet-binary --best") if config.best else (table_1(config), "lenet-binary")
+    return conduct_study(marker, title, study, config, "experiments.lenet_binary_report", console, clock)
 
 
 def table_1(config: LenetBinaryConfig) -> Study:

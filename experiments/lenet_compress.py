@@ -16,9 +16,9 @@ from typing import Any
 from rich.console import Console
 
 from experiments.flags import CommonFlags, Names, Numbers, WholeNumber
-from experiments.lenet_study import Study, TrainingConfig, train_all
+from experiments.lenet_study import Study, TrainingConfig, conduct_study
 from experiments.record import BadInput
-from experiments.study import check_axes, conduct
+from experiments.study import check_axes
 from experiments.surroundings import Clock
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -78,19 +78,8 @@ def run(config: Lenet5CompressConfig, console: Console, clock: Clock) -> Path:
         if getattr(config, name) < 1:
             raise BadInput(f"{name} must be a whole number >= 1, got {getattr(config, name)}")
 
-    def work(folder: Path) -> tuple[dict[str, Any], Any]:
-        from experiments import lenet_compress_report, lenet_report, plots
-
-        study = make_study(config)
-        with clock.phase("run"):
-            outcomes = train_all(study, config, console)
-        with clock.phase("report"):
-            lenet_report.frame(outcomes).to_csv(folder / "runs.csv", index=False)
-            for name, figure in lenet_compress_report.figures(outcomes, config).items():
-                plots.save(figure, folder, name)
-        return {"runs": sum(map(len, outcomes.values()))}, lenet_compress_report.sections(study, outcomes, config)
-
-    return conduct("lenet5-compress", "LeNet-5 with few weights", config, console, clock, work)
+    study, title = make_study(config), "LeNet-5 with few weights"
+    return conduct_study("lenet5-compress", title, study, config, "experiments.lenet_compress_report", console, clock)
 
 
 def make_study(config: Lenet5CompressConfig) -> Study:

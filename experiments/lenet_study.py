@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from tyro.conf import arg
 
+from experiments.document import fill, to_markdown
 from experiments.flags import DataFolder, Minutes, RunsFolder, WholeNumber
 from experiments.record import BadInput
+from experiments.study import conduct
+from experiments.surroundings import Clock
 
 if TYPE_CHECKING:
     from experiments.recipes import Recipe
@@ -44,6 +49,8 @@ class TrainingConfig:
     """Time after which no epoch is begun; the same command goes on from there."""
     finished: bool = False
     """Train nothing: report the runs that are finished."""
+    docs: Annotated[str, arg(metavar="FILE")] = ""
+    """Also put the report's tables into this page, between its markers."""
 
     def check_training(self) -> None:
         """Raises ``BadInput`` for anything the user can mend."""
@@ -52,8 +59,47 @@ class TrainingConfig:
                 raise BadInput(f"{name} must be a whole number >= 1, got {getattr(self, name)}")
         if self.data not in IMAGES:
             raise BadInput(f"data must be one of {', '.join(IMAGES)}, got {self.data!r}")
+        if self.docs and not Path(self.docs).is_file():
+            raise BadInput(f"docs must be a page that exists, got {self.docs}")
         if self.minutes is not None and not self.minutes > 0:
             raise BadInput(f"minutes must be > 0, got {self.minutes:g}")
+
+
+def conduct_study(
+    marker: str, title: str, study: Study, config: Any, report: str, console: Console, clock: Clock
+) -> Path:
+    """Trains what is not there yet and returns the folder of the record.
+
+    Args:
+      marker: command line, which also marks the tables in a page of documentation.
+      title: heading of the report.
+      study: the runs.
+      config: the command's config.
+      report: name of the module with ``figures(outcomes, config)`` and ``sections(study, outcomes, config)``, whose
+        last section is not for pages.
+      console: where progress and report are shown.
+      clock: the times of the phases so far.
+
+    Raises:
+      BadInput: anything that the user can mend.
+    """
+
+    def work(folder: Path) -> tuple[dict[str, Any], Any]:
+        from experiments import lenet_report, plots
+
+        module = importlib.import_module(report)
+        with clock.phase("run"):
+            outcomes = train_all(study, config, console)
+        with clock.phase("report"):
+            lenet_report.frame(outcomes).to_csv(folder / "runs.csv", index=False)
+            for name, figure in module.figures(outcomes, config).items():
+                plots.save(figure, folder, name)
+            sections = module.sections(study, outcomes, config)
+            if config.docs:
+                fill(Path(config.docs), marker, to_markdown("", sections[:-1]))
+        return {"runs": sum(map(len, outcomes.values()))}, sections
+
+    return conduct(marker.split()[0], title, config, console, clock, work)
 
 
 def train_all(study: Study, config: TrainingConfig, console: Console) -> Outcomes:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -197,3 +198,13 @@ def test_percent():
     assert lenet_report.percent([0.5]) == "50.00"
     assert lenet_report.percent([0.5, 0.52]) == "51.00 ± 1.41"
     assert lenet_report.share([(1, 4), (3, 4)]) == 0.5
+
+
+@pytest.mark.parametrize("arguments", [["lenet-binary"], ["lenet-binary", "--best"], ["lenet5-compress"]], ids=" ".join)
+def test_the_page_has_the_tables_of_the_runs_that_are_kept(arguments, tmp_path):
+    page = Path(lenet_binary.__file__).parents[1] / "docs" / "lenet.md"
+    again = tmp_path / "lenet.md"
+    again.write_bytes(page.read_bytes())
+    arguments = [*arguments, "--finished", "--quiet", "--docs", str(again), "--out", str(tmp_path / "out")]
+    assert cli.main(arguments) == 0
+    assert again.read_text() == page.read_text()
