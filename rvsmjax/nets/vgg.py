@@ -1,0 +1,56 @@
+"""VGG-16 with batch normalisation and the small head of the CIFAR experiments."""
+
+from __future__ import annotations
+
+import jax
+from flax import nnx
+from jax import Array
+from jax.typing import DTypeLike
+
+from rvsmjax import _checks
+from rvsmjax.nets.resnet import convolution
+
+STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+"""Channels of the convolutions between two poolings."""
+
+
+class VGG16(nnx.Module):
+    """Thirteen normalised 3 × 3 convolutions in five stages, each pooled by 2, and one linear layer: 14,728,266 numbers.
+
+    Args:
+      classes: classes >= 1.
+      width: channels of the first stage >= 1; the others in proportion.
+      dtype: of the computation; parameters and running means are float32.
+      rngs: for the weights.
+
+    Raises:
+      ValueError: a number under 1; in use, an ``x`` that is no batch of images of 32 × 32 pixels and three channels.
+
+    Source: I section 4.1.
+    """
+
+    def __init__(self, *, classes: int = 10, width: int = 64, dtype: DTypeLike | None = None, rngs: nnx.Rngs) -> None:
+        _checks.integer("classes", classes, at_least=1)
+        _checks.integer("width", width, at_least=1)
+        convs, norms, channels = [], [], 3
+        for stage in STAGES:
+            for wide in stage:
+                out = wide * width // 64
+                convs.append(convolution(channels, out, 3, bias=True, dtype=dtype, rngs=rngs))
+                norms.append(nnx.BatchNorm(out, momentum=0.9, dtype=dtype, rngs=rngs))
+                channels = out
+        self.convs, self.norms = nnx.List(convs), nnx.List(norms)
+        self.head = nnx.Linear(channels, classes, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        """Returns class scores, of shape (n, classes), of images of shape (n, 32, 32, 3)."""
+        if x.ndim != 4 or x.shape[1:] != (32, 32, 3):
+            raise ValueError(f"x must have shape (n, 32, 32, 3), got {x.shape}")
+        layers = iter(zip(self.convs, self.norms, strict=True))
+        for stage in STAGES:
+            for _ in stage:
+                conv, norm = next(layers)
+                x = jax.nn.relu(norm(conv(x)))
+            n, h, w, c = x.shape
+            x = x.reshape(n, h // 2, 2, w // 2, 2, c).max((2, 4))
+        return self.head(x.reshape(len(x), -1))
