@@ -8,7 +8,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.mnist import Images, load_mnist
+from experiments.datasets import Images
+from experiments.mnist import load_mnist
 from experiments.record import BadInput
 from experiments.training import Labelled
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
-import os
 import zlib
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
+from experiments.datasets import Images, checked, folder_named, found, mended
 from experiments.record import BadInput
 
 FILES = {
@@ -22,15 +20,7 @@ FILES = {
 """Names and MD5 sums."""
 
 SOURCES = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
-VARIABLE = "RVSMJAX_DATA"
-HELP = f"name a folder that holds the four files with --data-dir or {VARIABLE}, or leave both out to download them"
-
-
-class Images(NamedTuple):
-    """Images of shape (n, 28, 28, 1) and their labels of shape (n,), both uint8."""
-
-    images: np.ndarray
-    labels: np.ndarray
+HELD = "the four files"
 
 
 def load_mnist(data_dir: Path | None = None) -> tuple[Images, Images]:
@@ -43,18 +33,11 @@ def load_mnist(data_dir: Path | None = None) -> tuple[Images, Images]:
     Raises:
       BadInput: a file that is missing or is not the canonical one, or a download that failed.
     """
-    data_dir = data_dir or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
-    arrays = [read_idx(_found(data_dir, name) if data_dir else _downloaded(name), md5) for name, md5 in FILES.items()]
+    folder = folder_named(data_dir)
+    paths = [found(folder, "mnist", name, HELD) if folder else _downloaded(name) for name in FILES]
+    arrays = [read_idx(path, md5) for path, md5 in zip(paths, FILES.values(), strict=True)]
     train, train_labels, test, test_labels = arrays
     return Images(train[..., None], train_labels), Images(test[..., None], test_labels)
-
-
-def _found(folder: Path, name: str) -> Path:
-    places = [folder / name, folder / "mnist" / name]
-    for place in places:
-        if place.is_file():
-            return place
-    raise BadInput(f"{name} is missing in {folder} and in {places[1].parent}; {HELP}")
 
 
 def _downloaded(name: str) -> Path:
@@ -67,7 +50,7 @@ def _downloaded(name: str) -> Path:
             return Path(pooch.retrieve(source + name, f"md5:{FILES[name]}", fname=name, path=folder))
         except Exception as error:  # any of the network's; the next source may do
             failure = error
-    raise BadInput(f"{name} could not be downloaded to {folder} ({type(failure).__name__}: {failure}); {HELP}")
+    raise BadInput(f"{name} could not be downloaded to {folder} ({type(failure).__name__}: {failure}); {mended(HELD)}")
 
 
 def read_idx(path: Path, md5: str | None = None) -> np.ndarray:
@@ -76,10 +59,7 @@ def read_idx(path: Path, md5: str | None = None) -> np.ndarray:
     Raises:
       BadInput: the file is cut short, altered (its MD5 sum is not ``md5``) or no IDX file of bytes.
     """
-    packed = path.read_bytes()
-    found = hashlib.md5(packed, usedforsecurity=False).hexdigest()
-    if md5 and found != md5:
-        raise BadInput(f"{path} must have the MD5 sum {md5}, got {found} ({len(packed):,} bytes): altered or cut short")
+    packed = checked(path, md5)
     try:
         data = gzip.decompress(packed)
         zero, kind, rank = int.from_bytes(data[:2], "big"), data[2], data[3]

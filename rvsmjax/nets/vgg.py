@@ -15,7 +15,7 @@ STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512
 
 
 class VGG16(nnx.Module):
-    """Thirteen normalised 3 × 3 convolutions in five stages, each pooled by 2, and one linear layer: 14,728,266 numbers.
+    """Thirteen normalised 3 × 3 convolutions in five stages, each pooled by 2, then a linear layer: 14,728,266 numbers.
 
     Args:
       classes: classes >= 1.

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import cli, lenet_binary, lenet_binary_report, lenet_compress, lenet_report, mnist
+from experiments import cli, datasets, lenet_binary, lenet_binary_report, lenet_compress, lenet_report
 from experiments.lenet_binary import LenetBinaryConfig
 from experiments.lenet_compress import Lenet5CompressConfig, make_study
 from experiments.lenet_study import KEPT
@@ -22,7 +22,7 @@ COMMANDS = {
 }
 SOURCES = [
     "digits",
-    pytest.param("mnist", marks=pytest.mark.skipif(not os.environ.get(mnist.VARIABLE), reason="no folder")),
+    pytest.param("mnist", marks=pytest.mark.skipif(not os.environ.get(datasets.VARIABLE), reason="no folder")),
 ]
 
 
@@ -68,7 +68,7 @@ def test_a_second_command_trains_nothing(records, monkeypatch):
     assert (again / "curves.png").read_bytes() == (old / "curves.png").read_bytes()
 
 
-@pytest.mark.skipif(not os.environ.get(mnist.VARIABLE), reason="no folder of MNIST")
+@pytest.mark.skipif(not os.environ.get(datasets.VARIABLE), reason="no folder of MNIST")
 def test_on_mnist(tmp_path):
     arguments = ["lenet5-compress", "--quick", "--data", "mnist", "--epochs", "1", "--methods", "magnitude"]
     assert cli.main([*arguments, "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out"), "--quiet"]) == 0

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import mnist
+from experiments import datasets, mnist
 from experiments.record import BadInput
 
-REAL = os.environ.get(mnist.VARIABLE)
+REAL = os.environ.get(datasets.VARIABLE)
 
 
 def idx(array, kind=8):
@@ -29,7 +29,7 @@ def folder(tmp_path, monkeypatch):
         data = idx(rng.integers(0, 256, shape, dtype=np.uint8))
         (tmp_path / name).write_bytes(data)
         monkeypatch.setitem(mnist.FILES, name, hashlib.md5(data).hexdigest())
-    monkeypatch.delenv(mnist.VARIABLE, raising=False)
+    monkeypatch.delenv(datasets.VARIABLE, raising=False)
     return tmp_path
 
 
@@ -39,7 +39,7 @@ def test_arrays_are_those_of_the_files(folder, monkeypatch):
     assert (test.images.shape, test.labels.shape) == ((4, 28, 28, 1), (4,))
     want = np.random.default_rng(0).integers(0, 256, (6, 28, 28), dtype=np.uint8)
     np.testing.assert_array_equal(train.images[..., 0], want)
-    monkeypatch.setenv(mnist.VARIABLE, str(folder))
+    monkeypatch.setenv(datasets.VARIABLE, str(folder))
     np.testing.assert_array_equal(mnist.load_mnist()[0].images, train.images)
 
 
