@@ -1,0 +1,172 @@
+"""ResNet and VGG for small images: their size, types, and steps beside the same networks in PyTorch."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from rvsmjax.nets import VGG16, ResNet, ResNet18
+
+
+def count(network):
+    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(network, nnx.Param)))
+
+
+def test_counts_are_exact():
+    shapes = [nnx.eval_shape(lambda kind=kind: kind(rngs=nnx.Rngs(0))) for kind in (ResNet18, VGG16)]
+    assert [count(network) for network in shapes] == [11_173_962, 14_728_266]
+
+
+@pytest.mark.parametrize("kind", [ResNet, VGG16])
+def test_bfloat16_computes_beside_float32_parameters(kind):
+    sizes = {"width": 4} | ({"blocks": (1, 1)} if kind is ResNet else {})
+    x = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
+    short, full = (kind(dtype=dtype, rngs=nnx.Rngs(0), **sizes) for dtype in (jnp.bfloat16, None))
+    scores = short(x)
+    assert scores.dtype == jnp.bfloat16
+    assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(short, nnx.Param, nnx.BatchStat)) if leaf.size} == {
+        jnp.dtype("float32")
+    }
+    np.testing.assert_allclose(scores.astype("float32"), full(x), atol=0.2 * float(jnp.abs(full(x)).max()))
+
+
+def test_errors():
+    with pytest.raises(ValueError, match=r"^x must have shape \(n, h, w, 3\), got \(1, 32, 32, 1\)$"):
+        ResNet(blocks=(1,), width=2, rngs=nnx.Rngs(0))(jnp.zeros((1, 32, 32, 1)))
+    with pytest.raises(ValueError, match=r"^x must have shape \(n, 32, 32, 3\), got \(1, 28, 28, 3\)$"):
+        VGG16(width=2, rngs=nnx.Rngs(0))(jnp.zeros((1, 28, 28, 3)))
+    with pytest.raises(ValueError, match=r"^width must be "):
+        ResNet(width=0, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match=r"^blocks must be "):
+        ResNet(blocks=(2, 0), rngs=nnx.Rngs(0))
+
+
+def resnet_twin(torch, blocks, width):
+    nn = torch.nn
+
+    class Block(nn.Module):
+        def __init__(self, inside, out, stride):
+            super().__init__()
+            self.conv1, self.norm1 = nn.Conv2d(inside, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out)
+            self.conv2, self.norm2 = nn.Conv2d(out, out, 3, 1, 1, bias=False), nn.BatchNorm2d(out)
+            self.shortcut = None
+            if stride > 1 or inside != out:
+                self.shortcut, self.shortcut_norm = nn.Conv2d(inside, out, 1, stride, bias=False), nn.BatchNorm2d(out)
+
+        def forward(self, x):
+            y = self.norm2(self.conv2(torch.relu(self.norm1(self.conv1(x)))))
+            return torch.relu(y + (x if self.shortcut is None else self.shortcut_norm(self.shortcut(x))))
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
+            found, inside = [], width
+            for stage, number in enumerate(blocks):
+                for place in range(number):
+                    found.append(Block(inside, width * 2**stage, 2 if stage and not place else 1))
+                    inside = width * 2**stage
+            self.blocks, self.head = nn.ModuleList(found), nn.Linear(inside, 10)
+
+        def forward(self, x):
+            x = torch.relu(self.norm(self.conv(x)))
+            for block in self.blocks:
+                x = block(x)
+            return self.head(x.mean((2, 3)))
+
+    return Net()
+
+
+def vgg_twin(torch, width):
+    nn = torch.nn
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            channels = [3, *(c * width // 64 for c in [64] * 2 + [128] * 2 + [256] * 3 + [512] * 6)]
+            pairs = list(itertools.pairwise(channels))
+            self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairs)
+            self.norms = nn.ModuleList(nn.BatchNorm2d(b) for _, b in pairs)
+            self.head = nn.Linear(channels[-1], 10)
+
+        def forward(self, x):
+            for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+                x = torch.relu(norm(conv(x)))
+                if i in (1, 3, 6, 9, 12):
+                    x = torch.max_pool2d(x, 2)
+            return self.head(x.flatten(1))
+
+    return Net()
+
+
+def copy(torch, network, twin):
+    """Gives the twin the network's numbers."""
+    for name, module in twin.named_modules():
+        ours = network
+        for part in filter(None, name.split(".")):
+            ours = ours[int(part)] if part.isdigit() else getattr(ours, part)
+        with torch.no_grad():
+            if isinstance(module, torch.nn.Conv2d):
+                module.weight.copy_(torch.tensor(np.asarray(ours.kernel[...]).transpose(3, 2, 0, 1)))
+            elif isinstance(module, torch.nn.Linear):
+                module.weight.copy_(torch.tensor(np.asarray(ours.kernel[...]).T))
+            elif isinstance(module, torch.nn.BatchNorm2d):
+                module.weight.copy_(torch.tensor(np.asarray(ours.scale[...])))
+            if getattr(module, "bias", None) is not None:
+                module.bias.copy_(torch.tensor(np.asarray(ours.bias[...])))
+
+
+FULL = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes"),
+    [
+        pytest.param(ResNet, {"blocks": (1, 1, 1), "width": 8}, id="slim resnet"),
+        pytest.param(ResNet, {"blocks": (2, 2, 2, 2), "width": 64}, marks=FULL, id="resnet18"),
+        pytest.param(VGG16, {"width": 8}, id="slim vgg"),
+        pytest.param(VGG16, {"width": 64}, marks=FULL, id="vgg16"),
+    ],
+)
+def test_steps_beside_pytorch(kind, sizes):
+    """Five steps of SGD with Nesterov momentum and weight decay from the same numbers: the same losses."""
+    torch = pytest.importorskip("torch")
+    network = kind(rngs=nnx.Rngs(0), **sizes)
+    twin = (resnet_twin if kind is ResNet else vgg_twin)(torch, **sizes)
+    copy(torch, network, twin)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(16, 32, 32, 3)).astype("float32"), rng.integers(0, 10, 16)
+    optimizer = torch.optim.SGD(twin.parameters(), lr=0.02, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    theirs = []
+    for _ in range(5):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(twin(torch.tensor(x.transpose(0, 3, 1, 2))), torch.tensor(y))
+        loss.backward()
+        optimizer.step()
+        theirs.append(loss.item())
+
+    chain = optax.chain(optax.add_decayed_weights(5e-4), optax.sgd(0.02, momentum=0.9, nesterov=True))
+    ours, descent = [], nnx.Optimizer(network, chain, wrt=nnx.Param)
+
+    @nnx.jit
+    def step(network, descent):
+        def loss(network):
+            return optax.softmax_cross_entropy_with_integer_labels(network(x), y).mean()
+
+        value, grads = nnx.value_and_grad(loss)(network)
+        descent.update(network, grads)
+        return value
+
+    for _ in range(5):
+        ours.append(float(step(network, descent)))
+    assert theirs[-1] < theirs[0]
+    np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=1e-4)
+    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-5)
+    network.eval(), twin.eval()
+    with torch.no_grad():
+        want = twin(torch.tensor(x.transpose(0, 3, 1, 2))).numpy()
+    np.testing.assert_allclose(network(jnp.asarray(x)), want, rtol=2e-2, atol=2e-2)
