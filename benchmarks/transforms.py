@@ -34,6 +34,7 @@ def in_turns(variants: dict[str, Callable[[], Any]], rounds: int, turns: int = 1
         jax.block_until_ready(run())
     for _ in range(rounds):
         for name, run in variants.items():
+            jax.block_until_ready(run())  # alone: the threads of the one before may still be awake
             started = time.perf_counter()
             for _ in range(turns):
                 jax.block_until_ready(run())

@@ -41,6 +41,10 @@ def task():
 def train(folder):
     """Trains to the end and writes the final numbers as bytes; says so at each epoch."""
     folder = Path(folder)
+    # What one process has compiled the others read.
+    jax.config.update("jax_compilation_cache_dir", str(folder.parent / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     begun = folder / "begun"
     end = fit(task(), epochs=EPOCHS, batch=40, key=jax.random.key(1), folder=folder, on_epoch=lambda row: begun.touch())
     leaves = [leaf for leaf in jax.tree.leaves(end.state) if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)]
