@@ -18,7 +18,7 @@ from flax import nnx
 
 import rvsmjax as rv
 from benchmarks.transforms import in_turns
-from experiments.recipes import preparation
+from experiments.lenet_recipes import preparation
 from experiments.training import Labelled, TrainState, make_step
 from rvsmjax.nets import LeNet
 

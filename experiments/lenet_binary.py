@@ -92,9 +92,9 @@ def run(config: LenetBinaryConfig, console: Console, clock: Clock) -> Path:
 
 def table_1(config: LenetBinaryConfig) -> Study:
     """Returns F's setting: the base, group lasso at each λ, then other penalties and choices, one seed each."""
-    from experiments.recipes import Recipe
+    from experiments.lenet_recipes import LeNetRecipe
 
-    base = Recipe(ste="clipped_relu", epochs=config.epochs, batch=config.batch, data=config.data, key=config.key)
+    base = LeNetRecipe(ste="clipped_relu", epochs=config.epochs, batch=config.batch, data=config.data, key=config.key)
     group = dataclasses.replace(base, method="rvsm", penalty="group_l1")
     study: Study = {"base": [dataclasses.replace(base, seed=seed) for seed in range(config.seeds)]}
     units = dataclasses.replace(base, method="rvsm", penalty="group_top_k", sparsity=0.85)
@@ -114,9 +114,9 @@ def table_1(config: LenetBinaryConfig) -> Study:
 
 def best(config: LenetBinaryConfig) -> Study:
     """Returns three stages: dense, from there ``rvsm`` with top-k, from there its pattern fine-tuned."""
-    from experiments.recipes import Recipe
+    from experiments.lenet_recipes import LeNetRecipe
 
-    common = Recipe(
+    common = LeNetRecipe(
         ste="clipped_relu",
         normalize=True,
         schedule="cosine",

@@ -86,9 +86,11 @@ def run(config: Lenet5CompressConfig, console: Console, clock: Clock) -> Path:
 
 def make_study(config: Lenet5CompressConfig) -> Study:
     """Returns the runs: dense, then for each share and seed each method and its fine-tuning."""
-    from experiments.recipes import Recipe
+    from experiments.lenet_recipes import LeNetRecipe
 
-    common = Recipe(activation="relu", schedule="cosine", shift=2, batch=config.batch, data=config.data, key=config.key)
+    common = LeNetRecipe(
+        activation="relu", schedule="cosine", shift=2, batch=config.batch, data=config.data, key=config.key
+    )
     dense = dataclasses.replace(common, epochs=config.epochs, learning_rate=0.05)
     study: Study = {"dense": [dataclasses.replace(dense, seed=seed) for seed in range(config.seeds)]}
     for place, sparsity in enumerate(config.sparsity):

@@ -11,6 +11,7 @@ import optax
 from jax import Array
 
 import rvsmjax as rv
+from rvsmjax.transforms.selection import Mask, select
 
 
 class MagnitudeState(NamedTuple):
@@ -20,8 +21,10 @@ class MagnitudeState(NamedTuple):
     support: Any
 
 
-def magnitude_pruning(sparsity: Callable[[Array], Array], every: int = 10) -> optax.GradientTransformation:
-    """Returns a transformation, last in a chain, that sets the smallest components of all kernels together to 0.
+def magnitude_pruning(
+    sparsity: Callable[[Array], Array], every: int = 10, mask: Mask = None
+) -> optax.GradientTransformation:
+    """Returns a transformation, last in a chain, that sets the smallest of all components to 0.
 
     Every so many steps the pattern is that of the largest components of params + updates; in between it is kept. What
     is 0 stays so, for a schedule that rises.
@@ -29,6 +32,7 @@ def magnitude_pruning(sparsity: Callable[[Array], Array], every: int = 10) -> op
     Args:
       sparsity: share of zeros by step.
       every: steps between two looks.
+      mask: which leaves, see ``select``.
 
     Source: M. Zhu and S. Gupta, "To prune, or not to prune" (arXiv 1710.01878).
     """
@@ -44,9 +48,11 @@ def magnitude_pruning(sparsity: Callable[[Array], Array], every: int = 10) -> op
         def look() -> Any:
             top = rv.TopK(sparsity=sparsity(state.updates), scope="global")
             leaves, structure = jax.tree.flatten(new)
-            kernels = [leaf for leaf in leaves if leaf.ndim > 1]
-            kept = iter(top.prox_leaves(kernels, jnp.ones(())))
-            own = [next(kept) != 0 if leaf.ndim > 1 else jnp.ones(leaf.shape, bool) for leaf in leaves]
+            taken = jax.tree.leaves(select(new, mask))
+            pruned = [leaf for leaf, take in zip(leaves, taken, strict=True) if take]
+            kept = iter(top.prox_leaves(pruned, jnp.ones(())))
+            pairs = zip(leaves, taken, strict=True)
+            own = [next(kept) != 0 if take else jnp.ones(leaf.shape, bool) for leaf, take in pairs]
             return jax.tree.map(jnp.logical_and, state.support, jax.tree.unflatten(structure, own))
 
         support = jax.lax.cond(state.updates % every == 0, look, lambda: state.support)

@@ -11,8 +11,10 @@ from flax import nnx
 
 import rvsmjax as rv
 from experiments import images, recipes
+from experiments.augment import shifted
+from experiments.lenet_recipes import LeNetRecipe
 from experiments.magnitude import magnitude_pruning
-from experiments.recipes import Recipe, keep_largest, make_optimizer, shifted
+from experiments.recipes import keep_largest, make_optimizer
 from experiments.record import BadInput
 from rvsmjax.nets import LeNet
 
@@ -25,10 +27,10 @@ def params():
 
 
 def test_settings_hold_what_differs_and_the_name_nothing_else():
-    recipe = Recipe(lam=1e-3, method="rvsm", penalty="l1", start=Recipe(seed=2))
+    recipe = LeNetRecipe(lam=1e-3, method="rvsm", penalty="l1", start=LeNetRecipe(seed=2))
     assert recipe.settings() == {"lam": 1e-3, "method": "rvsm", "penalty": "l1", "start": {"seed": 2}}
     assert recipe.name() == "binary-rvsm-l1-0.001-seed0-56ab213f"
-    assert Recipe().name() == "binary-sgd-seed0-44136fa3"
+    assert LeNetRecipe().name() == "binary-sgd-seed0-44136fa3"
     changes = {"seed": 1, "epochs": 7, "lam": 2e-3, "shift": 1, "start": None}
     others = [dataclasses.replace(recipe, **{name: value}) for name, value in changes.items()]
     assert len({other.name() for other in [recipe, *others]}) == len(others) + 1
@@ -63,7 +65,7 @@ def final_u(recipe, params, steps=30):
     ids=lambda settings: settings.get("penalty", settings["method"]),
 )
 def test_the_share_of_zeros_that_is_asked_for(settings, params):
-    recipe = Recipe(sparsity=0.9, epochs=3, **{"beta": 1.0} | settings)
+    recipe = LeNetRecipe(sparsity=0.9, epochs=3, **{"beta": 1.0} | settings)
     u, w = final_u(recipe, params)
     found = float(rv.sparsity(u).total.fraction)
     if settings.get("penalty") in ("l0", "l1", "tl1"):
@@ -75,7 +77,7 @@ def test_the_share_of_zeros_that_is_asked_for(settings, params):
 
 
 def test_groups_of_units_leave_the_classes_alone(params):
-    u, _ = final_u(Recipe(method="rvsm", penalty="group_top_k", sparsity=0.85, epochs=3), params)
+    u, _ = final_u(LeNetRecipe(method="rvsm", penalty="group_top_k", sparsity=0.85, epochs=3), params)
     gone = {name: (np.asarray(leaf) == 0).all(tuple(range(leaf.ndim - 1))) for name, leaf in kernels(u).items()}
     assert {name: int(own.sum()) for name, own in gone.items()} == {
         "conv1": 0, "conv2": 43, "dense1": 425, "dense2": 0,
@@ -88,7 +90,7 @@ def kernels(state):
 
 
 def test_seeds_share_a_chain_and_a_lambda_found_from_weights_does_not(params):
-    recipe = Recipe(method="rvsm", penalty="top_k", sparsity=0.9)
+    recipe = LeNetRecipe(method="rvsm", penalty="top_k", sparsity=0.9)
     assert make_optimizer(recipe, 10, params) is make_optimizer(dataclasses.replace(recipe, seed=3), 10, params)
     assert make_optimizer(recipe, 10, params) is not make_optimizer(recipe, 11, params)
     l0 = dataclasses.replace(recipe, penalty="l0")
@@ -107,7 +109,7 @@ def test_learning_rates(params):
             sizes.append(-float(updates["conv1"]["kernel"][...][0, 0, 0, 0]))
         return sizes
 
-    plain = Recipe(momentum=0.0, learning_rate=0.5)
+    plain = LeNetRecipe(momentum=0.0, learning_rate=0.5)
     assert moved(plain, 10) == pytest.approx([0.5] * 6 + [0.05] * 4)
     cosine = moved(dataclasses.replace(plain, schedule="cosine"), 8)
     assert cosine == pytest.approx([0.25 * (1 + np.cos(np.pi * i / 8)) for i in range(8)], rel=1e-5)
@@ -120,7 +122,7 @@ def test_a_frozen_pattern_stays(params):
     kept = np.concatenate([np.asarray(leaf).ravel() for leaf in kernels(start).values()])
     assert np.abs(w[kept == 0]).max() <= np.abs(kept[kept != 0]).min()
     data = images.load("digits")
-    task = recipes.make_task(Recipe(method="frozen", sparsity=0.99, epochs=1), data, (params, nnx.State({})))
+    task = recipes.make_task(LeNetRecipe(method="frozen", sparsity=0.99, epochs=1), data, (params, nnx.State({})))
     own = nnx.state(task.network, nnx.Param)
     state = task.optimizer.init(own)
     updates, state = task.optimizer.update(jax.tree.map(jnp.ones_like, own), state, own)

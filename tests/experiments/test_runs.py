@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from experiments import images
-from experiments.recipes import Recipe
+from experiments.lenet_recipes import LeNetRecipe
 from experiments.record import BadInput
 from experiments.runs import InHand, OutOfTime, Runs
 from experiments.training import Diverged, Labelled
 
-RECIPE = Recipe(activation="relu", learning_rate=0.05, epochs=2, batch=25, data="digits")
+RECIPE = LeNetRecipe(activation="relu", learning_rate=0.05, epochs=2, batch=25, data="digits")
 
 
 @pytest.fixture(scope="module")
