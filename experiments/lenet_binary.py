@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 
 from experiments.flags import CommonFlags, Numbers, WholeNumber
-from experiments.lenet_study import Study, TrainingConfig, conduct_study
+from experiments.training_study import Study, TrainingConfig, conduct_study
 from experiments.record import BadInput
 from experiments.study import check_axes
 from experiments.surroundings import Clock

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from experiments.document import Picture, Section, Table
 from experiments.lenet_compress import TUNED, Lenet5CompressConfig, entry
-from experiments.lenet_report import PALETTE, column, curves, finished, layer_table, percent
-from experiments.lenet_study import Outcomes, Study
+from experiments.training_report import PALETTE, column, curves, finished, layer_table, percent
+from experiments.training_study import Outcomes, Study
 from experiments.plots import STYLE, new_figure
 
 KERNELS = 430_500

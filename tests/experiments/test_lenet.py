@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import cli, datasets, lenet_binary, lenet_binary_report, lenet_compress, lenet_report
+from experiments import cli, datasets, lenet_binary, lenet_binary_report, lenet_compress, training_report
 from experiments.lenet_binary import LenetBinaryConfig
 from experiments.lenet_compress import Lenet5CompressConfig, make_study
-from experiments.lenet_study import KEPT
+from experiments.training_study import KEPT
 from experiments.runs import read
 
 COMMANDS = {
@@ -194,10 +194,10 @@ def test_runs_that_are_kept_belong_to_a_study():
 
 
 def test_percent():
-    assert lenet_report.percent([]) == "not yet run"
-    assert lenet_report.percent([0.5]) == "50.00"
-    assert lenet_report.percent([0.5, 0.52]) == "51.00 ± 1.41"
-    assert lenet_report.share([(1, 4), (3, 4)]) == 0.5
+    assert training_report.percent([]) == "not yet run"
+    assert training_report.percent([0.5]) == "50.00"
+    assert training_report.percent([0.5, 0.52]) == "51.00 ± 1.41"
+    assert training_report.share([(1, 4), (3, 4)]) == 0.5
 
 
 @pytest.mark.parametrize("arguments", [["lenet-binary"], ["lenet-binary", "--best"], ["lenet5-compress"]], ids=" ".join)

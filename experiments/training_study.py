@@ -85,13 +85,13 @@ def conduct_study(
     """
 
     def work(folder: Path) -> tuple[dict[str, Any], Any]:
-        from experiments import lenet_report, plots
+        from experiments import training_report, plots
 
         module = importlib.import_module(report)
         with clock.phase("run"):
             outcomes = train_all(study, config, console)
         with clock.phase("report"):
-            lenet_report.frame(outcomes).to_csv(folder / "runs.csv", index=False)
+            training_report.frame(outcomes).to_csv(folder / "runs.csv", index=False)
             for name, figure in module.figures(outcomes, config).items():
                 plots.save(figure, folder, name)
             sections = module.sections(study, outcomes, config)

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.document import Table
-from experiments.lenet_study import Outcomes, Study
+from experiments.training_study import Outcomes, Study
 from experiments.plots import STYLE, new_figure
 
 PALETTE = ["#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB", "#222222"]
