@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from experiments.flags import Folder, Names, Number, Numbers, RootKey, WholeNumber
+from experiments.flags import CommonFlags, Names, Number, Numbers, WholeNumber
 from experiments.record import BadInput
 from experiments.study import check_axes, conduct
 from experiments.surroundings import Clock
@@ -30,7 +30,7 @@ from experiments.sweep import in_thread, mendable
 
 
 @dataclasses.dataclass(frozen=True)
-class SeedsConfig:
+class SeedsConfig(CommonFlags):
     """Train a small network on the digits under many seeds and hyperparameters at once; means with error bars.
 
     Flags in the plural take one value or more; the grid of a penalty is every combination of the axes it has.
@@ -62,18 +62,10 @@ class SeedsConfig:
     """Seeds that are also trained one after another, at most --seeds."""
     rounds: WholeNumber = 5
     """Turns in which the ways of training are timed; the least counts."""
-    key: RootKey = 0
-    """Root of all randomness."""
     precision: Literal["float32", "float64"] = "float32"
     """Floating point numbers."""
-    out: Folder = None
-    """Folder of the record; must not exist."""
     quick: bool = False
     """Small sizes (l0, λ 0.01 0.1, β 1, 3 seeds, 3 epochs, 1 round) where no flag says otherwise."""
-    overwrite: bool = False
-    """Replace the record that is in --out."""
-    quiet: bool = False
-    """Print nothing but errors."""
 
     @classmethod
     def small(cls) -> SeedsConfig:
