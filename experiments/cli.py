@@ -31,6 +31,8 @@ from experiments.lenet_binary import run as run_lenet_binary
 from experiments.lenet_compress import Lenet5CompressConfig
 from experiments.lenet_compress import run as run_lenet5_compress
 from experiments.record import BadInput
+from experiments.seeds import SeedsConfig
+from experiments.seeds import run as run_seeds
 from experiments.stopping import StoppingConfig
 from experiments.stopping import run as run_stopping
 from experiments.surroundings import Clock, usable_cores
@@ -48,6 +50,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any, Console, Clock], object]]] = {
     "aht": (AhtConfig, run_aht),
     "admm": (AdmmConfig, run_admm),
     "stopping": (StoppingConfig, run_stopping),
+    "seeds": (SeedsConfig, run_seeds),
     "lenet-binary": (LenetBinaryConfig, run_lenet_binary),
     "lenet5-compress": (Lenet5CompressConfig, run_lenet5_compress),
 }
