@@ -18,10 +18,10 @@ from typing import Any
 from rich.console import Console
 
 from experiments.flags import CommonFlags, Numbers, WholeNumber
-from experiments.training_study import Study, TrainingConfig, conduct_study
 from experiments.record import BadInput
 from experiments.study import check_axes
 from experiments.surroundings import Clock
+from experiments.training_study import Study, TrainingConfig, conduct_study
 
 PAPER = {"base": (89.31, 0.0), 1e-7: (87.17, 33.31), 1e-5: (85.34, 66.67), 1e-3: (84.92, 83.76)}
 """F Table 1 by λ: accuracy and zeros, in %."""
@@ -53,6 +53,8 @@ class LenetBinaryConfig(CommonFlags, TrainingConfig):
 
     epochs: WholeNumber = 100
     """Epochs of a run of the table."""
+    data: str = "mnist"
+    """Images: mnist, or digits (scikit-learn's, enlarged; nothing to download)."""
     lam: Numbers = (1e-7, 1e-5, 1e-3)
     """λ of the group lasso; those of the table."""
     other_epochs: WholeNumber = 30
@@ -76,7 +78,7 @@ def run(config: LenetBinaryConfig, console: Console, clock: Clock) -> Path:
     Raises:
       BadInput: anything in ``config`` that the user can mend.
     """
-    config.check_training()
+    config.check_training("mnist", "digits")
     check_axes(config, "lam")
     if min(config.lam) <= 0:
         raise BadInput(f"lam must be > 0, got {min(config.lam):g}")

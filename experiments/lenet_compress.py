@@ -16,10 +16,10 @@ from typing import Any
 from rich.console import Console
 
 from experiments.flags import CommonFlags, Names, Numbers, WholeNumber
-from experiments.training_study import Study, TrainingConfig, conduct_study
 from experiments.record import BadInput
 from experiments.study import check_axes
 from experiments.surroundings import Clock
+from experiments.training_study import Study, TrainingConfig, conduct_study
 
 METHODS: dict[str, dict[str, Any]] = {
     "rvsm-top-k": {"method": "rvsm", "penalty": "top_k", "beta": 0.1},
@@ -43,6 +43,8 @@ class Lenet5CompressConfig(CommonFlags, TrainingConfig):
 
     epochs: WholeNumber = 12
     """Epochs of the dense network, and of each method from there."""
+    data: str = "mnist"
+    """Images: mnist, or digits (scikit-learn's, enlarged; nothing to download)."""
     tune_epochs: WholeNumber = 6
     """Epochs of fine-tuning with the pattern frozen."""
     sparsity: Numbers = (0.986, 0.994)
@@ -68,7 +70,7 @@ def run(config: Lenet5CompressConfig, console: Console, clock: Clock) -> Path:
     Raises:
       BadInput: anything in ``config`` that the user can mend.
     """
-    config.check_training()
+    config.check_training("mnist", "digits")
     check_axes(config, "sparsity", "methods")
     for value in config.sparsity:
         if not 0 < value < 1:

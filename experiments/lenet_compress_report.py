@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 
 from experiments.document import Picture, Section, Table
 from experiments.lenet_compress import TUNED, Lenet5CompressConfig, entry
+from experiments.plots import STYLE, new_figure
 from experiments.training_report import PALETTE, column, curves, finished, layer_table, percent
 from experiments.training_study import Outcomes, Study
-from experiments.plots import STYLE, new_figure
 
 KERNELS = 430_500
 """Weights counted."""

@@ -1,4 +1,4 @@
-"""Tables and figures of runs of LeNet."""
+"""Tables and figures of trainings."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.document import Table
-from experiments.training_study import Outcomes, Study
 from experiments.plots import STYLE, new_figure
+from experiments.training_study import Outcomes, Study
 
 PALETTE = ["#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB", "#222222"]
 """Paul Tol's bright scheme, and black."""

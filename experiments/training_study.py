@@ -1,4 +1,4 @@
-"""What the studies of LeNet share: their flags, and training a list of runs under the eyes of the user."""
+"""What the studies that train share: their flags, and training a list of runs under the eyes of the user."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ Study = dict[str, "list[Recipe]"]
 """Runs by what they show; those of one entry differ in the seed alone."""
 Outcomes = dict[str, list[dict[str, Any]]]
 """The finished runs of a study, see ``Runs.result``."""
-IMAGES = ("mnist", "digits")
 KEPT = Path(__file__).parent / "runs"
 """The finished runs that come with the code."""
 
@@ -39,10 +38,10 @@ class TrainingConfig:
     """Images in a step."""
     seeds: WholeNumber = 3
     """Runs of each kind, with seeds from 0."""
-    data: str = "mnist"
-    """Images: mnist, or digits (scikit-learn's, enlarged; nothing to download)."""
+    data: str
+    """Images: those of the study, or enlarged digits, which need no file."""
     data_dir: DataFolder = None
-    """Folder of MNIST's four files."""
+    """Folder of the files of the images."""
     runs: RunsFolder = None
     """Where finished runs are kept and others go on. Start the command twice, and two processes share the work."""
     minutes: Minutes = None
@@ -52,13 +51,13 @@ class TrainingConfig:
     docs: Annotated[str, arg(metavar="FILE")] = ""
     """Also put the report's tables into this page, between its markers."""
 
-    def check_training(self) -> None:
-        """Raises ``BadInput`` for anything the user can mend."""
+    def check_training(self, *sources: str) -> None:
+        """Raises ``BadInput`` for anything the user can mend; ``sources`` are the images that will do."""
         for name in ("epochs", "batch", "seeds"):
             if getattr(self, name) < 1:
                 raise BadInput(f"{name} must be a whole number >= 1, got {getattr(self, name)}")
-        if self.data not in IMAGES:
-            raise BadInput(f"data must be one of {', '.join(IMAGES)}, got {self.data!r}")
+        if self.data not in sources:
+            raise BadInput(f"data must be one of {', '.join(sources)}, got {self.data!r}")
         if self.docs and not Path(self.docs).is_file():
             raise BadInput(f"docs must be a page that exists, got {self.docs}")
         if self.minutes is not None and not self.minutes > 0:
@@ -85,7 +84,7 @@ def conduct_study(
     """
 
     def work(folder: Path) -> tuple[dict[str, Any], Any]:
-        from experiments import training_report, plots
+        from experiments import plots, training_report
 
         module = importlib.import_module(report)
         with clock.phase("run"):

@@ -12,8 +12,8 @@ import pytest
 from experiments import cli, datasets, lenet_binary, lenet_binary_report, lenet_compress, training_report
 from experiments.lenet_binary import LenetBinaryConfig
 from experiments.lenet_compress import Lenet5CompressConfig, make_study
-from experiments.training_study import KEPT
 from experiments.runs import read
+from experiments.training_study import KEPT
 
 COMMANDS = {
     "table": (["lenet-binary"], 3),

@@ -42,7 +42,7 @@ def zeros(tree):
 
 def final_u(recipe, params, steps=30):
     """u after steps without a gradient."""
-    chain = make_optimizer(recipe, steps, params)
+    chain = make_optimizer(recipe, steps // recipe.epochs, params)
     state, w = chain.init(params), params
     update = jax.jit(chain.update)
     still = jax.tree.map(jnp.zeros_like, w)
@@ -109,7 +109,7 @@ def test_learning_rates(params):
             sizes.append(-float(updates["conv1"]["kernel"][...][0, 0, 0, 0]))
         return sizes
 
-    plain = LeNetRecipe(momentum=0.0, learning_rate=0.5)
+    plain = LeNetRecipe(momentum=0.0, learning_rate=0.5, epochs=1)
     assert moved(plain, 10) == pytest.approx([0.5] * 6 + [0.05] * 4)
     cosine = moved(dataclasses.replace(plain, schedule="cosine"), 8)
     assert cosine == pytest.approx([0.25 * (1 + np.cos(np.pi * i / 8)) for i in range(8)], rel=1e-5)
@@ -174,5 +174,5 @@ def test_digits_in_the_shape_of_mnist():
     assert len(set(seen)) > 1780  # a few of the digits are drawn twice; no image stands in two parts
     labels = np.concatenate([part.labels for part in data])
     assert np.bincount(labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
-    with pytest.raises(BadInput, match=r"^data must be one of mnist, digits, got 'cifar'$"):
+    with pytest.raises(BadInput, match=r"^data must be one of mnist, digits, cifar10, digits32, got 'cifar'$"):
         images.load("cifar")

@@ -1,0 +1,110 @@
+"""CIFAR-10's recipes: the released code's steps written out, its percentile, crops and turns of images."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import rvsmjax as rv
+from experiments import images
+from experiments.augment import flipped
+from experiments.cifar_recipes import convolutions, modern, preparation, released
+from experiments.recipes import make_optimizer, make_task
+from experiments.released import SignedPercentile
+
+W = {
+    "conv": {"kernel": np.random.default_rng(0).normal(size=(3, 3, 2, 2)) * 0.05},
+    "head": {"kernel": np.random.default_rng(1).normal(size=(4, 2)), "bias": np.ones(2)},
+}
+
+
+def test_released_steps_written_out(x64):
+    """Weight decay in the gradient, Nesterov momentum, β(w − u) outside it, w ← u after each epoch of three steps."""
+    recipe = dataclasses.replace(released("resnet18", "rvsm", "l0", epochs=5), lam=1e-4)
+    chain = make_optimizer(recipe, 3, jax.tree.map(jnp.asarray, W))
+    params = jax.tree.map(jnp.asarray, W)
+    state, update = chain.init(params), jax.jit(chain.update)
+    w, m = jax.tree.map(np.copy, W), jax.tree.map(np.zeros_like, W)
+    rng = np.random.default_rng(2)
+    threshold = np.sqrt(2 * 1e-4 / 8e-2)
+
+    def hard(x):
+        return np.where(np.abs(x) > threshold, x, 0)
+
+    for step in range(15):
+        rate = 0.1 * 0.1 ** sum(step >= end for end in (6, 9, 12))  # epochs 2, 3 and 4 of 5
+        g = jax.tree.map(lambda x: rng.normal(size=x.shape) * 0.01, W)
+        updates, state = update(jax.tree.map(jnp.asarray, g), state, params)
+        params = optax.apply_updates(params, updates)
+        g = jax.tree.map(lambda g, w: g + 5e-4 * w, g, w)
+        m = jax.tree.map(lambda m, g: 0.9 * m + g, m, g)
+        r = jax.tree.map(np.zeros_like, w)
+        r["conv"]["kernel"] = 8e-2 * (w["conv"]["kernel"] - hard(w["conv"]["kernel"]))
+        moves = jax.tree.map(lambda g, m, r: g + 0.9 * m + r, g, m, r)
+        w = optax.apply_updates(w, optax.tree.scale(-rate, moves))
+        w = jax.tree.map(np.array, w)
+        if (step + 1) % 3 == 0:
+            w["conv"]["kernel"] = hard(w["conv"]["kernel"])
+            assert 0 < (w["conv"]["kernel"] == 0).sum() < 36
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-14), params, w)
+
+
+def test_the_papers_numbers():
+    vgg, resnet, admm = (
+        released("vgg16", "rvsm", "tl1"),
+        released("resnet18", "rvsm", "l0"),
+        released("resnet18", "admm", ""),
+    )
+    assert (vgg.lam, vgg.beta, resnet.lam, resnet.beta) == (1e-5, 1e-2, 1e-6, 8e-2)
+    assert (admm.sparsity, admm.beta, admm.overwrite) == (0.6, 1e-2, False)
+    assert (resnet.epochs, resnet.batch, resnet.learning_rate, resnet.nesterov) == (200, 128, 0.1, True)
+    assert released("vgg16", "sgd", "", seed=2).name().startswith("vgg16-sgd-seed2-")
+    assert modern(resnet).schedule == "cosine"
+
+
+def test_a_percentile_of_signed_weights_prunes_less_than_it_says():
+    """80 % asked, 60 % had: what is under the 80th percentile in magnitude is 1 − 2·0.2 of a symmetric sample."""
+    v = jax.random.normal(jax.random.key(0), (200_000,))
+    for p in (0.8, 0.6, 0.95):
+        zeros = float(jnp.mean(SignedPercentile(p).prox(v, 1.0) == 0))
+        assert zeros == pytest.approx(2 * p - 1, abs=5e-3)
+    assert jnp.array_equal(SignedPercentile(0.3).prox(v, 1.0), v)  # a negative percentile prunes nothing
+    with pytest.raises(NotImplementedError):
+        SignedPercentile(0.3).threshold(1.0)
+
+
+@pytest.mark.parametrize("penalty", ["", "signed_percentile"])
+def test_admm_splits_convolutions_alone(penalty):
+    task = make_task(released("slim", "admm", penalty, epochs=1), images.load("digits32"))
+    params = nnx.state(task.network, nnx.Param)
+    u = rv.sparse_params(task.optimizer.init(params), params)
+    zeros = {name: float(leaf.fraction) for name, leaf in rv.sparsity(u).leaves.items()}
+    assert zeros["head/kernel"] == 0
+    kernels = rv.sparsity(u, lambda path: convolutions(path)).total
+    assert float(kernels.fraction) == pytest.approx(0.2 if penalty else 0.6, abs=0.03)
+
+
+def test_input_is_cropped_turned_and_scaled():
+    pictures = jnp.arange(64 * 32 * 32 * 3, dtype=jnp.uint32).astype(jnp.uint8).reshape(64, 32, 32, 3)
+    plain = preparation(False)
+    assert plain is preparation(False)
+    np.testing.assert_allclose(plain(pictures, jax.random.key(0), False), pictures / np.float32(255), rtol=1e-6)
+    standard = np.asarray(preparation(True)(pictures, jax.random.key(0), False))
+    want = (np.asarray(pictures[3, 4, 5]) / 255 - [0.4914, 0.4822, 0.4465]) / [0.2470, 0.2435, 0.2616]
+    np.testing.assert_allclose(standard[3, 4, 5], want, rtol=1e-4)
+    turned, both = np.asarray(flipped(pictures, jax.random.key(1))), (pictures, pictures[:, :, ::-1])
+    ways = [[(turned[i] == np.asarray(way[i])).all() for way in both] for i in range(64)]
+    assert all(a != b for a, b in ways)
+    assert 16 < sum(a for a, _ in ways) < 48
+    train = plain(pictures, jax.random.key(2), True)
+    assert train.shape == pictures.shape
+    assert float(jnp.mean(train != plain(pictures, jax.random.key(2), False))) > 0.5
+
+
+def test_digits_in_the_shape_of_cifar():
+    data = images.load("digits32")
+    assert [part.images.shape for part in data] == [(1137, 32, 32, 3), (300, 32, 32, 3), (360, 32, 32, 3)]
