@@ -104,6 +104,7 @@ def processor() -> str:
 
 
 def main(
+    only: tuple[str, ...] = ("sweep", "transforms", "training"),
     d: tuple[int, ...] = (10, 20, 30, 40, 50),
     k: tuple[int, ...] = (2, 5, 10, 20),
     seeds: int = 2000,
@@ -113,7 +114,8 @@ def main(
     """Measures the sweep against NumPy, the transformations beside SGD, and training against PyTorch.
 
     Args:
-      d: dimensions.
+      only: which of the three.
+      d: dimensions, of the sweep.
       k: numbers of patches.
       seeds: seeds of each cell.
       repeats: runs of which the least time counts.
@@ -125,34 +127,31 @@ def main(
     from experiments.surroundings import usable_cores
 
     cores = usable_cores()
-    jax.config.update("jax_num_cpu_devices", cores)
+    if "sweep" in only:
+        jax.config.update("jax_num_cpu_devices", cores)
     record = {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "machine": f"{processor()}, {cores} cores",
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
         "versions": {"python": platform.python_version(), "jax": jax.__version__, "numpy": np.__version__},
-        "d": list(d),
-        "k": list(k),
-        "seeds": seeds,
-        "results": [],
     }
-    for penalty in ("l1", "l0", "tl1"):
-        record["results"].append(measure(penalty, list(d), list(k), seeds, repeats))
-        print(json.dumps(record["results"][-1], indent=1), flush=True)
-    print(table(record))
+    if "sweep" in only:
+        results = []
+        for penalty in ("l1", "l0", "tl1"):
+            results.append(measure(penalty, list(d), list(k), seeds, repeats))
+            print(json.dumps(results[-1], indent=1), flush=True)
+        _report("sweep", record | {"d": list(d), "k": list(k), "seeds": seeds, "results": results}, table, write)
+    if "transforms" in only:
+        _report("transforms", record | {"results": transforms.measure()}, transforms.table, write)
+    if "training" in only:
+        versions = {**record["versions"], "torch": training.torch_version()}
+        _report("training", record | {"versions": versions, "results": training.measure()}, training.table, write)
+
+
+def _report(name: str, record: dict[str, Any], to_table: Callable[[dict[str, Any]], str], write: bool) -> None:
+    print(text := to_table(record))
     if write:
-        publish("sweep", record, table(record))
-    record |= {"results": transforms.measure()}
-    print(transforms.table(record["results"]))
-    if write:
-        kept = {name: record[name] for name in ("date", "machine", "devices", "versions", "results")}
-        publish("transforms", kept, transforms.table(record["results"]))
-    record |= {"results": training.measure()}
-    record["versions"]["torch"] = training.torch_version()
-    print(training.table(record["results"]))
-    if write:
-        kept = {name: record[name] for name in ("date", "machine", "devices", "versions", "results")}
-        publish("training", kept, training.table(record["results"]))
+        publish(name, record, text)
 
 
 def publish(name: str, record: dict[str, Any], text: str) -> None:

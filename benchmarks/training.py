@@ -112,14 +112,16 @@ def measure(batches: tuple[int, ...] = (64, 128), rounds: int = 12) -> dict[str,
     return found
 
 
-def table(results: dict[str, dict[str, float]]) -> str:
-    """The results as Markdown, each beside ours without rvsm."""
-    rows = ["| | | images/s | over ours without rvsm |", "|---|---|--:|--:|"]
-    for batch, rates in results.items():
+def table(record: dict[str, Any]) -> str:
+    """The record as Markdown, each beside ours without rvsm."""
+    versions = record["versions"]
+    rows = [
+        f"{record['machine']}; Python {versions['python']}, JAX {versions['jax']}, PyTorch {versions['torch']}; "
+        f"{record['date']}.",
+        "",
+    ]
+    rows += ["| | | images/s | over ours without rvsm |", "|---|---|--:|--:|"]
+    for batch, rates in record["results"].items():
         base = rates["rvsmjax, none"]
         rows += [f"| {batch} | {name} | {rate:,.0f} | {rate / base:.2f} |" for name, rate in rates.items()]
     return "\n".join(rows)
-
-
-if __name__ == "__main__":
-    print(table(measure()))

@@ -86,13 +86,9 @@ def measure(rounds: int = 6) -> dict[str, dict[str, float]]:
     return {what: {name: 1e3 * seconds for name, seconds in times.items()} for what, times in found.items()}
 
 
-def table(results: dict[str, dict[str, float]]) -> str:
-    """The results as Markdown, each beside the one without rvsm."""
+def table(record: dict[str, Any]) -> str:
+    """The record as Markdown, each beside the one without rvsm."""
     rows = ["| | penalty | ms | over none |", "|---|---|--:|--:|"]
-    for what, times in results.items():
+    for what, times in record["results"].items():
         rows += [f"| {what} | {name} | {ms:.2f} | {ms / times['none']:.2f} |" for name, ms in times.items()]
     return "\n".join(rows)
-
-
-if __name__ == "__main__":
-    print(table(measure()))

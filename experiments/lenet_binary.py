@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -21,7 +21,10 @@ from experiments.flags import CommonFlags, Numbers, WholeNumber
 from experiments.record import BadInput
 from experiments.study import check_axes
 from experiments.surroundings import Clock
-from experiments.training_study import Study, TrainingConfig, conduct_study
+from experiments.training_study import TrainingConfig, conduct_study
+
+if TYPE_CHECKING:
+    from experiments.runs import Study
 
 PAPER = {"base": (89.31, 0.0), 1e-7: (87.17, 33.31), 1e-5: (85.34, 66.67), 1e-3: (84.92, 83.76)}
 """F Table 1 by λ: accuracy and zeros, in %."""

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from experiments.document import Picture, Section, Table
 from experiments.lenet_binary import ASKED, PAPER, UNITS, LenetBinaryConfig
+from experiments.runs import Outcomes, Study
 from experiments.training_report import column, curves, finished, layer_table, percent
-from experiments.training_study import Outcomes, Study
 
 FLOORS = {"dense": 0.985, "sparse": 0.98}
 """What ``--best`` is to reach."""

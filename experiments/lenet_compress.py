@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -19,7 +19,10 @@ from experiments.flags import CommonFlags, Names, Numbers, WholeNumber
 from experiments.record import BadInput
 from experiments.study import check_axes
 from experiments.surroundings import Clock
-from experiments.training_study import Study, TrainingConfig, conduct_study
+from experiments.training_study import TrainingConfig, conduct_study
+
+if TYPE_CHECKING:
+    from experiments.runs import Study
 
 METHODS: dict[str, dict[str, Any]] = {
     "rvsm-top-k": {"method": "rvsm", "penalty": "top_k", "beta": 0.1},

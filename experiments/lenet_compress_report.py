@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from experiments.document import Picture, Section, Table
 from experiments.lenet_compress import TUNED, Lenet5CompressConfig, entry
 from experiments.plots import STYLE, new_figure
+from experiments.runs import Outcomes, Study
 from experiments.training_report import PALETTE, column, curves, finished, layer_table, percent
-from experiments.training_study import Outcomes, Study
 
 KERNELS = 430_500
 """Weights counted."""
@@ -21,7 +21,7 @@ FLOOR = (0.986, 0.992)
 def figures(outcomes: Outcomes, config: Lenet5CompressConfig) -> dict[str, Figure]:
     """Returns the figures, by name: curves of the methods at the first share of zeros, the ends of all."""
     first = [entry(name, config.sparsity[0]) for name in config.methods]
-    least = 0.95 if config.data == "mnist" else None
+    least = 0.98 if config.data == "mnist" else None
     return {
         "curves": curves({label: outcomes.get(label, []) for label in first}, least),
         "ends": ends(outcomes, config),
@@ -31,9 +31,13 @@ def figures(outcomes: Outcomes, config: Lenet5CompressConfig) -> dict[str, Figur
 @matplotlib.rc_context(STYLE)
 def ends(outcomes: Outcomes, config: Lenet5CompressConfig) -> Figure:
     """Returns the test accuracy of each method, fine-tuned, each seed a point, its mean a line; a panel a share."""
-    figure, panels = new_figure(5.2 * len(config.sparsity) + 0.8, 4.2, ncols=len(config.sparsity), squeeze=False)
+    shown = [
+        share for share in config.sparsity if any(outcomes.get(entry(f"{m}, {TUNED}", share)) for m in config.methods)
+    ]
+    shown = shown or list(config.sparsity[:1])
+    figure, panels = new_figure(5.2 * len(shown) + 0.8, 4.2, ncols=len(shown), sharey=True, squeeze=False)
     dense = 100 * np.array(column(outcomes["dense"], "test_accuracy_u"))
-    for axes, sparsity in zip(panels[0], config.sparsity, strict=True):
+    for axes, sparsity in zip(panels[0], shown, strict=True):
         for i, name in enumerate(config.methods):
             values = 100 * np.array(column(outcomes.get(entry(f"{name}, {TUNED}", sparsity), []), "test_accuracy_u"))
             axes.plot(np.full(len(values), i), values, "o", color=PALETTE[i], alpha=0.6)
@@ -41,9 +45,11 @@ def ends(outcomes: Outcomes, config: Lenet5CompressConfig) -> Figure:
                 axes.plot([i - 0.3, i + 0.3], [values.mean()] * 2, color=PALETTE[i], lw=2.5)
         if len(dense):
             axes.axhline(dense.mean(), color="0.5", ls="--", lw=1.2, label="dense")
-            axes.legend(loc="lower left")
         axes.set_xticks(range(len(config.methods)), config.methods, rotation=20)
-        axes.set(title=f"{100 * sparsity:g} % zeros", ylabel="test accuracy of u  [%]")
+        axes.set(title=f"{100 * sparsity:g} % zeros", xlim=(-0.6, len(config.methods) - 0.4))
+    panels[0, 0].set_ylabel("test accuracy of u  [%]")
+    if len(dense):
+        panels[0, 0].legend(loc="best")
     return figure
 
 

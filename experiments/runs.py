@@ -26,6 +26,10 @@ from experiments.surroundings import describe
 from experiments.training import Row, evaluator, fit
 
 CURVES = ("loss", "train_accuracy", "accuracy_w", "accuracy_u", "zeros")
+Study = dict[str, list[Recipe]]
+"""Runs by what they show; those of one entry differ in the seed alone."""
+Outcomes = dict[str, list[dict[str, Any]]]
+"""The finished runs of a study, see ``Runs.result``."""
 Watch = Callable[[Recipe, Row], None]
 
 

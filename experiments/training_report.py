@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from experiments.document import Table
 from experiments.plots import STYLE, new_figure
-from experiments.training_study import Outcomes, Study
+from experiments.runs import Outcomes, Study
 
 PALETTE = ["#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB", "#222222"]
 """Paul Tol's bright scheme, and black."""

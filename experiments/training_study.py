@@ -19,11 +19,8 @@ from experiments.surroundings import Clock
 
 if TYPE_CHECKING:
     from experiments.recipes import Recipe
+    from experiments.runs import Outcomes, Study
 
-Study = dict[str, "list[Recipe]"]
-"""Runs by what they show; those of one entry differ in the seed alone."""
-Outcomes = dict[str, list[dict[str, Any]]]
-"""The finished runs of a study, see ``Runs.result``."""
 KEPT = Path(__file__).parent / "runs"
 """The finished runs that come with the code."""
 
