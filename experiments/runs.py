@@ -121,7 +121,7 @@ class Runs:
             "zeros_by_leaf": {name: [int(leaf.zeros), int(leaf.size)] for name, leaf in zeros.leaves.items()},
             "seconds_per_epoch": statistics.median(seconds) if seconds else None,
             "curves": {name: [round(row[name], 5) for row in end.history] for name in CURVES},
-            **describe(),
+            **{name: fact for name, fact in describe().items() if name != "platform"},
         }
         rv.save_npz(path.with_suffix(".npz"), {"params": end.u, "rest": end.rest_u})
         part = path.with_suffix(".part")
