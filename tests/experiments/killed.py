@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 import rvsmjax as rv
 from experiments.training import Labelled, Task, fit
 
-EPOCHS = 60
+EPOCHS = 120
 
 
 class Small(nnx.Module):

@@ -29,7 +29,7 @@ def test_killed_at_ten_random_moments(tmp_path, context):
 
     rng = np.random.default_rng()
     print(f"moments from seed {(seed := int(rng.integers(2**32)))}")
-    moments = np.random.default_rng(seed).uniform(0, 0.5, LIVES)
+    moments = np.random.default_rng(seed).uniform(0, 0.25, LIVES)
     reached = []
     for moment in moments:
         begun = parts / "begun"
