@@ -75,12 +75,15 @@ class Runs:
         found = read(path)
         if found is not None:
             return found
-        with _lock(self.folder / ".locks" / recipe.name()):
+        with self._held(recipe):
             return read(path) or self._train(recipe, path)
 
     def path(self, recipe: Recipe) -> Path:
         """Returns the file of a finished run."""
         return self.folder / f"{recipe.name()}.json"
+
+    def _held(self, recipe: Recipe) -> contextlib.AbstractContextManager[None]:
+        return _lock(self.folder / ".locks" / recipe.name())
 
     def _train(self, recipe: Recipe, path: Path) -> dict[str, Any]:
         data = self.load()
@@ -134,12 +137,13 @@ class Runs:
         """Returns parameters and rest of the network that the run starts from; trains that first if need be."""
         if recipe.start is None:
             return None
-        path = self.folder / f"{recipe.start.name()}.npz"
-        if not path.exists():
-            (path.with_suffix(".json")).unlink(missing_ok=True)
-            self.result(recipe.start)
+        path = self.path(recipe.start)
+        if not path.with_suffix(".npz").exists():
+            # A finished run may have come without its weights; its file stays until it is trained again.
+            with self._held(recipe.start):
+                self._train(recipe.start, path)
         _, params, rest = nnx.split(make_task(recipe.start, self.load()).network, nnx.Param, ...)
-        loaded = rv.load_npz(path, {"params": params, "rest": rest})
+        loaded = rv.load_npz(path.with_suffix(".npz"), {"params": params, "rest": rest})
         return loaded["params"], loaded["rest"]
 
 

@@ -69,7 +69,12 @@ def test_a_run_starts_from_another_and_trains_it_first(tmp_path, data):
     assert found["zeros"] == pytest.approx(0.95, abs=1e-5)
     (tmp_path / f"{RECIPE.name()}.npz").unlink()
     (tmp_path / f"{frozen.name()}.json").unlink()
-    assert Runs(tmp_path, lambda: data).result(frozen)["curves"] == found["curves"]
+    before = (tmp_path / f"{RECIPE.name()}.json").read_text()
+    seen = []
+    again = Runs(tmp_path, lambda: data, lambda recipe, row: seen.append(recipe)).result(frozen)
+    assert again["curves"] == found["curves"]
+    assert seen == [RECIPE, RECIPE, frozen]
+    assert json.loads(before)["curves"] == json.loads((tmp_path / f"{RECIPE.name()}.json").read_text())["curves"]
 
 
 def test_a_run_in_the_hand_of_another_process_is_left_alone(tmp_path, data):
