@@ -142,7 +142,7 @@ class Runs:
             # A finished run may have come without its weights; its file stays until it is trained again.
             with self._held(recipe.start):
                 self._train(recipe.start, path)
-        _, params, rest = nnx.split(make_task(recipe.start, self.load()).network, nnx.Param, ...)
+        _, params, rest = nnx.split(recipe.start.make_network(), nnx.Param, ...)
         loaded = rv.load_npz(path.with_suffix(".npz"), {"params": params, "rest": rest})
         return loaded["params"], loaded["rest"]
 

@@ -63,9 +63,6 @@ def splitting(penalty: str, lane: Lane, ramp: int) -> optax.GradientTransformati
     return rv.rvsm(kinds[penalty], lambda step: lam * jnp.clip(step / ramp, 0, 1), lane.beta)
 
 
-PENALTIES = ("none", "l1", "tl1", "l0", "top_k")
-
-
 def make_training(
     penalty: str, network: str, data: Data, *, epochs: int, batch: int, root: Array
 ) -> Callable[[Lane], Trained]:
@@ -75,7 +72,7 @@ def make_training(
     ``fold_in(root, seed)`` alone, so lanes of one seed share them, whatever their λ and β.
 
     Args:
-      penalty: a name of ``PENALTIES``; with ``network``, all that needs another compilation.
+      penalty: a name of ``seeds_grid.AXES``; with ``network``, all that needs another compilation.
       network: a name of ``NETWORKS``.
       data: images; the test part is not looked at.
       epochs: number of epochs.

@@ -65,6 +65,7 @@ def layer_table(outcomes: Outcomes) -> Table:
 
 
 BIASES = 20 + 50 + 500 + 10
+"""Of LeNet."""
 
 
 def share(counts: Sequence[Sequence[int]]) -> float:

@@ -14,7 +14,7 @@ from experiments import images
 from experiments.augment import flipped
 from experiments.cifar_recipes import convolutions, modern, preparation, released
 from experiments.recipes import make_optimizer, make_task
-from experiments.released import SignedPercentile
+from experiments.released import SignedPercentile, overwrite_by_u
 
 W = {
     "conv": {"kernel": np.random.default_rng(0).normal(size=(3, 3, 2, 2)) * 0.05},
@@ -51,6 +51,17 @@ def test_released_steps_written_out(x64):
             w["conv"]["kernel"] = hard(w["conv"]["kernel"])
             assert 0 < (w["conv"]["kernel"] == 0).sum() < 36
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-14), params, w)
+
+
+def test_w_becomes_the_u_of_the_moment():
+    """λ rises with the steps: at the end of the second epoch the threshold is that of its last step."""
+    splitting = rv.rvsm(rv.L1(), lambda step: 0.1 * step, 1.0)
+    transform, w = overwrite_by_u(splitting, every=2), jnp.array([1.0, 0.25])
+    state = transform.init(w)
+    for step, want in enumerate([[1.0, 0.25], [0.9, 0.15], [0.9, 0.15], [0.6, 0.0]]):
+        updates, state = transform.update(jnp.zeros(2), state, w)
+        w = w + updates
+        np.testing.assert_allclose(w, want, atol=1e-6, err_msg=f"step {step}")
 
 
 def test_the_papers_numbers():
