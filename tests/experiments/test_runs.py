@@ -10,9 +10,10 @@ import pytest
 
 from experiments import images
 from experiments.lenet_recipes import LeNetRecipe
+from experiments.recipes import make_task
 from experiments.record import BadInput
 from experiments.runs import InHand, OutOfTime, Runs
-from experiments.training import Diverged, Labelled
+from experiments.training import Diverged, Labelled, evaluator
 
 RECIPE = LeNetRecipe(activation="relu", learning_rate=0.05, epochs=2, batch=25, data="digits")
 
@@ -108,4 +109,8 @@ def test_running_means_follow_u(tmp_path, data):
     assert len(names) == 3
     with np.load(tmp_path / f"{dense.name()}.npz") as arrays:
         assert all(jnp.abs(arrays[name] - means_u[name]).max() > 0.02 for name in names)
-    assert found["validation_accuracy_u"] > 0.3
+    params, rest = runs._start(dataclasses.replace(dense, start=split))
+    network = evaluator(make_task(split, data, (params, rest)))
+    assert network(params, rest, data.validation) == found["validation_accuracy_u"]
+    _, stale = runs._start(split)
+    assert network(params, stale, data.validation) != found["validation_accuracy_u"]
