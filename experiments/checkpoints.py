@@ -13,6 +13,7 @@ from experiments.record import BadInput
 
 SETTINGS = "settings.json"
 METRICS = "metrics.jsonl"
+CHECKPOINTS = "checkpoints"
 
 
 class Checkpoints:
@@ -31,7 +32,7 @@ class Checkpoints:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._require(json.loads(json.dumps(settings)))
         options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
-        self._manager = ocp.CheckpointManager(self.folder / "checkpoints", options=options)
+        self._manager = ocp.CheckpointManager(self.folder / CHECKPOINTS, options=options)
 
     def _require(self, settings: dict[str, Any]) -> None:
         path = self.folder / SETTINGS

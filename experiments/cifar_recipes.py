@@ -37,15 +37,16 @@ class CifarRecipe(Recipe):
       dtype: of the computation; parameters are float32.
       standardize: whether pixels are brought to mean 0 and variance 1; else they are in [0, 1].
       split: what is split: ``convolutions`` alone, or all ``kernels``.
+      data: source of the images, see ``experiments.images``.
     """
 
     net: Literal["resnet18", "vgg16", "slim"] = "resnet18"
     dtype: Literal["float32", "bfloat16"] = "float32"
     standardize: bool = False
     split: Literal["convolutions", "kernels"] = "convolutions"
+    data: str = "cifar10"
 
     placement: Literal["coupled", "decoupled"] = "decoupled"
-    overwrite: bool = True
     epochs: int = 200
     batch: int = 128
     learning_rate: float = 0.1
@@ -93,7 +94,7 @@ def released(net: str, method: str, penalty: str, **settings: Any) -> CifarRecip
 
     Args:
       net: a name of ``NETS``.
-      method: ``sgd``, ``rvsm`` or ``admm``.
+      method: of ``Recipe``.
       penalty: of ``Recipe``.
       settings: fields of ``CifarRecipe``.
 
@@ -102,12 +103,24 @@ def released(net: str, method: str, penalty: str, **settings: Any) -> CifarRecip
     own: dict[str, Any] = {}
     if method == "rvsm":
         lam, beta = (1e-5, 1e-2) if net == "vgg16" else (1e-6, 8e-2)
-        own = {"penalty": penalty, "lam": lam, "beta": beta}
+        own = {"lam": lam, "beta": beta, "overwrite": True}
     elif method == "admm":
-        own = {"penalty": penalty, "beta": 1e-2, "sparsity": 0.6, "placement": "coupled", "overwrite": False}
-    return CifarRecipe(**{"net": net, "method": method} | own | settings)  # type: ignore[arg-type]
+        own = {"beta": 1e-2, "sparsity": 0.6, "placement": "coupled"}
+    return CifarRecipe(**{"net": net, "method": method, "penalty": penalty} | own | settings)  # type: ignore[arg-type]
 
 
-def modern(recipe: CifarRecipe) -> CifarRecipe:
-    """Returns the recipe with standardised pixels, a cosine schedule and w left alone between epochs."""
-    return dataclasses.replace(recipe, standardize=True, schedule="cosine", overwrite=False)
+def modern(net: str, method: str, penalty: str, **settings: Any) -> CifarRecipe:
+    """Returns the same with standardised pixels, a cosine schedule and w left alone between epochs."""
+    own = {"standardize": True, "schedule": "cosine", "overwrite": False}
+    return released(net, method, penalty, **own | settings)
+
+
+def short(net: str, method: str, penalty: str, **settings: Any) -> CifarRecipe:
+    """Returns ``modern`` for a few epochs: each method at the same share of zeros, with a λ for it that rises."""
+    own: dict[str, Any] = {"lam": 0.0, "sparsity": 0.0 if method == "sgd" else 0.8}
+    return modern(net, method, penalty, **own | settings)
+
+
+PRESETS = {"released": released, "modern": modern, "short": short}
+EPOCHS = {"released": 200, "modern": 200, "short": 5}
+"""Epochs of each preset."""

@@ -24,6 +24,8 @@ from experiments.audit import AuditConfig
 from experiments.audit import run as run_audit
 from experiments.binary import BinaryConfig
 from experiments.binary import run as run_binary
+from experiments.cifar import CifarConfig
+from experiments.cifar import run as run_cifar
 from experiments.figures import FiguresConfig
 from experiments.figures import run as run_figures
 from experiments.lenet_binary import LenetBinaryConfig
@@ -53,6 +55,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any, Console, Clock], object]]] = {
     "seeds": (SeedsConfig, run_seeds),
     "lenet-binary": (LenetBinaryConfig, run_lenet_binary),
     "lenet5-compress": (Lenet5CompressConfig, run_lenet5_compress),
+    "cifar": (CifarConfig, run_cifar),
 }
 """A command's config, whose docstring is its help, and what it runs; ``--quick`` starts from ``small()``."""
 

@@ -54,8 +54,11 @@ Booleans = Annotated[tuple[bool, ...], _spec(_BOOLEANS.__getitem__, "True or Fal
 Rates = Annotated[
     tuple[float, ...] | None, _spec(float, "a number", "FLOAT", axis=True, absent="the largest that the theorem allows")
 ]
+Strengths = Annotated[tuple[float, ...] | None, _spec(float, "a number", "FLOAT", axis=True, absent="the preset's")]
 Number = Annotated[float, _spec(float, "a number", "FLOAT")]
+Strength = Annotated[float | None, _spec(float, "a number", "FLOAT", absent="the preset's")]
 WholeNumber = Annotated[int, _spec(int, "a whole number", "INT")]
+Epochs = Annotated[int | None, _spec(int, "a whole number", "INT", absent="the preset's")]
 Steps = Annotated[int, _spec(_below(2**31), "a whole number in [0, 2**31)", "INT")]
 RootKey = Annotated[int, _spec(_below(2**32), "a whole number in [0, 2**32)", "INT")]
 Tolerance = Annotated[float | None, _spec(float, "a number", "FLOAT", absent="1e-6, in float64 1e-12")]

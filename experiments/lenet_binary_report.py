@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from experiments.document import Picture, Section, Table
 from experiments.lenet_binary import ASKED, PAPER, UNITS, LenetBinaryConfig
+from experiments.lenet_recipes import PARAMETERS
 from experiments.runs import Outcomes, Study
 from experiments.training_report import column, curves, finished, layer_table, percent
 
@@ -43,7 +44,11 @@ def sections(study: Study, outcomes: Outcomes, config: LenetBinaryConfig) -> lis
         f"{finished(study, outcomes)} Accuracy: on the test set, read once at a run's end; mean ± standard deviation "
         "of the seeds. The network at the last epoch counts, none is picked. Zeros: of u, over all kernels."
     )
-    return [*parts, Section("Zeros by layer", [layer_table(outcomes)]), Section("Setting", [setting, *shown])]
+    return [
+        *parts,
+        Section("Zeros by layer", [layer_table(outcomes, PARAMETERS)]),
+        Section("Setting", [setting, *shown]),
+    ]
 
 
 _OTHERS = (

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from experiments.document import Picture, Section, Table
 from experiments.lenet_compress import TUNED, Lenet5CompressConfig, entry
+from experiments.lenet_recipes import PARAMETERS
 from experiments.plots import STYLE, new_figure
 from experiments.runs import Outcomes, Study
 from experiments.training_report import PALETTE, column, curves, finished, layer_table, percent
@@ -68,7 +69,7 @@ def sections(study: Study, outcomes: Outcomes, config: Lenet5CompressConfig) -> 
     tables = [_table(outcomes, config, sparsity) for sparsity in config.sparsity]
     dense = f"Dense: {percent(column(outcomes['dense'], 'test_accuracy_u'))} ({len(outcomes['dense'])} seeds)."
     tuned = {label: runs for label, runs in outcomes.items() if TUNED in label}
-    layers = [Section("Zeros by layer", [layer_table(tuned)])] if any(tuned.values()) else []
+    layers = [Section("Zeros by layer", [layer_table(tuned, PARAMETERS)])] if any(tuned.values()) else []
     verdict = [_verdict(outcomes, config)] if config.data == "mnist" else []
     return [Section("Accuracy", [dense, *tables, *verdict]), *layers, Section("Setting", [setting, *shown])]
 

@@ -18,6 +18,9 @@ from rvsmjax.nets import STE, LeNet
 INPUT_MEAN, INPUT_SCALE = 0.1307, 0.3081
 """Of MNIST's training pixels, in [0, 1]."""
 
+PARAMETERS = 431_080
+"""Of LeNet, biases and all."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LeNetRecipe(Recipe):

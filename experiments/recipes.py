@@ -19,7 +19,7 @@ from jax import Array
 import rvsmjax as rv
 from experiments.images import Data
 from experiments.magnitude import magnitude_pruning
-from experiments.released import SignedPercentile, overwrite_by_u
+from experiments.released import SignedPercentile
 from experiments.training import Task
 from rvsmjax.transforms.selection import Mask
 
@@ -36,6 +36,8 @@ PENALTIES: dict[str, Callable[[], rv.Penalty]] = {
     "channel_l1": lambda: rv.Grouped(rv.L1(), axes="channels"),
 }
 """A group is the weights into one unit or filter, in ``channel_`` those out of one."""
+SHARES = ("top_k", "group_top_k")
+"""Penalties whose strength is their share of zeros."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,7 +53,7 @@ class Recipe(abc.ABC):
       beta: β, or ρ of ADMM.
       sparsity: share of zeros wanted, over all that is split together.
       placement: of β(w − u): ``coupled``, before momentum, or ``decoupled``, after it.
-      overwrite: whether w becomes u at the end of each epoch.
+      overwrite: whether, with ``rvsm``, w becomes u at the end of each epoch.
       schedule: of the learning rate: ``step`` (a tenth from each of ``milestones``, shares of the epochs, on) or
         ``cosine``.
       key, seed: root of all randomness, and what is folded into it.
@@ -131,7 +133,8 @@ def make_task(recipe: Recipe, data: Data, start: tuple[Any, Any] | None = None) 
         nnx.update(network, params, rest)
     steps = len(data.train.labels) // recipe.batch
     optimizer = make_optimizer(recipe, steps, nnx.state(network, nnx.Param))
-    return Task(network, optimizer, data.train, data.validation, recipe.preparation())
+    overwrite = recipe.overwrite and recipe.method == "rvsm"
+    return Task(network, optimizer, data.train, data.validation, recipe.preparation(), overwrite)
 
 
 def make_optimizer(recipe: Recipe, steps: int, params: Any) -> optax.GradientTransformation:
@@ -171,8 +174,6 @@ def _chain(recipe: Recipe, steps: int) -> optax.GradientTransformation:
     elif recipe.method == "magnitude":
         shares = rv.cubic_sparsity(recipe.sparsity, 0, ramp)
         parts.append(magnitude_pruning(shares, every=10, mask=recipe.mask()))
-    elif recipe.overwrite:
-        parts.append(overwrite_by_u(split[0], every=steps))
     return optax.chain(*parts)
 
 

@@ -26,15 +26,13 @@ from experiments.surroundings import describe
 from experiments.training import Row, evaluator, fit
 
 CURVES = ("loss", "train_accuracy", "accuracy_w", "accuracy_u", "zeros")
+SAVE_EVERY = 20.0
+"""Seconds between the checkpoints of a run; a state of 100 MB takes a second or so."""
 Study = dict[str, list[Recipe]]
 """Runs by what they show; those of one entry differ in the seed alone."""
 Outcomes = dict[str, list[dict[str, Any]]]
 """The finished runs of a study, see ``Runs.result``."""
 Watch = Callable[[Recipe, Row], None]
-
-
-class OutOfTime(Exception):
-    """The time limit came; the run goes on from its checkpoint next time."""
 
 
 class InHand(Exception):
@@ -96,8 +94,6 @@ class Runs:
             seconds.append(time.perf_counter() - last)
             last = time.perf_counter()
             self.watch(recipe, row)
-            if row["epoch"] < recipe.epochs and self.deadline is not None and time.monotonic() > self.deadline:
-                raise OutOfTime
 
         under_way = path.with_suffix("")
         key = recipe.keys()[1]
@@ -110,6 +106,8 @@ class Runs:
             folder=under_way,
             on_epoch=on_epoch,
             settings=settings,
+            stop=lambda: self.deadline is not None and time.monotonic() > self.deadline,
+            save_every=SAVE_EVERY,
         )
         accuracy = evaluator(task)
         zeros = rv.sparsity(end.u)

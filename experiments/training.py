@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +35,11 @@ Row = dict[str, Any]
 
 
 class Diverged(BadInput):
-    """The loss was no longer finite; the checkpoint before it is kept."""
+    """The loss was no longer finite; the last checkpoint is kept."""
+
+
+class OutOfTime(Exception):
+    """The training was to stop before its last epoch; it goes on from its checkpoint next time."""
 
 
 class Labelled(NamedTuple):
@@ -54,6 +59,7 @@ class Task:
       train: examples to learn from.
       held_out: examples to look at after each epoch.
       prepare: makes the network's input of a batch of images and a key; ``train`` says whether to augment.
+      overwrite: whether the parameters become u at the end of each epoch.
     """
 
     network: nnx.Module
@@ -61,6 +67,7 @@ class Task:
     train: Labelled
     held_out: Labelled
     prepare: Callable[[Array, Array, bool], Array]
+    overwrite: bool = False
 
 
 class TrainState(NamedTuple):
@@ -89,8 +96,10 @@ def fit(
     folder: Path,
     on_epoch: Callable[[Row], None] = lambda row: None,
     settings: dict[str, Any] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    save_every: float = 0.0,
 ) -> Fit:
-    """Trains for ``epochs`` epochs and returns the end; goes on from the last whole epoch found in ``folder``.
+    """Trains for ``epochs`` epochs and returns the end; goes on from the last epoch that ``folder`` keeps.
 
     Args:
       task: network, optimizer and data.
@@ -100,10 +109,13 @@ def fit(
       folder: of the checkpoints and ``metrics.jsonl``.
       on_epoch: called with each new row of metrics.
       settings: what a run in ``folder`` must have been started with to be gone on with.
+      stop: asked after each epoch but the last whether to stop there.
+      save_every: seconds that are to pass between two checkpoints; the epoch of a stop and the last are always kept.
 
     Raises:
       BadInput: ``folder`` holds a run of other settings, or one that is further on; a batch larger than the set.
       Diverged: the loss is no longer finite.
+      OutOfTime: ``stop`` said so.
     """
     if not 1 <= batch <= len(task.train.labels):
         raise BadInput(f"batch must be in [1, {len(task.train.labels):,}], the training images, got {batch}")
@@ -116,6 +128,9 @@ def fit(
             raise BadInput(f"epochs must be at least {len(history)}, which {folder} has already, got {epochs}")
         step = make_step(graph, task.optimizer.update, task.prepare, batch)
         accuracy, settle = evaluator(task), _settler(graph, task)
+        u = state.params if task.overwrite else sparse(state)
+        rest_u = settle(state, u) if len(history) == epochs else None
+        saved = time.monotonic()
         for epoch in range(len(history), epochs):
             order_key, augment_key = jax.random.split(jax.random.fold_in(key, epoch))
             order = jax.random.permutation(order_key, len(task.train.labels))
@@ -124,7 +139,7 @@ def fit(
                 state, total = step(state, total, task.train, order, jnp.int32(i), augment_key)
             loss, right = (total / (len(order) // batch * batch)).tolist()
             if not math.isfinite(loss):
-                raise Diverged(f"the loss is {loss} in epoch {epoch + 1}; {folder} keeps the epoch before it")
+                raise Diverged(f"the loss is {loss} in epoch {epoch + 1}; {folder} keeps the last good checkpoint")
             u = sparse(state)
             rest_u = settle(state, u)
             zeros = rv.sparsity(u)
@@ -138,10 +153,16 @@ def fit(
                 "zeros_by_leaf": {name: float(leaf.fraction) for name, leaf in zeros.leaves.items()},
             }
             history.append(row)
-            checkpoints.save(state, history)
+            if task.overwrite:
+                state = state._replace(params=u)
+            stopping = epoch + 1 < epochs and stop()
+            if stopping or epoch + 1 == epochs or time.monotonic() - saved >= save_every:
+                checkpoints.save(state, history)
+                saved = time.monotonic()
             on_epoch(row)
-        u = sparse(state)
-        return Fit(state, u, settle(state, u), history)
+            if stopping:
+                raise OutOfTime
+        return Fit(state, u, rest_u, history)
 
 
 def sparse(state: TrainState) -> Any:
@@ -183,7 +204,7 @@ def _settler(graph: Any, task: Task) -> Callable[[TrainState, Any], Any]:
 
     def settle(state: TrainState, u: Any) -> Any:
         rest = state.rest
-        if u is state.params or not has_means:
+        if not (has_means and splitting_states(state.opt_state)):
             return rest
         for start in range(0, min(SETTLED * SETTLE_STEPS, len(task.train.labels)), SETTLED):
             rest = _see(graph, task.prepare, u, rest, task.train.images[start : start + SETTLED])

@@ -48,8 +48,13 @@ def column(runs: Sequence[dict[str, Any]], name: str) -> list[float]:
     return [run[name] for run in runs]
 
 
-def layer_table(outcomes: Outcomes) -> Table:
-    """Returns zeros of u by layer, and over what else one may count."""
+def layer_table(outcomes: Outcomes, parameters: int) -> Table:
+    """Returns zeros of u by layer, and over what else one may count.
+
+    Args:
+      outcomes: the runs.
+      parameters: of the network, biases and all.
+    """
     names = list(next(runs[0]["zeros_by_leaf"] for runs in outcomes.values() if runs))
     rows = []
     for label, runs in outcomes.items():
@@ -57,15 +62,16 @@ def layer_table(outcomes: Outcomes) -> Table:
             parts = [share([run["zeros_by_leaf"][name]]) for name in names for run in runs]
             by_name = np.reshape(parts, (len(names), len(runs)))
             convolutions = [share([run["zeros_by_leaf"][name] for name in names if "conv" in name]) for run in runs]
-            everything = [share([*run["zeros_by_leaf"].values(), (0, BIASES)]) for run in runs]
+            everything = [overall(run, parameters) for run in runs]
             cells = [percent(values) for values in [column(runs, "zeros"), everything, convolutions, *by_name]]
             rows.append([label, *cells])
     columns = ["zeros in %", "all kernels", "and biases", "convolutions", *(name.split("/")[0] for name in names)]
     return Table(columns, rows, "Zeros of u by what is counted")
 
 
-BIASES = 20 + 50 + 500 + 10
-"""Of LeNet."""
+def overall(run: dict[str, Any], parameters: int) -> float:
+    """Returns the share of zeros over all parameters; those that are no kernels have none."""
+    return sum(zeros for zeros, _ in run["zeros_by_leaf"].values()) / parameters
 
 
 def share(counts: Sequence[Sequence[int]]) -> float:

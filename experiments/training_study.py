@@ -105,7 +105,8 @@ def train_all(study: Study, config: TrainingConfig, console: Console) -> Outcome
       BadInput: the images are missing, a run diverged, or no run is finished.
     """
     from experiments.images import load
-    from experiments.runs import InHand, OutOfTime, Runs, read
+    from experiments.runs import InHand, Runs, read
+    from experiments.training import OutOfTime
 
     recipes = [recipe for group in study.values() for recipe in group]
     done: dict[Recipe, dict[str, Any]] = {}

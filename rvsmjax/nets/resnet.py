@@ -103,7 +103,7 @@ def convolution(
         out,
         (side, side),
         stride,
-        padding=[(edge, edge)] * 2,
+        padding=((edge, edge),) * 2,
         use_bias=bias,
         kernel_init=KERNEL,
         dtype=dtype,

@@ -1,5 +1,6 @@
 """The training loop on the digits: it learns, a run that stops goes on to the same bits, faults are named."""
 
+import dataclasses
 import functools
 import json
 
@@ -13,7 +14,7 @@ from sklearn.datasets import load_digits
 
 import rvsmjax as rv
 from experiments.record import BadInput
-from experiments.training import Diverged, Labelled, Task, fit
+from experiments.training import Diverged, Labelled, OutOfTime, Task, fit
 
 KEY = jax.random.key(5)
 
@@ -102,6 +103,37 @@ def test_a_run_that_stops_goes_on_to_the_same_bits(tmp_path):
     assert fit(task(), epochs=4, batch=64, key=KEY, folder=parts).history == whole.history
 
 
+def test_w_becomes_u_at_the_end_of_an_epoch(tmp_path):
+    """Soft thresholding of a w that is already u would cut once more: u is that of the epoch's last w."""
+    own = dataclasses.replace(task(penalty=rv.L1()), overwrite=True)
+    first = fit(own, epochs=1, batch=64, key=KEY, folder=tmp_path / "first")
+    plain = fit(task(penalty=rv.L1()), epochs=1, batch=64, key=KEY, folder=tmp_path / "plain")
+    assert bits(first.u) == bits(first.state.params) == bits(plain.u) != bits(plain.state.params)
+    assert first.history == plain.history
+    assert 0 < first.history[0]["zeros"] < 1
+    whole = fit(own, epochs=3, batch=64, key=KEY, folder=tmp_path / "whole")
+    assert whole.history[0] == first.history[0]
+    again = fit(own, epochs=3, batch=64, key=KEY, folder=tmp_path / "first")
+    for found in (again, fit(own, epochs=3, batch=64, key=KEY, folder=tmp_path / "whole")):
+        assert bits((found.state, found.u, found.rest_u)) == bits((whole.state, whole.u, whole.rest_u))
+    assert whole.history != fit(task(penalty=rv.L1()), epochs=3, batch=64, key=KEY, folder=tmp_path / "plain").history
+
+
+def test_checkpoints_are_apart_in_time_and_a_stop_is_kept(tmp_path):
+    whole = fit(task(), epochs=4, batch=64, key=KEY, folder=tmp_path / "whole")
+    parts, kept = (
+        tmp_path / "parts",
+        lambda: sorted(int(p.name) for p in (tmp_path / "parts" / "checkpoints").iterdir()),
+    )
+    answers = iter([False, False, True])
+    with pytest.raises(OutOfTime):
+        fit(task(), epochs=4, batch=64, key=KEY, folder=parts, save_every=1e9, stop=lambda: next(answers))
+    assert kept() == [3]
+    again = fit(task(), epochs=4, batch=64, key=KEY, folder=parts, save_every=1e9, stop=lambda: pytest.fail("asked"))
+    assert kept() == [3, 4]
+    assert bits(again.state) == bits(whole.state)
+
+
 def test_other_settings_are_refused(tmp_path):
     fit(task(), epochs=1, batch=64, key=KEY, folder=tmp_path, settings={"beta": 0.1, "seed": 0})
     with pytest.raises(BadInput, match=r"^beta must be 0\.1 as in the run in .*, got 0\.2$"):
@@ -112,6 +144,6 @@ def test_other_settings_are_refused(tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_the_last_checkpoint_stays(tmp_path):
     fit(task(), epochs=1, batch=64, key=KEY, folder=tmp_path)
-    with pytest.raises(Diverged, match=r"^the loss is (nan|inf) in epoch 2; .* keeps the epoch before it$"):
+    with pytest.raises(Diverged, match=r"^the loss is (nan|inf) in epoch 2; .* keeps the last good checkpoint$"):
         fit(task(jnp.nan), epochs=2, batch=64, key=KEY, folder=tmp_path)
     assert len(fit(task(), epochs=2, batch=64, key=KEY, folder=tmp_path).history) == 2

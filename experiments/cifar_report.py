@@ -1,0 +1,138 @@
+"""The report of ``cifar``."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import matplotlib
+import numpy as np
+from flax import nnx
+from matplotlib.figure import Figure
+
+from experiments.cifar import CifarConfig
+from experiments.cifar_recipes import CifarRecipe, convolutions
+from experiments.document import Picture, Section, Table
+from experiments.paper_cifar import TABLES
+from experiments.plots import STYLE, new_figure
+from experiments.runs import Outcomes, Study
+from experiments.training_report import PALETTE, column, curves, finished, overall, percent, share
+
+
+def figures(outcomes: Outcomes, config: CifarConfig) -> dict[str, Figure]:
+    """Returns the curves, and accuracy against zeros, by name."""
+    return {"curves": curves(outcomes), "tradeoff": tradeoff(outcomes, config)}
+
+
+@matplotlib.rc_context(STYLE)
+def tradeoff(outcomes: Outcomes, config: CifarConfig) -> Figure:
+    """Returns test accuracy of u against zeros: a point a run, the means of one method joined where it has several."""
+    figure, axes = new_figure(7.2, 4.8)
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for label, runs in outcomes.items():
+        if not runs:
+            continue
+        points = 100 * np.array([[thresholded(run), run["test_accuracy_u"]] for run in runs])
+        name = _method(label)
+        color = PALETTE[list(dict.fromkeys(map(_method, outcomes))).index(name) % len(PALETTE)]
+        axes.plot(*points.T, "o", color=color, alpha=0.35, ms=4)
+        lines.setdefault(name, []).append(tuple(points.mean(0)))
+        axes.plot(*points.mean(0), "D", color=color, ms=6, label=None if len(lines[name]) > 1 else name)
+    for i, (name, means) in enumerate(lines.items()):
+        color = PALETTE[list(dict.fromkeys(map(_method, outcomes))).index(name) % len(PALETTE)]
+        axes.plot(*np.array(sorted(means)).T, "-", color=color, lw=1.2, zorder=-i)
+    for name, (accuracy, zeros) in TABLES.get(config.net, {}).items() if config.data == "cifar10" else ():
+        axes.plot(zeros, accuracy, "x", color="0.3", ms=8)
+        axes.annotate(f"paper: {name}", (zeros, accuracy), textcoords="offset points", xytext=(6, 4), fontsize=8)
+    axes.set(xlabel="zeros of the thresholded weights of u  [%]", ylabel="test accuracy of u  [%]")
+    axes.legend(loc="best")
+    return figure
+
+
+def sections(study: Study, outcomes: Outcomes, config: CifarConfig) -> list[Section]:
+    """Returns the report."""
+    setting = (
+        f"{finished(study, outcomes)} {config.epochs} epochs, batches of {config.batch}, {config.dtype}. Accuracy: on "
+        "the test set, read once at a run's end; mean ± standard deviation of the seeds. The network at the last epoch "
+        "counts, none is picked; 5,000 of the training images are kept for choices and not trained on. Zeros: of u, "
+        "over the weights that are thresholded (the convolutions), and over all parameters."
+    )
+    shown = [
+        Picture("tradeoff.png", "Test accuracy of u against its zeros: a point a seed, a diamond the mean"),
+        Picture("curves.png", "Validation accuracy of u and its zeros: mean over seeds, range shaded"),
+    ]
+    parts = [Section("Accuracy and zeros", [_table(outcomes, config), *_verdict(outcomes, config)])]
+    if any(outcomes.values()):
+        parts.append(Section("Zeros by layer", [_layers(outcomes)]))
+    return [*parts, Section("Setting", [setting, *shown])]
+
+
+def thresholded(run: dict[str, Any]) -> float:
+    """Returns the share of zeros over the convolutions."""
+    return share([counts for name, counts in run["zeros_by_leaf"].items() if convolutions(name)])
+
+
+@functools.cache
+def parameters(net: str) -> int:
+    """Returns the number of parameters of a network."""
+    recipe = CifarRecipe(net=net)  # type: ignore[arg-type]
+    leaves = jax.tree.leaves(nnx.state(nnx.eval_shape(recipe.make_network), nnx.Param))
+    return sum(leaf.size for leaf in leaves)
+
+
+def _method(label: str) -> str:
+    """Returns a label without its strength."""
+    return " ".join(part for part in label.split() if not part[0].isdigit() and part not in ("%", "λ", "="))
+
+
+def _table(outcomes: Outcomes, config: CifarConfig) -> Table:
+    paper = TABLES.get(config.net, {})
+    rows = []
+    for label, runs in outcomes.items():
+        accuracy, zeros = paper.get(_method(label), ("", ""))
+        whole = [overall(run, parameters(config.net)) for run in runs]
+        measured = [
+            column(runs, "test_accuracy_u"),
+            column(runs, "test_accuracy_w"),
+            list(map(thresholded, runs)),
+            whole,
+        ]
+        theirs = [str(accuracy), str(zeros)] if paper else []
+        rows.append([label, *theirs, *map(percent, measured), str(len(runs))])
+    theirs = ["paper: accuracy", "zeros"] if paper else []
+    columns = ["", *theirs, "accuracy of u", "of w", "zeros, thresholded", "zeros, all", "seeds"]
+    return Table(columns, rows, "Accuracy and zeros in %")
+
+
+def _verdict(outcomes: Outcomes, config: CifarConfig) -> list[str]:
+    """Says for each row of the paper's table which of the runs have at least its zeros and its accuracy."""
+    said = []
+    if config.data != "cifar10":
+        return []
+    for name, (accuracy, zeros) in TABLES.get(config.net, {}).items():
+        reaching = [
+            label
+            for label, runs in outcomes.items()
+            if runs
+            and 100 * np.mean([overall(run, parameters(config.net)) for run in runs]) >= zeros
+            and 100 * np.mean(column(runs, "test_accuracy_u")) >= accuracy
+        ]
+        asked = f"{name} ({accuracy} % at {zeros} % zeros)"
+        said.append(
+            f"{asked}: {'reached by ' + '; '.join(reaching) if reaching else 'not reached by what is finished'}"
+        )
+    return [". ".join(said) + "."] if said else []
+
+
+def _layers(outcomes: Outcomes) -> Table:
+    """Returns zeros of u, a row a layer, a column an entry of the study."""
+    there = {label: runs for label, runs in outcomes.items() if runs and any(run["zeros"] for run in runs)}
+    there = there or {label: runs for label, runs in outcomes.items() if runs}
+    sizes = {name: size for name, (_, size) in next(iter(there.values()))[0]["zeros_by_leaf"].items()}
+    rows = [
+        [name.removesuffix("/kernel"), f"{size:,}"]
+        + [percent([share([run["zeros_by_leaf"][name]]) for run in runs], 1) for runs in there.values()]
+        for name, size in sizes.items()
+    ]
+    return Table(["", "weights", *there], rows, "Zeros of u in %, by layer")
