@@ -104,7 +104,8 @@ def processor() -> str:
 
 
 def main(
-    only: tuple[str, ...] = ("sweep", "transforms", "training"),
+    only: tuple[str, ...] = ("sweep", "transforms", "training", "cifar"),
+    nets: tuple[str, ...] = ("slim",),
     d: tuple[int, ...] = (10, 20, 30, 40, 50),
     k: tuple[int, ...] = (2, 5, 10, 20),
     seeds: int = 2000,
@@ -114,7 +115,8 @@ def main(
     """Measures the sweep against NumPy, the transformations beside SGD, and training against PyTorch.
 
     Args:
-      only: which of the three.
+      only: which of the four.
+      nets: networks of ``cifar``: resnet18, vgg16, slim; the first two are for accelerators.
       d: dimensions, of the sweep.
       k: numbers of patches.
       seeds: seeds of each cell.
@@ -123,7 +125,7 @@ def main(
     """
     import jax
 
-    from benchmarks import training, transforms
+    from benchmarks import cifar, training, transforms
     from experiments.surroundings import usable_cores
 
     cores = usable_cores()
@@ -146,6 +148,13 @@ def main(
     if "training" in only:
         versions = {**record["versions"], "torch": training.torch_version()}
         _report("training", record | {"versions": versions, "results": training.measure()}, training.table, write)
+    if "cifar" in only:
+        versions = {**record["versions"], "torch": training.torch_version()}
+        short = jax.default_backend() != "cpu"
+        batch, steps = (128, 50) if short else (128, 4)
+        found = cifar.measure(nets, batch, steps, short=short)
+        facts = {"batch": batch, "dtype": "bfloat16" if short else "float32", "results": found}
+        _report("cifar" if not short else "cifar_gpu", record | {"versions": versions} | facts, cifar.table, write)
 
 
 def _report(name: str, record: dict[str, Any], to_table: Callable[[dict[str, Any]], str], write: bool) -> None:

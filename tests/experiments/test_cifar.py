@@ -15,7 +15,6 @@ from experiments import cifar_report, cli
 from experiments.cifar import CifarConfig, make_study, settled
 from tests.experiments.test_lenet import outcome
 
-
 KERNELS, HEAD = 77_056, 640
 """Weights in the kernels of the slim network, and in its head, which is not thresholded."""
 
