@@ -83,6 +83,15 @@ def test_it_learns_and_w_and_u_are_measured_apart(tmp_path):
     assert float(rv.sparsity(found.state.params).total.fraction) < 0.01
 
 
+def test_running_means_are_brought_to_u(tmp_path):
+    """Those of w, moved towards the means of the hidden layer of u, a hundredth of the way with each of five batches."""
+    found = fit(task(0.1, TOP), epochs=2, batch=50, key=KEY, folder=tmp_path)
+    hidden = prepare(data()[0].images, KEY, False) @ found.u["hidden"]["kernel"][...] + found.u["hidden"]["bias"][...]
+    of_w, of_u = (rest["norm"]["mean"][...] for rest in (found.state.rest, found.rest_u))
+    left = jnp.linalg.norm(of_u - hidden.mean(0)) / jnp.linalg.norm(of_w - hidden.mean(0))
+    assert float(left) == pytest.approx(0.99**5, abs=0.01)
+
+
 def test_a_run_that_stops_goes_on_to_the_same_bits(tmp_path):
     whole = fit(task(), epochs=4, batch=64, key=KEY, folder=tmp_path / "whole")
     parts = tmp_path / "parts"
