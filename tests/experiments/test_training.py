@@ -84,7 +84,7 @@ def test_it_learns_and_w_and_u_are_measured_apart(tmp_path):
 
 
 def test_running_means_are_brought_to_u(tmp_path):
-    """Those of w, moved towards the means of the hidden layer of u, a hundredth of the way with each of five batches."""
+    """Those of w, moved towards the means of u's hidden layer: a hundredth of the way with each of five batches."""
     found = fit(task(0.1, TOP), epochs=2, batch=50, key=KEY, folder=tmp_path)
     hidden = prepare(data()[0].images, KEY, False) @ found.u["hidden"]["kernel"][...] + found.u["hidden"]["bias"][...]
     of_w, of_u = (rest["norm"]["mean"][...] for rest in (found.state.rest, found.rest_u))
