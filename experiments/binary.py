@@ -20,7 +20,7 @@ from experiments.flags import CommonFlags, Names, Numbers, Rates, Steps, Toleran
 from experiments.record import BadInput
 from experiments.study import conduct
 from experiments.surroundings import Clock
-from experiments.sweep import how_it_went, in_thread, mendable, shown_progress, write_data
+from experiments.sweep import FACTS, how_it_went, in_thread, mendable, shown_progress, write_data
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -116,7 +116,8 @@ def run(config: BinaryConfig, console: Console, clock: Clock) -> Path:
             summary, figures = write_data(folder, lanes)
             descents.drop_vars(["steps", "converged"]).to_dataframe().to_csv(folder / "figure_4.csv")
             plots.save(binary_plots.figure_4(descents), folder, "figure_4")
-        return how_it_went(result, lanes), lambda facts: binary_report.sections(
+        facts = {name: getattr(result, name) for name in ("devices", *FACTS)}
+        return how_it_went(grid.size, facts, summary), lambda facts: binary_report.sections(
             lanes, summary, descents, many, facts, figures
         )
 

@@ -21,9 +21,9 @@ import tyro
 from PIL import Image
 
 from experiments import cifar10, cli
-from experiments.checkpoints import CHECKPOINTS, METRICS, SETTINGS
+from experiments.checkpoints import CHECKPOINTS, METRICS
 from experiments.datasets import checked, found
-from experiments.record import BadInput
+from experiments.record import SETTINGS, BadInput
 
 MANIFEST = "manifest.json"
 IMAGES_PART, RUNS_PART = 60, 16

@@ -9,9 +9,8 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from experiments.record import BadInput
+from experiments.record import SETTINGS, require_same
 
-SETTINGS = "settings.json"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 
@@ -30,22 +29,9 @@ class Checkpoints:
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         self.folder = Path(folder).absolute()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._require(json.loads(json.dumps(settings)))
+        require_same(self.folder / SETTINGS, settings)
         options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
         self._manager = ocp.CheckpointManager(self.folder / CHECKPOINTS, options=options)
-
-    def _require(self, settings: dict[str, Any]) -> None:
-        path = self.folder / SETTINGS
-        if not path.exists():
-            part = path.with_suffix(".part")
-            part.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-            part.replace(path)
-        there = json.loads(path.read_text(encoding="utf-8"))
-        for name in sorted(there.keys() | settings.keys()):
-            if there.get(name) != settings.get(name):
-                raise BadInput(
-                    f"{name} must be {there.get(name)!r} as in the run in {self.folder}, got {settings.get(name)!r}"
-                )
 
     def restore(self, fresh: Any) -> tuple[Any, list[dict[str, Any]]]:
         """Returns the last state, of the structure of ``fresh``, and the rows up to it; ``fresh`` and none at first."""

@@ -6,7 +6,6 @@ Several processes may work on the same folder: each takes runs that no other has
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import json
 import shutil
@@ -21,7 +20,7 @@ from flax import nnx
 import rvsmjax as rv
 from experiments.images import Data
 from experiments.recipes import Recipe, make_task
-from experiments.record import BadInput
+from experiments.record import BadInput, alone
 from experiments.surroundings import describe
 from experiments.training import Row, evaluator, fit
 
@@ -80,8 +79,15 @@ class Runs:
         """Returns the file of a finished run."""
         return self.folder / f"{recipe.name()}.json"
 
-    def _held(self, recipe: Recipe) -> contextlib.AbstractContextManager[None]:
-        return _lock(self.folder / ".locks" / recipe.name())
+    @contextlib.contextmanager
+    def _held(self, recipe: Recipe) -> Iterator[None]:
+        path = self.folder / ".locks" / recipe.name()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        with alone(path) as held:
+            if not held:
+                raise InHand(path.name)
+            yield
 
     def _train(self, recipe: Recipe, path: Path) -> dict[str, Any]:
         data = self.load()
@@ -160,15 +166,3 @@ def read(path: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError, AttributeError):
         raise BadInput(f"{path} must be the file of a finished run; remove it to train anew") from None
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Holds a lock that ends with the process, however it ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InHand(path.name) from None
-        yield

@@ -10,14 +10,22 @@ from typing import Any
 from rich.console import Console
 
 from experiments.document import Section, show, to_markdown
-from experiments.record import BadInput, default_folder, record, write_config
+from experiments.record import BadInput, default_folder, record, unfinished, write_config
 from experiments.surroundings import Clock, describe, peak_memory
 
 Report = Sequence[Section] | Callable[[dict[str, Any]], Sequence[Section]]
 Work = Callable[[Path], tuple[dict[str, Any], Report]]
 
 
-def conduct(command: str, title: str, config: Any, console: Console, clock: Clock, work: Work) -> Path:
+def conduct(
+    command: str,
+    title: str,
+    config: Any,
+    console: Console,
+    clock: Clock,
+    work: Work,
+    settings: dict[str, Any] | None = None,
+) -> Path:
     """Returns the folder of the record that ``work`` filled, its report shown on the console.
 
     Args:
@@ -32,8 +40,8 @@ def conduct(command: str, title: str, config: Any, console: Console, clock: Cloc
     Raises:
       BadInput: anything in ``config`` that the user can mend.
     """
-    out = config.out or default_folder(command)
-    with record(out, config.overwrite) as folder:
+    out = config.out or (settings and unfinished(command, settings)) or default_folder(command)
+    with record(out, config.overwrite, settings) as folder:
         with clock.phase("set-up"):
             surroundings = describe()
         found, report = work(folder)

@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import math
+import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,9 +30,14 @@ from experiments.surroundings import Clock
 if TYPE_CHECKING:
     import xarray as xr
 
-    from rvsmjax.sweep import SweepResult
+    from rvsmjax.sweep import Grid, Slab
 
-STATUS = ("converged", "step cap", "diverged")
+FIGURE_LANES = 2_000_000
+"""Lanes that the figures show, at most: those of the first seeds of each cell."""
+FACTS = ("compile_seconds", "run_seconds", "steps_executed", "steps_needed")
+"""What a sweep tells of its run, apart from its lanes; it adds up over slabs."""
+LANE_BYTES = 11 * 8 + 4 + 4 + 1
+"""Of a lane on disk, at most."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +71,8 @@ class SweepConfig(CommonFlags):
     """Steps after which a lane is given up."""
     precision: Literal["float32", "float64"] = "float32"
     """Floating point numbers."""
+    slab: WholeNumber = 1_000_000
+    """Lanes computed and written at a time. A larger grid goes on from its last slab when it was interrupted."""
     quick: bool = False
     """Small sizes (d 10 20, k 2, 100 seeds) where no flag says otherwise."""
 
@@ -84,63 +94,125 @@ def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
       BadInput: anything in ``config`` that the user can mend.
     """
     config = config.resolved()
+    if config.slab < 1:
+        raise BadInput(f"slab must be a whole number >= 1, got {config.slab}")
     with clock.phase("set-up"):
         import jax
 
-        from experiments.report import sweep_sections
-        from rvsmjax.sweep import Grid, run_sweep
+        from experiments.report import HOW, sweep_sections
+        from rvsmjax.sweep import Grid, slabs
 
         axes = ["penalty", "d", "k", "lam", "beta", "a", "learning_rate", "normalize", "seeds"]
         with mendable():
             grid = Grid(**{name: getattr(config, name) for name in axes})
+        _check_disk(grid.size, config.out)
+        parts = slabs(grid, config.slab)
 
     def work(folder: Path) -> tuple[dict[str, Any], Any]:
-        with shown_progress(config.quiet) as progress, mendable():
-            result = in_thread(
-                lambda: run_sweep(
-                    grid,
-                    jax.random.key(config.key),
-                    tol=config.tol,
-                    max_steps=config.max_steps,
-                    dtype=config.precision,
-                    progress=progress,
-                )
-            )
-        clock.seconds |= {"compilation": result.compile_seconds, "run": result.run_seconds}
+        lanes, facts = compute(folder, grid, parts, config)
+        clock.seconds |= {"compilation": facts["compile_seconds"], "run": facts["run_seconds"]}
         with clock.phase("report"):
-            lanes = result.to_xarray()
-            summary, figures = write_data(folder, lanes)
-        return how_it_went(result, lanes), lambda facts: sweep_sections(lanes, summary, facts, figures)
+            places = [part.place for part in parts]
+            summary, figures = write_summary(folder, lanes, places)
+        return how_it_went(grid.size, facts, summary), lambda facts: sweep_sections(summary, facts, figures)
 
-    return conduct("sweep", "RVSM on the one-layer network", config, console, clock, work)
+    asked = {name: value for name, value in dataclasses.asdict(config).items() if name not in HOW}
+    bits = {"jax": jax.__version__, "devices": [device.device_kind for device in jax.local_devices()[:1]]}
+    settings = asked | bits if len(parts) > 1 else None
+    return conduct("sweep", "RVSM on the one-layer network", config, console, clock, work, settings)
 
 
-def how_it_went(result: SweepResult, lanes: xr.Dataset) -> dict[str, Any]:
-    """Returns what a record tells of the call: devices, how lanes ended, learning rates, steps, speed."""
+def compute(folder: Path, grid: Grid, parts: list[Slab], config: SweepConfig) -> tuple[xr.Dataset, dict[str, Any]]:
+    """Returns the lanes on disk, slab by slab computed unless they are there, and what adds up over the slabs."""
+    import jax
+
+    from experiments.store import Store
+    from rvsmjax.sweep import run_sweep
+    from rvsmjax.sweep.result import labels
+
+    store = Store(folder, labels(grid, config.tol), grid.shape, parts[0].grid.shape)
+    devices = [f"{device.platform}: {device.device_kind}" for device in jax.local_devices()]
+    options = {"tol": config.tol, "max_steps": config.max_steps, "dtype": config.precision}
+    total, done, key = dict.fromkeys(FACTS, 0.0), 0, jax.random.key(config.key)
+    with shown_progress(config.quiet) as progress, mendable():
+        for part in parts:
+            if not store.done(part.place):
+                shown = None if progress is None else functools.partial(_further, progress, done, grid.size)
+                try:
+                    result = in_thread(lambda: run_sweep(part.grid, key, progress=shown, **options))  # noqa: B023
+                except KeyboardInterrupt:
+                    if done:
+                        raise KeyboardInterrupt("the slabs before are kept, the same command goes on") from None
+                    raise
+                own = tuple(part.own[axis] for axis in grid.shape)
+                data = {name: values[own] for name, values in result.data.items()}
+                facts = {name: getattr(result, name) for name in FACTS}
+                # Lanes that stand in the slab before, too, are run, not needed.
+                store.write(part.place, data, facts | {"steps_needed": int(data["steps"].sum(dtype="int64"))})
+            found = store.check(part.place)
+            total = {name: value + found[name] for name, value in total.items()}
+            done += math.prod(place.stop - place.start for place in part.place.values())
+    store.finish()
+    return store.lanes(), total | {"devices": devices}
+
+
+def _further(progress: Callable[[int, int], None], before: int, whole: int, done: int, of: int) -> None:
+    progress(min(before + done, whole), whole)
+
+
+def _check_disk(lanes: int, out: Path | None) -> None:
+    """Raises ``BadInput`` where the data would not fit on the disk of the record."""
+    place = (out or Path("results")).absolute()
+    free = shutil.disk_usage(next(folder for folder in (place, *place.parents) if folder.is_dir())).free
+    if lanes * LANE_BYTES > free:
+        raise BadInput(
+            f"grid must fit on the disk: {lanes:,} lanes need up to {lanes * LANE_BYTES / 1e9:,.0f} GB, "
+            f"{free / 1e9:,.0f} GB are free"
+        )
+
+
+def how_it_went(lanes: int, facts: dict[str, Any], summary: xr.Dataset) -> dict[str, Any]:
+    """Returns what a record tells of the run: devices, how lanes ended, learning rates, steps, speed.
+
+    Args:
+      lanes: how many.
+      facts: ``devices`` and ``FACTS``.
+      summary: statistics.
+    """
+    executed, needed = int(facts["steps_executed"]), int(facts["steps_needed"])
     return {
-        "devices": list(result.devices),
-        "lanes": result.grid.size,
-        "status": {name: int((lanes.status == code).sum()) for code, name in enumerate(STATUS)},
-        "learning_rate_used": lanes.eta.values.tolist(),
+        "devices": list(facts["devices"]),
+        "lanes": lanes,
+        "status": {str(name): int(summary.endings.sel(ending=name).sum()) for name in summary.ending.values},
+        "learning_rate_used": summary.eta.values.tolist(),
         "steps": {
-            "executed": result.steps_executed,
-            "needed": result.steps_needed,
-            "waste": result.steps_executed / max(result.steps_needed, 1),
+            "executed": executed,
+            "needed": needed,
+            "waste": executed / max(needed, 1),
         },
-        "lanes_per_second": result.grid.size / result.run_seconds,
+        "lanes_per_second": lanes / facts["run_seconds"],
     }
 
 
 def write_data(folder: Path, lanes: xr.Dataset) -> tuple[xr.Dataset, list[str]]:
     """Writes data, statistics and figures; returns the statistics and the figures' names."""
-    from experiments import plots
     from experiments.store import write_zarr
+
+    write_zarr(lanes, folder / "data.zarr")
+    return write_summary(folder, lanes)
+
+
+def write_summary(
+    folder: Path, lanes: xr.Dataset, places: Sequence[Mapping[str, slice]] = ({},)
+) -> tuple[xr.Dataset, list[str]]:
+    """Writes statistics and figures and returns the statistics and the figures' names; ``places`` of ``summarize``."""
+    from experiments import plots
     from experiments.summary import summarize, to_frame
 
-    summary = summarize(lanes)
+    summary = summarize(lanes, places)
     to_frame(summary).to_csv(folder / "summary.csv", index=False)
-    write_zarr(lanes, folder / "data.zarr")
-    figures = plots.sweep_figures(lanes)
+    cells = math.prod(lanes.sizes.values()) // lanes.sizes["seed"]
+    figures = plots.sweep_figures(lanes.isel(seed=slice(0, max(1, FIGURE_LANES // cells))).load())
     for name, figure in figures.items():
         plots.save(figure, folder, name)
     return summary, list(figures)

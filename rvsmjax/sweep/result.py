@@ -58,28 +58,37 @@ class SweepResult:
         Raises:
           ImportError: xarray is not installed; it comes with the extra ``experiments``.
         """
-        try:
-            import xarray
-        except ImportError as error:
-            raise ImportError("to_xarray needs xarray: install rvsmjax[experiments]") from error
-        axes, dims = self.grid.axes, tuple(self.grid.shape)
-        # Of shape (beta,) where the theorem's rate is the same for every k, else (k, beta).
-        problem = ACTIVATIONS[self.grid.activation](np.asarray(axes.k)[:, None])
-        largest = np.asarray(problem.largest_learning_rate(np.asarray(axes.beta)), float)[..., None]
-        rates = np.asarray([np.nan] if axes.learning_rate is None else axes.learning_rate, float)
-        shapes = [getattr(penalty, "a", np.nan) for penalty in axes.penalty]
-        dataset = xarray.Dataset(
-            {name: (dims, values) for name, values in self.data.items()},
-            coords={
-                "penalty": np.asarray(self.grid.labels, object),
-                "a": ("penalty", np.asarray(shapes, float)),
-                **{name: np.asarray(getattr(axes, name)) for name in ("d", "k", "lam", "beta")},
-                "learning_rate": rates,
-                "normalize": np.asarray(axes.normalize),
-                "seed": np.asarray(axes.seeds),
-            },
-            attrs={"activation": self.grid.activation, "tol": self.tol, "jax": jax.__version__},
-        )
-        dataset["eta"] = (("k", "beta", "learning_rate")[-largest.ndim :], np.where(np.isnan(rates), largest, rates))
-        dataset["status"].attrs["meaning"] = ", ".join(f"{s.value}: {s.name.lower()}" for s in Status)
+        labelled = labels(self.grid, self.tol)
+        dims = tuple(self.grid.shape)
+        dataset = labelled.assign({name: (dims, values) for name, values in self.data.items()})
+        dataset["status"].attrs["meaning"] = STATUS_MEANING
         return dataset
+
+
+STATUS_MEANING = ", ".join(f"{s.value}: {s.name.lower()}" for s in Status)
+
+
+def labels(grid: Grid, tol: float) -> xarray.Dataset:
+    """Returns ``SweepResult.to_xarray`` of a grid without its data: coordinates, ``eta`` and attributes."""
+    try:
+        import xarray
+    except ImportError as error:
+        raise ImportError("to_xarray needs xarray: install rvsmjax[experiments]") from error
+    axes = grid.axes
+    # Of shape (beta,) where the theorem's rate is the same for every k, else (k, beta).
+    problem = ACTIVATIONS[grid.activation](np.asarray(axes.k)[:, None])
+    largest = np.asarray(problem.largest_learning_rate(np.asarray(axes.beta)), float)[..., None]
+    rates = np.asarray([np.nan] if axes.learning_rate is None else axes.learning_rate, float)
+    shapes = [getattr(penalty, "a", np.nan) for penalty in axes.penalty]
+    return xarray.Dataset(
+        {"eta": (("k", "beta", "learning_rate")[-largest.ndim :], np.where(np.isnan(rates), largest, rates))},
+        coords={
+            "penalty": np.asarray(grid.labels, object),
+            "a": ("penalty", np.asarray(shapes, float)),
+            **{name: np.asarray(getattr(axes, name)) for name in ("d", "k", "lam", "beta")},
+            "learning_rate": rates,
+            "normalize": np.asarray(axes.normalize),
+            "seed": np.asarray(axes.seeds),
+        },
+        attrs={"activation": grid.activation, "tol": tol, "jax": jax.__version__},
+    )
