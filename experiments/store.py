@@ -123,6 +123,8 @@ class Store:
         """Makes the data complete for readers and removes the marks."""
         import zarr
 
+        for path in (self.folder / DATA).glob("*/*.partial"):
+            path.unlink()  # of chunks that a process was killed in
         zarr.consolidate_metadata(self.folder / DATA, zarr_format=FORMAT)
         shutil.rmtree(self.folder / DONE)
 

@@ -1,4 +1,4 @@
-"""A small training that the tests kill: the digits, with running means and exact sparsity."""
+"""What the tests kill: a small training, with running means and exact sparsity, and a sweep in slabs."""
 
 import functools
 from pathlib import Path
@@ -10,6 +10,7 @@ from flax import nnx
 from sklearn.datasets import load_digits
 
 import rvsmjax as rv
+from experiments import cli
 from experiments.training import Labelled, Task, fit
 
 EPOCHS = 120
@@ -41,13 +42,27 @@ def task():
 def train(folder):
     """Trains to the end and writes the final numbers as bytes; says so at each epoch."""
     folder = Path(folder)
-    # What one process has compiled the others read.
-    jax.config.update("jax_compilation_cache_dir", str(folder.parent / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    share_programs(folder.parent)
     begun = folder / "begun"
     end = fit(task(), epochs=EPOCHS, batch=40, key=jax.random.key(1), folder=folder, on_epoch=lambda row: begun.touch())
     leaves = [leaf for leaf in jax.tree.leaves(end.state) if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)]
     part = folder / "end.part"
     part.write_bytes(b"".join(bytes(memoryview(jax.device_get(leaf)).cast("B")) for leaf in leaves))
     part.replace(folder / "end")
+
+
+SWEEP = ["sweep", "--penalty", "l0", "--d", "4", "--k", "2", "--seeds", "15000", "--slab", "100", "--quiet"]
+"""150 slabs."""
+
+
+def sweep(folder):
+    """Runs a sweep in slabs to its record."""
+    share_programs(Path(folder).parent)
+    raise SystemExit(cli.main([*SWEEP, "--out", str(Path(folder) / "record")]))
+
+
+def share_programs(folder):
+    """What one process has compiled the others read."""
+    jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

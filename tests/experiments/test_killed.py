@@ -1,4 +1,4 @@
-"""A training that is killed at ten random moments ends in the bits of one that is left alone."""
+"""What is killed at ten random moments ends in the bits of what is left alone."""
 
 import json
 import multiprocessing
@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.experiments.killed import EPOCHS, train
+from tests.experiments.killed import EPOCHS, sweep, train
 
 LIVES = 10
 
@@ -20,38 +20,74 @@ def context():
     return found
 
 
-def test_killed_at_ten_random_moments(tmp_path, context):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    for folder in (whole, parts):
-        folder.mkdir()
-    alone = context.Process(target=train, args=(str(whole),))
-    alone.start()
+def live_ten_times(context, target, folder, has_begun):
+    """Runs ``target(folder)`` in processes that are killed a little after they have begun.
 
-    rng = np.random.default_rng()
-    print(f"moments from seed {(seed := int(rng.integers(2**32)))}")
-    moments = np.random.default_rng(seed).uniform(0, 0.25, LIVES)
-    reached = []
-    for moment in moments:
-        begun = parts / "begun"
-        begun.unlink(missing_ok=True)
-        life = context.Process(target=train, args=(str(parts),))
+    Yields after each death, and once more when a last process has run to its end beside one that was left alone, in the
+    folder "whole".
+    """
+    whole = folder.parent / "whole"
+    for place in (whole, folder):
+        place.mkdir()
+    alone = context.Process(target=target, args=(str(whole),))
+    alone.start()
+    print(f"moments from seed {(seed := int(np.random.default_rng().integers(2**32)))}")
+    for moment in np.random.default_rng(seed).uniform(0, 0.25, LIVES):
+        life = context.Process(target=target, args=(str(folder),))
+        started = has_begun()
         life.start()
-        while life.is_alive() and not begun.exists():
+        while life.is_alive() and has_begun() == started:
             time.sleep(0.01)
         time.sleep(moment)
         life.kill()
         life.join()
-        reached.append(len((parts / "metrics.jsonl").read_text().splitlines()))
-    assert not (parts / "end").exists(), "the training ended before it was killed ten times"
-    assert reached == sorted(reached)
-    assert 0 < reached[0] < reached[-1] < EPOCHS
-
-    last = context.Process(target=train, args=(str(parts),))
+        yield "killed"
+    last = context.Process(target=target, args=(str(folder),))
     last.start()
     for process in (alone, last):
         process.join()
         assert process.exitcode == 0
+    yield "ended"
+
+
+def test_a_training_killed_at_ten_random_moments(tmp_path, context):
+    parts, whole = tmp_path / "parts", tmp_path / "whole"
+    lives = live_ten_times(
+        context, train, parts, lambda: (parts / "begun").exists() and (parts / "begun").stat().st_mtime_ns
+    )
+    reached = []
+    for _ in range(LIVES):
+        next(lives)
+        reached.append(len((parts / "metrics.jsonl").read_text().splitlines()))
+    assert not (parts / "end").exists(), "the training ended before it was killed ten times"
+    assert reached == sorted(reached)
+    assert 0 < reached[0] < reached[-1] < EPOCHS
+    next(lives)
     assert (parts / "end").read_bytes() == (whole / "end").read_bytes()
     rows = [[json.loads(line) for line in (f / "metrics.jsonl").read_text().splitlines()] for f in (parts, whole)]
     assert rows[0] == rows[1]
     assert len(rows[0]) == EPOCHS
+
+
+def test_a_sweep_killed_at_ten_random_moments(tmp_path, context):
+    parts, whole = tmp_path / "parts", tmp_path / "whole"
+
+    def done():
+        return len(list((parts / ".record.unfinished" / "done").glob("[0-9]*")))
+
+    lives = live_ten_times(context, sweep, parts, done)
+    reached = []
+    for _ in range(LIVES):
+        next(lives)
+        reached.append(done())
+    assert not (parts / "record").exists(), "the sweep ended before it was killed ten times"
+    assert reached == sorted(reached)
+    assert 0 < reached[0] < reached[-1] < 150
+    next(lives)
+    records = parts / "record", whole / "record"
+    names = [sorted(str(path.relative_to(f)) for path in (f / "data.zarr").rglob("*")) for f in records]
+    assert names[0] == names[1]
+    for name in ("summary.csv", *names[0]):
+        a, b = (folder / name for folder in records)
+        assert a.is_dir() or a.read_bytes() == b.read_bytes(), name
+    assert [path.name for path in parts.iterdir()] == ["record"]
