@@ -35,12 +35,10 @@ OTHERS: dict[str, dict[str, Any]] = {
     "l1, λ = 0.0001": {"penalty": "l1", "lam": 1e-4},
     "l0, λ = 0.001": {"penalty": "l0", "lam": 1e-3},
     "tl1, λ = 0.0001": {"penalty": "tl1", "lam": 1e-4},
-    "group l1, λ = 0.01": {"penalty": "group_l1", "lam": 1e-2},
-    "group l1, λ = 0.04": {"penalty": "group_l1", "lam": 4e-2},
     "group l0, λ = 0.4": {"penalty": "group_l0", "lam": 0.4},
     "group tl1, λ = 0.01": {"penalty": "group_tl1", "lam": 1e-2},
+    "group l1, λ = 0.04": {"penalty": "group_l1", "lam": 4e-2},
     "channel l1, λ = 0.01": {"penalty": "channel_l1", "lam": 1e-2},
-    "top-k, 84 %": {"penalty": "top_k", "sparsity": BEST},
 }
 """Other penalties and groups, with β = 1."""
 UNITS = "group top-k, 85 % of two layers"
