@@ -9,6 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 from jax import Array
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rvsmjax import _checks
 from rvsmjax.solve import Status
@@ -29,11 +31,14 @@ def run_sweep(
     devices: Sequence[Any] | None = None,
     progress: program.Progress | None = None,
 ) -> SweepResult:
-    """Runs RVSM on every lane of ``grid`` to its limit, in one call of one compiled program, on all local devices.
+    """Runs RVSM on every lane of ``grid`` to its limit, in one call of one compiled program, on all devices.
 
     Lanes are run in tiles; a tile stops when its last lane has. A lane's result depends on its own parameters, its seed
     and ``key`` alone: to the bit it is the same in any grid, on devices of the same kind. New numbers on axes of the
     same lengths do not recompile.
+
+    After ``jax.distributed.initialize`` the devices are those of all processes. Each process makes the same call, and
+    each gets the whole result.
 
     Args:
       grid: the lanes.
@@ -42,8 +47,8 @@ def run_sweep(
         float32 it cannot fall much under 3e-8/η: with the binary activation, whose η is about 5/k, under 1e-8·k.
       max_steps: step cap of a lane, >= 1, rounded up to a multiple of 8.
       dtype: working precision; default is JAX's default float, float32 unless 64-bit numbers are enabled.
-      devices: default all local devices.
-      progress: called as ``progress(lanes_done, lanes)`` from another thread while the program runs.
+      devices: default all devices, of every process.
+      progress: called as ``progress(lanes_done, lanes)`` from another thread while the program runs; of this process.
 
     Raises:
       TypeError: ``grid`` is no Grid.
@@ -61,7 +66,7 @@ def run_sweep(
     _checks.positive("tol", tol)
     max_steps = _checks.count("max_steps", max_steps)
     key = jax.random.key(0) if key is None else key
-    places = tuple(jax.local_devices() if devices is None else devices)
+    places = tuple(jax.devices() if devices is None else devices)
     plan = make_plan(grid, precision(dtype), places, progress is not None)
     check_size(grid, plan)
     inputs = arguments(grid, plan, key, tol, max_steps)
@@ -71,7 +76,7 @@ def run_sweep(
     run = program.compile_plan(plan, jax.random.key_impl(key))
     compiled = time.perf_counter()
     with program.reporting(progress, grid.size, plan.tile):
-        outputs = jax.block_until_ready(run(*inputs))
+        outputs = _gathered(jax.block_until_ready(run(*_replicated(inputs, places))))
     finished = time.perf_counter()
     return SweepResult(
         grid=grid,
@@ -82,6 +87,23 @@ def run_sweep(
         steps_executed=int(sum(np.asarray(o["executed"], np.int64).sum() for o in outputs)) * plan.tile,
         devices=tuple(f"{device.platform}: {device.device_kind}" for device in places),
     )
+
+
+def _replicated(inputs: Any, devices: Sequence[Any]) -> Any:
+    """Returns the inputs as they are where this process has all devices, else on the devices of all processes."""
+    if all(device.process_index == jax.process_index() for device in devices):
+        return inputs
+    everywhere = NamedSharding(Mesh(np.asarray(devices), ("lanes",)), PartitionSpec())
+    return jax.tree.map(
+        lambda x: jax.make_array_from_callback(np.shape(x), everywhere, lambda index: np.asarray(x)[index]), inputs
+    )
+
+
+def _gathered(outputs: Any) -> Any:
+    """Returns the outputs whole, in every process."""
+    if all(leaf.is_fully_addressable for leaf in jax.tree.leaves(outputs)):
+        return outputs
+    return multihost_utils.process_allgather(outputs, tiled=True)
 
 
 def _assemble(grid: Grid, plan: Plan, outputs: Any) -> dict[str, np.ndarray]:

@@ -165,7 +165,8 @@ def _free_memory(devices: tuple[Any, ...]) -> int:
     except (OSError, StopIteration):
         known = hasattr(os, "sysconf")
         free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if known else 2**62
-    stats = [device.memory_stats() or {} for device in devices if device.platform != "cpu"]
+    own = [d for d in devices if d.platform != "cpu" and d.process_index == jax.process_index()]
+    stats = [device.memory_stats() or {} for device in own]
     if stats and all("bytes_limit" in s for s in stats):
         free = min(free, sum(s["bytes_limit"] - s.get("bytes_in_use", 0) for s in stats))
     return free
