@@ -62,10 +62,22 @@ COMMANDS: dict[str, tuple[type, Callable[[Any, Console, Clock], object]]] = {
 PROGRAM = "python -m experiments"
 BAD_INPUT = 2
 INTERRUPTED = 130
+HEARTBEAT = 30
+"""Seconds without a sign of life after which a process of several counts as dead."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code: 0, 2 for bad input, 130 after Ctrl-C."""
+    code = _outcome(arguments)
+    if code and sys.modules.get("jax") and sys.modules["jax"].distributed.is_initialized():
+        # An orderly exit would wait for the other processes, which may be no more.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _outcome(arguments: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     clock = Clock()
     try:
@@ -74,6 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(config, "precision"):
             with clock.phase("set-up"):
                 prepare_jax(config.precision)
+                if getattr(config, "coordinator", ""):
+                    join(config.coordinator, config.processes, config.process)
         next(run for kind, run in COMMANDS.values() if type(config) is kind)(config, console, clock)
     except BadInput as error:
         return _fail(_named(str(error)), BAD_INPUT)
@@ -115,6 +129,25 @@ def prepare_jax(precision: str) -> None:
     if not chosen and "JAX_NUM_CPU_DEVICES" not in os.environ:
         with contextlib.suppress(RuntimeError):  # JAX is in use already: leave it as it is
             jax.config.update("jax_num_cpu_devices", usable_cores())
+
+
+def join(coordinator: str, processes: int, process: int) -> None:
+    """Makes this process one of several that run together.
+
+    Raises:
+      BadInput: they did not come together.
+    """
+    import jax
+
+    where = () if coordinator == "auto" else (coordinator, processes, process)
+    if where and not 0 <= process < processes:
+        raise BadInput(f"process must be in [0, {processes}), got {process}")
+    with contextlib.suppress(AttributeError):  # of CPUs alone; an option that may go once it is the default
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    try:
+        jax.distributed.initialize(*where, heartbeat_timeout_seconds=HEARTBEAT)
+    except (ValueError, RuntimeError) as error:
+        raise BadInput(f"coordinator must be one that all processes reach, got {coordinator!r}: {error}") from None
 
 
 def _one_line(box: str) -> str:

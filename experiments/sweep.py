@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import functools
 import math
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,7 +31,8 @@ from experiments.surroundings import Clock
 if TYPE_CHECKING:
     import xarray as xr
 
-    from rvsmjax.sweep import Grid, Slab
+    from experiments.store import Store
+    from rvsmjax.sweep import Grid, Slab, SweepResult
 
 FIGURE_LANES = 2_000_000
 """Lanes that the figures show, at most: those of the first seeds of each cell."""
@@ -73,6 +75,12 @@ class SweepConfig(CommonFlags):
     """Floating point numbers."""
     slab: WholeNumber = 1_000_000
     """Lanes computed and written at a time. A larger grid goes on from its last slab when it was interrupted."""
+    coordinator: str = ""
+    """Of a run by several processes: HOST:PORT of the first, or auto where SLURM, a TPU pod or Kubernetes tells."""
+    processes: WholeNumber = 1
+    """With HOST:PORT, how many there are."""
+    process: WholeNumber = 0
+    """And which of them this is, from 0; the first alone writes a record."""
     quick: bool = False
     """Small sizes (d 10 20, k 2, 100 seeds) where no flag says otherwise."""
 
@@ -88,14 +96,15 @@ class SweepConfig(CommonFlags):
 
 
 def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
-    """Runs the sweep and returns the folder of its record.
+    """Runs the sweep and returns the folder of its record, which the first of several processes alone writes.
 
     Raises:
       BadInput: anything in ``config`` that the user can mend.
     """
     config = config.resolved()
-    if config.slab < 1:
-        raise BadInput(f"slab must be a whole number >= 1, got {config.slab}")
+    for name in ("slab", "processes"):
+        if getattr(config, name) < 1:
+            raise BadInput(f"{name} must be a whole number >= 1, got {getattr(config, name)}")
     with clock.phase("set-up"):
         import jax
 
@@ -107,6 +116,11 @@ def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
             grid = Grid(**{name: getattr(config, name) for name in axes})
         _check_disk(grid.size, config.out)
         parts = slabs(grid, config.slab)
+
+    if jax.process_index() > 0:
+        for part in _needed(parts):
+            _run(part.grid, config, None)
+        return Path()
 
     def work(folder: Path) -> tuple[dict[str, Any], Any]:
         lanes, facts = compute(folder, grid, parts, config)
@@ -127,19 +141,18 @@ def compute(folder: Path, grid: Grid, parts: list[Slab], config: SweepConfig) ->
     import jax
 
     from experiments.store import Store
-    from rvsmjax.sweep import run_sweep
     from rvsmjax.sweep.result import labels
 
     store = Store(folder, labels(grid, config.tol), grid.shape, parts[0].grid.shape)
-    devices = [f"{device.platform}: {device.device_kind}" for device in jax.local_devices()]
-    options = {"tol": config.tol, "max_steps": config.max_steps, "dtype": config.precision}
-    total, done, key = dict.fromkeys(FACTS, 0.0), 0, jax.random.key(config.key)
-    with shown_progress(config.quiet) as progress, mendable():
+    devices = [f"{device.platform}: {device.device_kind}" for device in jax.devices()]
+    needed = {id(part) for part in _needed(parts, store)}
+    total, done = dict.fromkeys(FACTS, 0.0), 0
+    with shown_progress(config.quiet) as progress:
         for part in parts:
-            if not store.done(part.place):
+            if id(part) in needed:
                 shown = None if progress is None else functools.partial(_further, progress, done, grid.size)
                 try:
-                    result = in_thread(lambda: run_sweep(part.grid, key, progress=shown, **options))  # noqa: B023
+                    result = _run(part.grid, config, shown)
                 except KeyboardInterrupt:
                     if done:
                         raise KeyboardInterrupt("the slabs before are kept, the same command goes on") from None
@@ -154,6 +167,39 @@ def compute(folder: Path, grid: Grid, parts: list[Slab], config: SweepConfig) ->
             done += math.prod(place.stop - place.start for place in part.place.values())
     store.finish()
     return store.lanes(), total | {"devices": devices}
+
+
+def _needed(parts: list[Slab], store: Store | None = None) -> list[Slab]:
+    """Returns the slabs that are not in the store of the first process."""
+    import jax
+    import numpy as np
+
+    todo = np.asarray([store is None or not store.done(part.place) for part in parts])
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        todo = multihost_utils.broadcast_one_to_all(todo)
+    return [part for part, wanted in zip(parts, todo, strict=True) if wanted]
+
+
+def _run(grid: Grid, config: SweepConfig, progress: Any) -> SweepResult:
+    import jax
+
+    from rvsmjax.sweep import run_sweep
+
+    options = {"tol": config.tol, "max_steps": config.max_steps, "dtype": config.precision, "progress": progress}
+    with mendable():
+        try:
+            return in_thread(lambda: run_sweep(grid, jax.random.key(config.key), **options))
+        except (ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            # What comes out of the compiled program begins with the name of a status.
+            if jax.process_count() == 1 or not re.match("[A-Z_]+: ", reason):
+                raise
+            raise BadInput(
+                f"all {jax.process_count()} processes must live to the end, got a failure between them ({reason}); the "
+                "slabs before are kept, the same command goes on from there"
+            ) from None
 
 
 def _further(progress: Callable[[int, int], None], before: int, whole: int, done: int, of: int) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import numpy as np
 from jax import Array
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rvsmjax import _checks
@@ -103,6 +102,8 @@ def _gathered(outputs: Any) -> Any:
     """Returns the outputs whole, in every process."""
     if all(leaf.is_fully_addressable for leaf in jax.tree.leaves(outputs)):
         return outputs
+    from jax.experimental import multihost_utils
+
     return multihost_utils.process_allgather(outputs, tiled=True)
 
 

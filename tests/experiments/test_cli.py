@@ -41,6 +41,8 @@ BAD = [
     ("--seeds 1.5", ["--seeds", "whole number", "1.5"]),
     ("--seeds 4000000000", ["grid", "disk", "fit"]),
     ("--slab 0", ["--slab", "0"]),
+    ("--processes 0", ["--processes", "0"]),
+    ("--coordinator 127.0.0.1:1 --process 1", ["--process must be in [0, 1), got 1"]),
     ("--learning-rate 0", ["--learning-rate", "0"]),
     ("--learning-rate nan", ["--learning-rate", "nan"]),
     ("--normalize maybe", ["--normalize", "True or False", "maybe"]),

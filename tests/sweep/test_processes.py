@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +16,68 @@ def start(port, processes, index, file):
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def test_two_processes_find_the_bits_of_one(tmp_path):
+def free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    files = [tmp_path / f"{name}.npz" for name in ("alone", "first", "second")]
-    running = [start(port, 1, 0, files[0]), start(port, 2, 0, files[1]), start(port, 2, 1, files[2])]
+        return free.getsockname()[1]
+
+
+def test_two_processes_find_the_bits_of_one(tmp_path):
+    port = free_port()
+    ends = [tmp_path / f"{name}.npz" for name in ("alone", "first", "second")]
+    running = [start(port, 1, 0, ends[0]), start(port, 2, 0, ends[1]), start(port, 2, 1, ends[2])]
     for process in running:
         shown, _ = process.communicate(timeout=300)
         assert process.returncode == 0, shown
-    alone, *others = (np.load(file) for file in files)
+    alone, *others = (np.load(file) for file in ends)
     for other in others:
         assert set(other.files) == set(alone.files)
         for name in alone.files:
             assert other[name].tobytes() == alone[name].tobytes(), name
+
+
+FLAGS = ["sweep", "--penalty", "l0", "--d", "4", "--k", "2", "--seeds", "700", "--slab", "200", "--quiet"]
+
+
+def command(out, *more):
+    arguments = [sys.executable, "-m", "experiments", *FLAGS, "--out", str(out), *more]
+    return subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def files(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_study_by_two_processes_has_the_files_of_one(tmp_path):
+    several = ["--coordinator", f"127.0.0.1:{free_port()}", "--processes", "2"]
+    running = [
+        command(tmp_path / "alone"),
+        command(tmp_path / "both", *several, "--process", "0"),
+        command(tmp_path / "nothing", *several, "--process", "1"),
+    ]
+    for process in running:
+        shown, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, shown
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "both"]
+    assert files(tmp_path / "alone" / "data.zarr") == files(tmp_path / "both" / "data.zarr")
+    assert (tmp_path / "alone" / "summary.csv").read_text() == (tmp_path / "both" / "summary.csv").read_text()
+
+
+def test_a_process_that_dies_ends_the_others_and_the_study_goes_on(tmp_path):
+    out = tmp_path / "record"
+    several = [
+        "--coordinator", f"127.0.0.1:{free_port()}", "--processes", "2", "--seeds", "60000", "--slab", "200",
+    ]  # fmt: skip
+    first, second = (command(out, *several, "--process", str(index)) for index in (0, 1))
+    done = tmp_path / ".record.unfinished" / "done"
+    while first.poll() is None and len(list(done.glob("[0-9]*"))) < 3:
+        time.sleep(0.05)
+    second.kill()
+    shown, _ = first.communicate(timeout=300)
+    second.communicate()
+    assert first.returncode == 2, shown
+    assert "all 2 processes must live to the end, got a failure between them (" in shown
+    assert "the slabs before are kept, the same command goes on from there" in shown
+    assert not out.exists()
+    kept = len(list(done.glob("[0-9]*")))
+    assert 3 <= kept < 300, shown
