@@ -29,6 +29,7 @@ def run_sweep(
     dtype: Any = None,
     devices: Sequence[Any] | None = None,
     progress: program.Progress | None = None,
+    engine: str = "auto",
 ) -> SweepResult:
     """Runs RVSM on every lane of ``grid`` to its limit, in one call of one compiled program, on all devices.
 
@@ -48,10 +49,14 @@ def run_sweep(
       dtype: working precision; default is JAX's default float, float32 unless 64-bit numbers are enabled.
       devices: default all devices, of every process.
       progress: called as ``progress(lanes_done, lanes)`` from another thread while the program runs; of this process.
+      engine: ``"xla"``, a loop in XLA; ``"pallas"``, a kernel for GPUs that keeps w in registers; ``"interpret"``, that
+        kernel as plain JAX, slow; ``"auto"``, the kernel on a GPU and the loop elsewhere. What the kernel lacks (d
+        beyond 512, penalties that are not separable) the loop runs. They agree to rounding.
 
     Raises:
       TypeError: ``grid`` is no Grid.
-      ValueError: ``tol`` <= 0, ``max_steps`` < 1, an unknown precision, a grid whose result does not fit in memory.
+      ValueError: ``tol`` <= 0, ``max_steps`` < 1, an unknown precision or engine, a grid whose result does not fit in
+        memory.
 
     Source: A Algorithm 1, Tables 1 to 3.
 
@@ -66,7 +71,7 @@ def run_sweep(
     max_steps = _checks.count("max_steps", max_steps)
     key = jax.random.key(0) if key is None else key
     places = tuple(jax.devices() if devices is None else devices)
-    plan = make_plan(grid, precision(dtype), places, progress is not None)
+    plan = make_plan(grid, precision(dtype), places, progress is not None, engine)
     check_size(grid, plan)
     inputs = arguments(grid, plan, key, tol, max_steps)
 
@@ -83,7 +88,7 @@ def run_sweep(
         tol=float(tol),
         compile_seconds=compiled - started if program.compile_plan.cache_info().misses > misses else 0.0,
         run_seconds=finished - compiled,
-        steps_executed=int(sum(np.asarray(o["executed"], np.int64).sum() for o in outputs)) * plan.tile,
+        steps_executed=int(sum((np.asarray(o["executed"], np.int64) * o["width"]).sum() for o in outputs)),
         devices=tuple(f"{device.platform}: {device.device_kind}" for device in places),
     )
 

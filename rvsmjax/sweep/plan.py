@@ -18,6 +18,9 @@ from rvsmjax.sweep.grid import Grid
 ROWS = 64
 """Lanes are drawn and measured with d rounded up to a multiple of this, so that near d share that code."""
 
+ENGINES = ("auto", "xla", "pallas", "interpret")
+"""What runs a tile: XLA's loop; a Pallas kernel, on GPUs; that kernel as plain JAX, to test it. Auto: by platform."""
+
 INNER = ("k", "lam", "beta", "learning_rate", "seed")
 """Axes within a kind of lanes, behind the entries of the penalty axis; the last one is the fastest."""
 
@@ -49,6 +52,7 @@ class Plan:
     tile: int
     devices: tuple[Any, ...]
     progress: bool
+    engine: str
 
     @property
     def blocks(self) -> list[Block]:
@@ -90,8 +94,23 @@ def precision(dtype: Any) -> np.dtype:
     return chosen
 
 
-def make_plan(grid: Grid, dtype: np.dtype, devices: tuple[Any, ...], progress: bool) -> Plan:
-    """Returns the plan of a grid: its lanes sorted into kinds, and what is static of the rest."""
+def make_plan(grid: Grid, dtype: np.dtype, devices: tuple[Any, ...], progress: bool, engine: str = "auto") -> Plan:
+    """Returns the plan of a grid: its lanes sorted into kinds, and what is static of the rest.
+
+    Args:
+      grid: the lanes.
+      dtype: working precision.
+      devices: all of one platform.
+      progress: whether the program reports.
+      engine: one of ``ENGINES``.
+
+    Raises:
+      ValueError: an unknown engine.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
+    if engine == "auto":
+        engine = "pallas" if devices[0].platform == "gpu" else "xla"
     axes = grid.axes
     entries: dict[Any, list[int]] = {}
     for index, penalty in enumerate(axes.penalty):
@@ -111,6 +130,7 @@ def make_plan(grid: Grid, dtype: np.dtype, devices: tuple[Any, ...], progress: b
         tile=256 if devices[0].platform == "cpu" else 65_536,
         devices=devices,
         progress=progress,
+        engine=engine,
     )
 
 

@@ -15,6 +15,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from rvsmjax.penalties import moreau_envelope
 from rvsmjax.solve import Status
+from rvsmjax.sweep import kernel
 from rvsmjax.sweep.grid import ACTIVATIONS
 from rvsmjax.sweep.plan import INNER, Block, Kind, Plan
 from rvsmjax.sweep.step import Tile, advance, residual
@@ -116,17 +117,18 @@ def _run_tile(
     def run(kind: Kind, own: list[Array]) -> Any:
         w_star, w = drawn[:, : kind.d] * jax.lax.rsqrt(jnp.sum(drawn[:, : kind.d] ** 2, 1, keepdims=True))
         penalty = jax.tree.unflatten(kind.penalty, [leaf[jnp.minimum(entry, len(kind.entries) - 1)] for leaf in own])
-        w, u, *rest = _iterate(Tile(problem, penalty, lam, beta, rate, w_star, kind.normalize), w, live, tol, max_steps)
+        lanes = Tile(problem, penalty, lam, beta, rate, w_star, kind.normalize)
+        w, u, *rest = _iterate(kind, plan.engine, lanes, w, live, tol, max_steps)
         vectors = [jnp.pad(v, ((0, kind.rows - kind.d), (0, 0))) for v in (w, w_star, u)]
         return jnp.full(plan.tile, kind.d, jnp.int32), *vectors, *rest
 
     def idle() -> Any:
         """Past the last tile, on devices that have one less."""
         none, lanes = jnp.zeros_like(draws, shape=(block.kinds[0].rows, plan.tile)), jnp.zeros(plan.tile, jnp.int32)
-        return lanes, none, none, none, none[0], lanes, lanes.astype(jnp.int8), lanes[0]
+        return lanes, none, none, none, none[0], lanes, lanes.astype(jnp.int8), lanes[0], lanes[0]
 
     branches = [functools.partial(run, kind, own) for kind, own in zip(block.kinds, leaves, strict=True)]
-    d, w, w_star, u, envelope, steps, status, executed = jax.lax.switch(which, [*branches, idle])
+    d, w, w_star, u, envelope, steps, status, executed, width = jax.lax.switch(which, [*branches, idle])
 
     def measure(*lanes: Any) -> Certificate:
         return jax.vmap(certificate_at, in_axes=(0, 0, 0, 0, 1, 1, 1, 0))(*lanes)
@@ -137,11 +139,25 @@ def _run_tile(
     # A branch of its own, so that it is compiled alike and rounds alike whatever stands around it.
     lanes = (problem, lam, beta, d, w, w_star, u, envelope)
     measured = jax.lax.cond(which < len(block.kinds), measure, skip, *lanes)
-    return {**measured._asdict(), "steps": steps, "status": status, "executed": executed}
+    return {**measured._asdict(), "steps": steps, "status": status, "executed": executed, "width": width}
 
 
-def _iterate(tile: Tile, w: Array, live: Array, tol: Array, max_steps: Array) -> Any:
-    """Runs a tile to the limits of its live lanes; a lane that has ended is held still while the others go on."""
+def _iterate(kind: Kind, engine: str, tile: Tile, w: Array, live: Array, tol: Array, max_steps: Array) -> Any:
+    """Runs a tile to the limits of its live lanes, and finds u there."""
+    if engine == "xla" or not kernel.fits(kind.d, tile.penalty.separable):
+        block = w.shape[1]
+        w, executed, steps, status = _loop(tile, w, live, tol, max_steps)
+    else:
+        block = kernel.lanes_of_a_block(kind.d)
+        w, executed, steps, status = kernel.run(_loop, tile, w, live, tol, max_steps, engine == "interpret")
+    step = tile.lam / tile.beta
+    u = jax.vmap(lambda penalty, v, s: penalty.prox(v, s), (0, 1, 0), 1)(tile.penalty, w, step)
+    envelope = jax.vmap(moreau_envelope, (0, 1, 0))(tile.penalty, w, step)
+    return w, u, envelope, steps, status, executed, jnp.int32(block)
+
+
+def _loop(tile: Tile, w: Array, live: Array, tol: Array, max_steps: Array) -> tuple[Array, Array, Array, Array]:
+    """Returns w, the steps run, and steps and status of each lane; one that has ended is held still for the others."""
 
     def body(carry: Any) -> Any:
         w, t, steps, status = carry
@@ -160,10 +176,7 @@ def _iterate(tile: Tile, w: Array, live: Array, tol: Array, max_steps: Array) ->
     status = jnp.where(live, Status.CAP, Status.CONVERGED).astype(jnp.int8)
     start = (w, jnp.zeros((), jnp.int32), jnp.zeros(w.shape[1], jnp.int32), status)
     w, executed, steps, status = jax.lax.while_loop(unfinished, body, start)
-    step = tile.lam / tile.beta
-    u = jax.vmap(lambda penalty, v, s: penalty.prox(v, s), (0, 1, 0), 1)(tile.penalty, w, step)
-    envelope = jax.vmap(moreau_envelope, (0, 1, 0))(tile.penalty, w, step)
-    return w, u, envelope, steps, status, executed
+    return w, executed, steps, status
 
 
 class reporting:
