@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
+import platformdirs
 import tyro
 from rich.console import Console
 
@@ -120,8 +121,14 @@ def parse(arguments: Sequence[str]) -> Any:
 
 
 def prepare_jax(precision: str) -> None:
-    """Sets what must be set before JAX is first used: 64-bit numbers if asked for, and a CPU device per core."""
+    """Sets what must be set before JAX is first used: 64-bit numbers if asked for, a CPU device per core, a cache.
+
+    Compiled programs are kept in a cache folder of the platform, or in ``JAX_COMPILATION_CACHE_DIR``.
+    """
     import jax
+
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", platformdirs.user_cache_dir("rvsmjax"))
 
     if precision == "float64":
         jax.config.update("jax_enable_x64", True)

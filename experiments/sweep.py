@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import math
 import re
 import shutil
@@ -23,7 +22,18 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from experiments.flags import Booleans, CommonFlags, Names, Numbers, Rates, Steps, Tolerance, WholeNumber, WholeNumbers
+from experiments.flags import (
+    Booleans,
+    CommonFlags,
+    Lanes,
+    Names,
+    Numbers,
+    Rates,
+    Steps,
+    Tolerance,
+    WholeNumber,
+    WholeNumbers,
+)
 from experiments.record import BadInput
 from experiments.study import conduct
 from experiments.surroundings import Clock
@@ -38,6 +48,8 @@ FIGURE_LANES = 2_000_000
 """Lanes that the figures show, at most: those of the first seeds of each cell."""
 FACTS = ("compile_seconds", "run_seconds", "steps_executed", "steps_needed")
 """What a sweep tells of its run, apart from its lanes; it adds up over slabs."""
+SLAB = {True: 200_000, False: 4_000_000}
+"""Lanes of a slab, by whether it is computed on CPUs."""
 LANE_BYTES = 11 * 8 + 4 + 4 + 1
 """Of a lane on disk, at most."""
 
@@ -73,7 +85,7 @@ class SweepConfig(CommonFlags):
     """Steps after which a lane is given up."""
     precision: Literal["float32", "float64"] = "float32"
     """Floating point numbers."""
-    slab: WholeNumber = 1_000_000
+    slab: Lanes = None
     """Lanes computed and written at a time. A larger grid goes on from its last slab when it was interrupted."""
     coordinator: str = ""
     """Of a run by several processes: HOST:PORT of the first, or auto where SLURM, a TPU pod or Kubernetes tells."""
@@ -103,8 +115,9 @@ def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
     """
     config = config.resolved()
     for name in ("slab", "processes"):
-        if getattr(config, name) < 1:
-            raise BadInput(f"{name} must be a whole number >= 1, got {getattr(config, name)}")
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise BadInput(f"{name} must be a whole number >= 1, got {value}")
     with clock.phase("set-up"):
         import jax
 
@@ -115,11 +128,12 @@ def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
         with mendable():
             grid = Grid(**{name: getattr(config, name) for name in axes})
         _check_disk(grid.size, config.out)
-        parts = slabs(grid, config.slab)
+        on_cpu = jax.devices()[0].platform == "cpu"
+        parts = slabs(grid, config.slab or SLAB[on_cpu])
 
     if jax.process_index() > 0:
         for part in _needed(parts):
-            _run(part.grid, config, None)
+            _run(part.grid, config)
         return Path()
 
     def work(folder: Path) -> tuple[dict[str, Any], Any]:
@@ -150,9 +164,8 @@ def compute(folder: Path, grid: Grid, parts: list[Slab], config: SweepConfig) ->
     with shown_progress(config.quiet) as progress:
         for part in parts:
             if id(part) in needed:
-                shown = None if progress is None else functools.partial(_further, progress, done, grid.size)
                 try:
-                    result = _run(part.grid, config, shown)
+                    result = _run(part.grid, config)
                 except KeyboardInterrupt:
                     if done:
                         raise KeyboardInterrupt("the slabs before are kept, the same command goes on") from None
@@ -165,6 +178,8 @@ def compute(folder: Path, grid: Grid, parts: list[Slab], config: SweepConfig) ->
             found = store.check(part.place)
             total = {name: value + found[name] for name, value in total.items()}
             done += math.prod(place.stop - place.start for place in part.place.values())
+            if progress is not None:
+                progress(done, grid.size)
     store.finish()
     return store.lanes(), total | {"devices": devices}
 
@@ -182,12 +197,13 @@ def _needed(parts: list[Slab], store: Store | None = None) -> list[Slab]:
     return [part for part, wanted in zip(parts, todo, strict=True) if wanted]
 
 
-def _run(grid: Grid, config: SweepConfig, progress: Any) -> SweepResult:
+def _run(grid: Grid, config: SweepConfig) -> SweepResult:
     import jax
 
     from rvsmjax.sweep import run_sweep
 
-    options = {"tol": config.tol, "max_steps": config.max_steps, "dtype": config.precision, "progress": progress}
+    # No progress from within: a program that calls back is not kept for the next start.
+    options = {"tol": config.tol, "max_steps": config.max_steps, "dtype": config.precision}
     with mendable():
         try:
             return in_thread(lambda: run_sweep(grid, jax.random.key(config.key), **options))
@@ -200,10 +216,6 @@ def _run(grid: Grid, config: SweepConfig, progress: Any) -> SweepResult:
                 f"all {jax.process_count()} processes must live to the end, got a failure between them ({reason}); the "
                 "slabs before are kept, the same command goes on from there"
             ) from None
-
-
-def _further(progress: Callable[[int, int], None], before: int, whole: int, done: int, of: int) -> None:
-    progress(min(before + done, whole), whole)
 
 
 def _check_disk(lanes: int, out: Path | None) -> None:

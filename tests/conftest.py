@@ -1,9 +1,14 @@
 """Settings and fixtures that all tests share."""
 
+import os
+
 import hypothesis
 import jax
 import pytest
 
+# What the tests compile is for them alone, and what others compiled is not for the tests.
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+jax.config.update("jax_enable_compilation_cache", False)
 # Before JAX starts: some tests spread work over several devices.
 jax.config.update("jax_num_cpu_devices", 8)
 

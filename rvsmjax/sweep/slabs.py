@@ -46,16 +46,17 @@ def slabs(grid: Grid, most_lanes: int = 1_000_000) -> list[Slab]:
     Example:
       >>> parts = slabs(Grid(penalty="l0", d=10, seeds=1000), most_lanes=400)
       >>> [part.place["seed"] for part in parts]
-      [slice(0, 400, None), slice(400, 800, None), slice(800, 1000, None)]
+      [slice(0, 334, None), slice(334, 668, None), slice(668, 1000, None)]
       >>> parts[2].grid.seeds, parts[2].own["seed"]
-      (range(600, 1000), slice(200, 400, None))
+      (range(666, 1000), slice(2, 334, None))
     """
     most_lanes = _checks.count("most_lanes", most_lanes)
     shape = grid.shape
     lengths = dict(shape)
     for axis, least in ((CUT[0], LEAST_SEEDS), *((axis, 1) for axis in (*CUT[1:], CUT[0]))):
         others = math.prod(lengths.values()) // lengths[axis]
-        lengths[axis] = min(lengths[axis], max(least, most_lanes // others))
+        count = -(-shape[axis] // min(shape[axis], max(least, most_lanes // others)))
+        lengths[axis] = -(-shape[axis] // count)  # as even as can be: the last repeats few lanes
     pieces = [[(axis, start) for start in range(0, shape[axis], lengths[axis])] for axis in CUT]
     found = []
     for starts in itertools.product(*pieces):

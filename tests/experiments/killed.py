@@ -1,6 +1,7 @@
 """What the tests kill: a small training, with running means and exact sparsity, and a sweep in slabs."""
 
 import functools
+import os
 from pathlib import Path
 
 import jax
@@ -63,6 +64,8 @@ def sweep(folder):
 
 def share_programs(folder):
     """What one process has compiled the others read."""
+    jax.config.update("jax_enable_compilation_cache", True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "compiled")
     jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
