@@ -20,6 +20,31 @@ def prox(penalty: str, w: Array, step: np.float32, a: np.float32) -> Array:
     return np.where(size > t, np.sign(w) * ((2 / 3) * m * np.cos(phi / 3) - 2 * a / 3 + size / 3), 0)
 
 
+def advance(
+    penalty: str,
+    w: Array,
+    w_star: Array,
+    k: Array,
+    count: int,
+    *,
+    lam: float = 1e-4,
+    beta: float = 4e-3,
+    a: float = 1.0,
+) -> Array:
+    """Returns w after ``count`` steps of every lane, on the sphere."""
+    real = np.float32
+    lam, beta, a, pi = real(lam), real(beta), real(a), real(np.pi)
+    eta, step = 1 / (4 + beta), lam / beta
+    for _ in range(count):
+        cosine = np.clip(np.einsum("ld,ld->l", w, w_star), -1, 1)
+        theta, sine = np.arccos(cosine), np.sqrt((1 - cosine) * (1 + cosine))
+        keep = 1 - eta * (1 / k - sine / (k * pi))
+        pull = eta * (pi - theta) / (k * pi)
+        w = keep[:, None] * w + pull[:, None] * w_star - (eta * beta) * (w - prox(penalty, w, step, a))
+        w /= np.sqrt(np.einsum("ld,ld->l", w, w))[:, None]
+    return w
+
+
 def run(
     penalty: str,
     w: Array,
@@ -41,19 +66,12 @@ def run(
     real = np.float32
     w, w_star, k = w.astype(real), w_star.astype(real), k.astype(real)
     lam, beta, a, pi = real(lam), real(beta), real(a), real(np.pi)
-    eta, step = 1 / (4 + beta), lam / beta
+    step = lam / beta
     limits, steps = np.empty_like(w), np.zeros(len(w), int)
     index, held = np.arange(len(w)), np.zeros(len(w), bool)
     t = 0
     while True:
-        new = w
-        for _ in range(check_every):
-            cosine = np.clip(np.einsum("ld,ld->l", new, w_star), -1, 1)
-            theta, sine = np.arccos(cosine), np.sqrt((1 - cosine) * (1 + cosine))
-            keep = 1 - eta * (1 / k - sine / (k * pi))
-            pull = eta * (pi - theta) / (k * pi)
-            new = keep[:, None] * new + pull[:, None] * w_star - (eta * beta) * (new - prox(penalty, new, step, a))
-            new /= np.sqrt(np.einsum("ld,ld->l", new, new))[:, None]
+        new = advance(penalty, w, w_star, k, check_every, lam=lam, beta=beta, a=a)
         t += check_every
         w = np.where(held[:, None], w, new) if held.any() else new
         cosine = np.clip(np.einsum("ld,ld->l", w, w_star), -1, 1)

@@ -104,7 +104,7 @@ def processor() -> str:
 
 
 def main(
-    only: tuple[str, ...] = ("sweep", "transforms", "training", "cifar"),
+    only: tuple[str, ...] = ("sweep", "rates", "transforms", "training", "cifar"),
     nets: tuple[str, ...] = ("slim",),
     d: tuple[int, ...] = (10, 20, 30, 40, 50),
     k: tuple[int, ...] = (2, 5, 10, 20),
@@ -115,7 +115,7 @@ def main(
     """Measures the sweep against NumPy, the transformations beside SGD, and training against PyTorch.
 
     Args:
-      only: which of the four.
+      only: which of the five.
       nets: networks of ``cifar``: resnet18, vgg16, slim; the first two are for accelerators.
       d: dimensions, of the sweep.
       k: numbers of patches.
@@ -125,11 +125,11 @@ def main(
     """
     import jax
 
-    from benchmarks import cifar, training, transforms
+    from benchmarks import cifar, rates, training, transforms
     from experiments.surroundings import usable_cores
 
     cores = usable_cores()
-    if "sweep" in only:
+    if {"sweep", "rates"} & set(only):
         jax.config.update("jax_num_cpu_devices", cores)
     record = {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
@@ -143,6 +143,9 @@ def main(
             results.append(measure(penalty, list(d), list(k), seeds, repeats))
             print(json.dumps(results[-1], indent=1), flush=True)
         _report("sweep", record | {"d": list(d), "k": list(k), "seeds": seeds, "results": results}, table, write)
+    if "rates" in only:
+        found = {"results": rates.measure(repeats=repeats), "scaling": rates.scaling()}
+        _report("rates", record | found, rates.table, write)
     if "transforms" in only:
         _report("transforms", record | {"results": transforms.measure()}, transforms.table, write)
     if "training" in only:
