@@ -15,7 +15,7 @@ from rvsmjax import _checks
 from rvsmjax.solve import Status
 from rvsmjax.sweep import program
 from rvsmjax.sweep.grid import Grid
-from rvsmjax.sweep.plan import Plan, arguments, check_size, make_plan, precision
+from rvsmjax.sweep.plan import Plan, arguments, cell_order, check_size, make_plan, precision
 from rvsmjax.sweep.result import SweepResult
 from rvsmjax.theory import Certificate
 
@@ -79,7 +79,7 @@ def run_sweep(
     misses = program.compile_plan.cache_info().misses
     run = program.compile_plan(plan, jax.random.key_impl(key))
     compiled = time.perf_counter()
-    with program.reporting(progress, grid.size, plan.tile):
+    with program.reporting(progress, grid.size):
         outputs = _gathered(jax.block_until_ready(run(*_replicated(inputs, places))))
     finished = time.perf_counter()
     return SweepResult(
@@ -114,16 +114,21 @@ def _gathered(outputs: Any) -> Any:
 
 def _assemble(grid: Grid, plan: Plan, outputs: Any) -> dict[str, np.ndarray]:
     """Puts the tiles in their place in arrays of the grid's shape."""
-    shape = tuple(grid.shape.values())
-    axes = grid.axes
+    shape, axes, cells = tuple(grid.shape.values()), grid.axes, cell_order(grid)
     data: dict[str, np.ndarray] = {}
     for block, out in zip(plan.blocks, outputs, strict=True):
+        orders = np.asarray(out["orders"])[: len(block.widths)]
+        starts = np.cumsum([0, *block.rounds])
         for name in (*Certificate._fields, "steps", "status"):
-            by_device = np.asarray(out[name]).reshape(len(plan.devices), block.rounds, plan.tile)
-            tiles = by_device.swapaxes(0, 1).reshape(-1, plan.tile)
-            whole = data.setdefault(name, np.empty(shape, tiles.dtype))
-            for kind, lanes, first, end in zip(block.kinds, block.lanes, (0, *block.ends), block.ends, strict=False):
-                values = tiles[first:end].reshape(-1)[:lanes].reshape(len(kind.entries), *plan.lengths)
+            by_device = np.asarray(out[name]).reshape(len(plan.devices), starts[-1], plan.tile)
+            whole = data.setdefault(name, np.empty(shape, by_device.dtype))
+            for kind, lanes, first, end in zip(block.kinds, block.lanes, starts, starts[1:], strict=False):
+                tiles = by_device[:, first:end].swapaxes(0, 1)
+                found = tiles.reshape(-1)[:lanes].reshape(len(cells), len(kind.entries), -1)
+                values = np.empty((len(kind.entries), len(cells), plan.lengths[-1]), found.dtype)
+                order = orders[block.widths.index(kind.d)]
+                values[:, cells[:, None], order] = found.swapaxes(0, 1)
+                values = values.reshape(len(kind.entries), *plan.lengths)
                 place = axes.d.index(kind.d), ..., axes.normalize.index(kind.normalize), slice(None)
                 whole[(list(kind.entries), *place)] = values
     lost = data["status"] == Status.DIVERGED

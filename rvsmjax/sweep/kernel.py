@@ -21,8 +21,8 @@ ENTRIES = 8192
 MOST_ROWS = 512
 """Beyond, a block would have too few lanes; XLA's loop runs such tiles."""
 
-Loop = Callable[[Tile, Array, Array, Array, Array], tuple[Array, Array, Array, Array]]
-"""(tile, w, live, tol, max_steps) -> (w, steps run, steps of each lane, status of each lane)."""
+Loop = Callable[..., tuple[Array, Array, Array, Array]]
+"""(tile, w, steps, status, budget, tol, max_steps) -> (w, steps run, steps of each lane, status of each lane)."""
 
 
 def fits(d: int, separable: bool) -> bool:
@@ -35,14 +35,17 @@ def lanes_of_a_block(d: int) -> int:
     return min(128, ENTRIES // _rows(d))
 
 
-def run(loop: Loop, tile: Tile, w: Array, live: Array, tol: Array, max_steps: Array, interpret: bool) -> Any:
+def run(
+    loop: Loop, tile: Tile, w: Array, steps: Array, status: Array, tol: Array, max_steps: Array, interpret: bool
+) -> tuple[Array, Array, Array, Array]:
     """Returns what ``loop`` makes of a tile, block by block: w, the steps run summed over blocks, steps, status.
 
     Args:
       loop: the loop of a block.
       tile: of n lanes, a multiple of ``lanes_of_a_block``.
       w: of shape (d, n).
-      live: of shape (n,); the other lanes are padding.
+      steps: of shape (n,), so far.
+      status: of shape (n,), so far.
       tol: residual at which a lane ends.
       max_steps: step cap.
       interpret: whether to run as plain JAX, which needs no GPU.
@@ -55,22 +58,22 @@ def run(loop: Loop, tile: Tile, w: Array, live: Array, tol: Array, max_steps: Ar
     leaves, structure = jax.tree.flatten(numbers)
 
     def kernel(*refs: Any) -> None:
-        tol, cap, w, w_star, live, *rest = refs
+        tol, cap, w, w_star, before, state, *rest = refs
         own, (w_out, steps, status, executed) = rest[: len(leaves)], rest[len(leaves) :]
         problem, penalty, lam, beta, rate = jax.tree.unflatten(structure, [ref[...] for ref in own])
         part = Tile(problem, penalty, lam, beta, rate, w_star[...], tile.normalize)
-        found, count, *ends = loop(part, w[...], live[...] != 0, tol[0], cap[0])
+        found, count, *ends = loop(part, w[...], before[...], state[...], 2**30, tol[0], cap[0])
         w_out[...] = found
-        steps[...], status[...] = (end.astype(jnp.int32) for end in ends)
+        steps[...], status[...] = ends
         executed[...] = jnp.full(1, count)
 
     vectors, lanes = pl.BlockSpec((_rows(d), block), lambda i: (0, i)), pl.BlockSpec((block,), lambda i: (i,))
     number, one = pl.BlockSpec((1,), lambda i: (0,)), pl.BlockSpec((1,), lambda i: (i,))
     whole = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.int32)
-    found, steps, status, executed = pl.pallas_call(
+    found, ends, states, executed = pl.pallas_call(
         kernel,
         grid=(n // block,),
-        in_specs=[number, number, vectors, vectors, lanes, *[lanes] * len(leaves)],
+        in_specs=[number, number, vectors, vectors, lanes, lanes, *[lanes] * len(leaves)],
         out_specs=[vectors, lanes, lanes, one],
         out_shape=[jax.ShapeDtypeStruct((_rows(d), n), w.dtype), whole((n,)), whole((n,)), whole((n // block,))],
         interpret=interpret,
@@ -79,10 +82,11 @@ def run(loop: Loop, tile: Tile, w: Array, live: Array, tol: Array, max_steps: Ar
         jnp.reshape(max_steps, 1),
         jnp.pad(w, padding),
         jnp.pad(tile.w_star, padding),
-        live.astype(jnp.int32),
+        steps,
+        status.astype(jnp.int32),
         *leaves,
     )
-    return found[:d], jnp.sum(executed, dtype=jnp.int32), steps, status.astype(jnp.int8)
+    return found[:d], jnp.sum(executed, dtype=jnp.int32), ends, states.astype(jnp.int8)
 
 
 def _rows(d: int) -> int:
