@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from rvsmjax.penalties import L0, L1, TransformedL1
 from rvsmjax.sweep.grid import ACTIVATIONS, Grid
 
 ROWS = 64
@@ -37,6 +38,20 @@ class Kind:
     def rows(self) -> int:
         """d, rounded up."""
         return -(-self.d // ROWS) * ROWS
+
+    @property
+    def separable(self) -> bool:
+        """Whether the penalty is that of each component alone."""
+        return bool(self._like.separable)
+
+    @property
+    def measured_with(self) -> Any:
+        """What kinds have in common that are measured by the same code: rows of zeros must not count."""
+        return self.entries if isinstance(self._like, (L1, L0, TransformedL1)) else (self.entries, self.d)
+
+    @property
+    def _like(self) -> Any:
+        return jax.tree.unflatten(self.penalty, [0.0] * self.penalty.num_leaves)
 
 
 @dataclasses.dataclass(frozen=True)

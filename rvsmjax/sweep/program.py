@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -15,6 +16,7 @@ from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
 from rvsmjax.penalties import moreau_envelope
+from rvsmjax.problems import OneLayerProblem
 from rvsmjax.solve import Status
 from rvsmjax.sweep import kernel
 from rvsmjax.sweep.grid import ACTIVATIONS
@@ -24,7 +26,7 @@ from rvsmjax.theory import Certificate, certificate_at
 
 CHECK_EVERY = 8
 """Steps between looks at the residual: a lane's count of steps is a multiple of it."""
-IDLE = 16
+IDLE = 32
 """Steps of a whole tile that may be spent on lanes that have ended before others take their place."""
 NO_LIMIT = 2**30
 
@@ -67,32 +69,130 @@ def compile_plan(plan: Plan, key_impl: Any) -> Any:
     )
 
 
+class Lanes(NamedTuple):
+    """A tile's lanes as all kinds of a block have them: numbers of shape (lanes,), draws of shape (2, rows, lanes).
+
+    Attributes:
+      problem: the problem.
+      lam: λ.
+      beta: β.
+      rate: η.
+      entry: place among the kind's entries of the penalty axis.
+      drawn: normal draws for w* and w⁰.
+      live: whether it is a lane; else padding.
+    """
+
+    problem: OneLayerProblem
+    lam: Array
+    beta: Array
+    rate: Array
+    entry: Array
+    drawn: Array
+    live: Array
+
+
+class State(NamedTuple):
+    """Where the lanes of a block on this device have come to.
+
+    Attributes:
+      w: of the lanes that have ended, at their places, of shape (places, rows).
+      ends: their steps and statuses, of shape (places, 2).
+      executed: steps of all blocks of lanes that stop together, by kind.
+      kind: the kind that runs.
+      head: the next of its lanes.
+      place: of each lane in the tile; past the last where there is none.
+      tile: w of the tile, of shape (rows, lanes).
+      steps: of each lane in the tile.
+      status: of each lane in the tile.
+    """
+
+    w: Array
+    ends: Array
+    executed: Array
+    kind: Array
+    head: Array
+    place: Array
+    tile: Array
+    steps: Array
+    status: Array
+
+
 def _run_block(
     block: Block, axes: Any, leaves: list[Any], cells: Array, counts: Array, key: Array, tol: Array, max_steps: Array
 ) -> dict[str, Any]:
-    """Runs this device's tiles of a block to their limits, then measures them.
+    """Runs this device's lanes of a block to their limits, then measures them.
 
-    Each kind's tiles are dealt out to the devices in turn, so that slow and fast cells are shared out.
+    Each kind's lanes are dealt out to the devices tile by tile, so that slow and fast cells are shared out. They run in
+    one tile, kind after kind; new lanes take the places of those that have ended, and slow lanes come first, so that
+    few are left alone at the end.
     """
-    plan = block.plan
+    plan, size = block.plan, block.plan.tile
     # The numbers of tiles are arguments: a loop of known length 1 would be inlined, and might round differently.
-    *rounds, seed_tiles = counts
+    rounds, seed_tiles = counts[:-1], counts[-1]
     draws = _draw(block, axes["seed"], seed_tiles, key)
     orders = _orders(block, draws)
-    lanes = [
-        functools.partial(_lanes, plan, kind, own, axes, cells, draws, orders[block.widths.index(kind.d)])
-        for kind, own in zip(block.kinds, leaves, strict=True)
-    ]
-    ends = [
-        _run_kind(plan, kind, room, own, number, tol, max_steps)
-        for kind, room, own, number in zip(block.kinds, block.rounds, lanes, rounds, strict=True)
-    ]
+    lanes = functools.partial(_lanes, block, axes, cells, draws, orders)
     starts = (0, *itertools.accumulate(block.rounds))
-    branches: list[Callable[..., Any]] = [
-        functools.partial(_limits, block, *pair) for pair in zip(lanes, ends, strict=True)
+    places, rows = starts[-1] * size, block.kinds[0].rows
+
+    in_kernel = [plan.engine != "xla" and kernel.fits(kind.d, kind.separable) for kind in block.kinds]
+    runs = [
+        functools.partial(_run, plan, kind, own, tol, max_steps, inside)
+        for kind, own, inside in zip(block.kinds, leaves, in_kernel, strict=True)
     ]
-    # One more, never taken: a single branch would be inlined, and might round differently.
-    branches.append(lambda i: jax.tree.map(jnp.zeros_like, branches[0](i)))
+    # One more branch, never taken: a single one would be inlined, and might round differently.
+    runs.append(lambda lanes, fresh, w, steps, status, budget: (w, steps, status, budget))  # type: ignore[arg-type]
+
+    def one(state: State) -> State:
+        free = ~_running(state.steps, state.status, max_steps)
+        total = rounds[state.kind] * size
+        new = state.head + jnp.cumsum(free, dtype=jnp.int32) - 1
+        fresh = free & (new < total)
+        place = jnp.where(free, jnp.where(fresh, new, places), state.place)
+        head = jnp.minimum(state.head + jnp.sum(free, dtype=jnp.int32), total)
+        budget = jnp.where(head < total, IDLE * size, NO_LIMIT).astype(jnp.int32)
+        own = lanes(state.kind, place)
+        w, steps, status, executed = jax.lax.switch(
+            state.kind, runs, own, fresh, state.tile, state.steps, state.status, budget
+        )
+        ended = ~_running(steps, status, max_steps) & (place < places)
+        there = jnp.where(ended, jnp.asarray(starts)[state.kind] * size + place, places)  # else nowhere
+        if plan.progress:
+            jax.debug.callback(_report, jnp.sum(ended & own.live))
+        through = (head >= total) & ~jnp.any(_running(steps, status, max_steps))
+        return State(
+            w=state.w.at[there].set(w.T, mode="drop"),
+            ends=state.ends.at[there].set(jnp.stack([steps, status.astype(jnp.int32)], 1), mode="drop"),
+            executed=state.executed.at[state.kind].add(executed),
+            kind=state.kind + through,
+            head=jnp.where(through, 0, head),
+            place=place,
+            tile=w,
+            steps=steps,
+            status=status,
+        )
+
+    none = jnp.zeros((), jnp.int32)
+    state = State(
+        w=jnp.zeros((places, rows), plan.dtype),
+        ends=jnp.zeros((places, 2), jnp.int32),
+        executed=jnp.zeros(len(block.kinds), jnp.int32),
+        kind=none,
+        head=none,
+        place=jnp.full(size, places, jnp.int32),
+        tile=jnp.zeros((rows, size), plan.dtype),
+        steps=jnp.zeros(size, jnp.int32),
+        status=jnp.full(size, Status.CONVERGED, jnp.int8),
+    )
+    state = jax.lax.while_loop(lambda state: state.kind < len(block.kinds), one, state)
+
+    groups = list({kind.measured_with: place for place, kind in enumerate(block.kinds)}.values())
+    group_of = [
+        next(i for i, g in enumerate(groups) if block.kinds[g].measured_with == kind.measured_with)
+        for kind in block.kinds
+    ]
+    limits: list[Callable[..., Any]] = [functools.partial(_limits, block.kinds[g], leaves[g]) for g in groups]
+    limits.append(lambda d, lanes, w: (w, w, w, w[0]))
 
     def measure(*lanes: Any) -> Certificate:
         return jax.vmap(certificate_at, in_axes=(0, 0, 0, 0, 1, 1, 1, 0))(*lanes)
@@ -100,28 +200,40 @@ def _run_block(
     def skip(*lanes: Any) -> Certificate:
         return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(measure, *lanes))
 
-    def one(i: Array) -> Certificate:
-        which = jnp.searchsorted(jnp.asarray(starts[1:]), i, side="right")
-        found = jax.lax.switch(which, branches, i - jnp.asarray(starts)[which])
+    def measured(i: Array) -> Certificate:
+        which = jnp.searchsorted(jnp.asarray(starts[1:]), i, side="right").astype(jnp.int32)
+        first = (i - jnp.asarray(starts)[which]) * size
+        own = lanes(which, first + jnp.arange(size, dtype=jnp.int32))
+        w = jax.lax.dynamic_slice_in_dim(state.w, i * size, size).T
         # A branch of its own, so that it is compiled alike and rounds alike whatever stands around it.
-        return jax.lax.cond(i < sum(rounds), measure, skip, *found)
+        d = jnp.full(size, jnp.asarray([kind.d for kind in block.kinds])[which], jnp.int32)
+        found = jax.lax.switch(jnp.asarray(group_of)[which], limits, d, own, w)
+        return jax.lax.cond(i < sum(rounds), measure, skip, own.problem, own.lam, own.beta, d, *found)
 
     def store(i: Array, stored: Certificate) -> Certificate:
-        return jax.tree.map(lambda a, b: jax.lax.dynamic_update_index_in_dim(a, b, i, 0), stored, one(i))
+        return jax.tree.map(lambda a, b: jax.lax.dynamic_update_index_in_dim(a, b, i, 0), stored, measured(i))
 
-    shapes = jax.eval_shape(one, jax.ShapeDtypeStruct((), jnp.int32))
+    shapes = jax.eval_shape(measured, jax.ShapeDtypeStruct((), jnp.int32))
     room = jax.tree.map(lambda s: jnp.zeros((starts[-1], *s.shape), s.dtype), shapes)
-    measured = jax.lax.fori_loop(0, sum(rounds), store, room)
-    steps, status = (jnp.concatenate([getattr(end, name) for end in ends]) for name in ("steps", "status"))
-    executed, width = (jnp.stack([getattr(end, name) for end in ends]) for name in ("executed", "width"))
-    tiles = {"steps": steps.reshape(-1, plan.tile), "status": status.reshape(-1, plan.tile)}
-    return {**measured._asdict(), **tiles, "executed": executed, "width": width, "orders": orders}
+    found = jax.lax.fori_loop(0, sum(rounds), store, room)
+    steps, status = (column.reshape(-1, size) for column in state.ends.T)
+    widths = [
+        kernel.lanes_of_a_block(k.d) if inside else size for k, inside in zip(block.kinds, in_kernel, strict=True)
+    ]
+    return {
+        **found._asdict(),
+        "steps": steps,
+        "status": status.astype(jnp.int8),
+        "executed": state.executed,
+        "width": jnp.asarray(widths, jnp.int32),
+        "orders": orders,
+    }
 
 
 def _draw(block: Block, seeds: Array, tiles: Array, key: Array) -> Array:
-    """Returns normal draws for w* and w⁰ of every seed, of shape (2, rows, seeds rounded up to tiles).
+    """Returns normal draws for w* and w⁰ of every seed, of shape (seeds rounded up to tiles, 2, rows).
 
-    Lanes of smaller d take the first d rows.
+    Lanes of smaller d take the first d of the rows.
     """
     tile, rows = block.plan.tile, block.kinds[0].rows
     seeds = jnp.pad(seeds, (0, -len(seeds) % tile))
@@ -130,10 +242,10 @@ def _draw(block: Block, seeds: Array, tiles: Array, key: Array) -> Array:
         return jax.random.normal(jax.random.fold_in(key, seed), (2, rows), block.plan.dtype)
 
     def one(i: Array, stored: Array) -> Array:
-        drawn = jax.vmap(draw, out_axes=2)(jax.lax.dynamic_slice_in_dim(seeds, i * tile, tile))
-        return jax.lax.dynamic_update_slice_in_dim(stored, drawn, i * tile, 2)
+        drawn = jax.vmap(draw)(jax.lax.dynamic_slice_in_dim(seeds, i * tile, tile))
+        return jax.lax.dynamic_update_slice_in_dim(stored, drawn, i * tile, 0)
 
-    return jax.lax.fori_loop(0, tiles, one, jnp.zeros((2, rows, len(seeds)), block.plan.dtype))
+    return jax.lax.fori_loop(0, tiles, one, jnp.zeros((len(seeds), 2, rows), block.plan.dtype))
 
 
 def _orders(block: Block, draws: Array) -> Array:
@@ -143,134 +255,86 @@ def _orders(block: Block, draws: Array) -> Array:
     """
 
     def cosine(d: int) -> Array:
-        (a, b), (c, e) = draws[:, :d], jnp.sum(draws[:, :d] ** 2, 1)
-        return jnp.sum(a * b, 0) * jax.lax.rsqrt(c * e)
+        a, b = draws[:, 0, :d], draws[:, 1, :d]
+        return jnp.sum(a * b, 1) * jax.lax.rsqrt(jnp.sum(a * a, 1) * jnp.sum(b * b, 1))
 
     seeds = block.plan.lengths[-1]
     return jnp.argsort(jnp.stack([cosine(d)[:seeds] for d in block.widths]), 1).astype(jnp.int32)
 
 
-def _lanes(
-    plan: Plan, kind: Kind, own: list[Array], axes: Any, cells: Array, draws: Array, order: Array, place: Array
-) -> tuple[Tile, Array, Array]:
-    """Returns the tile of the lanes at some places of this device's list of a kind, their starts, and which are lanes.
+def _lanes(block: Block, axes: Any, cells: Array, draws: Array, orders: Array, kind: Array, place: Array) -> Lanes:
+    """Returns the lanes at some places of this device's list of a kind.
 
-    Places are by cell, in the order of ``cells``, then by entry of the penalty axis, then by seed as in ``order``: slow
-    ones first. Those past the last lane are padding.
+    Places are by cell, in the order of ``cells``, then by entry of the penalty axis, then by seed in the order of the
+    kind's d: slow ones first. Those past the last lane are padding.
     """
+    plan = block.plan
     tile, column = place // plan.tile, place % plan.tile
     whole = (tile * len(plan.devices) + jax.lax.axis_index("lanes")) * plan.tile + column
-    entries, seeds = len(kind.entries), plan.lengths[-1]
-    live = whole < entries * len(cells) * seeds
+    entries, seeds = jnp.asarray([len(k.entries) for k in block.kinds])[kind], plan.lengths[-1]
+    live = whole < jnp.asarray(block.lanes)[kind]
     rank, entry, seed = whole // (entries * seeds), whole // seeds % entries, whole % seeds
     places = jnp.unravel_index(cells[jnp.minimum(rank, len(cells) - 1)], plan.lengths[:-1])
     k, lam, beta, rate = (axes[name][place] for name, place in zip(INNER[:-1], places, strict=True))
-    drawn = draws[:, : kind.d, order[seed]]
-    w_star, w = drawn * jax.lax.rsqrt(jnp.sum(drawn**2, 1, keepdims=True))
+    order = orders[jnp.asarray([block.widths.index(k.d) for k in block.kinds])[kind]]
     problem = jax.tree.map(
         lambda leaf: jnp.broadcast_to(leaf, k.shape).astype(k.dtype), ACTIVATIONS[plan.activation](k)
     )
     rate = rate if plan.given_rate else problem.largest_learning_rate(beta)
-    penalty = jax.tree.unflatten(kind.penalty, [leaf[entry] for leaf in own])
-    return Tile(problem, penalty, lam, beta, rate, w_star, kind.normalize), w, live
+    return Lanes(problem, lam, beta, rate, entry, jnp.moveaxis(draws[order[seed]], 0, 2), live)
 
 
-class Ends(NamedTuple):
-    """Where the lanes of a kind on this device have come to, at their places.
-
-    Attributes:
-      w: of shape (lanes, d).
-      steps: of each lane.
-      status: of each lane.
-      executed: steps of all blocks of lanes that stop together.
-      width: lanes of such a block.
-    """
-
-    w: Array
-    steps: Array
-    status: Array
-    executed: Array
-    width: Array
+def _tile(kind: Kind, leaves: list[Array], lanes: Lanes) -> tuple[Tile, Array]:
+    """Returns the lanes as a tile of their kind, and w⁰."""
+    drawn = lanes.drawn[:, : kind.d]
+    w_star, w = drawn * jax.lax.rsqrt(jnp.sum(drawn**2, 1, keepdims=True))
+    penalty = jax.tree.unflatten(kind.penalty, [leaf[lanes.entry] for leaf in leaves])
+    return Tile(lanes.problem, penalty, lanes.lam, lanes.beta, lanes.rate, w_star, kind.normalize), w
 
 
-def _run_kind(
-    plan: Plan, kind: Kind, room: int, lanes: Callable[..., Any], rounds: Array, tol: Array, max_steps: Array
-) -> Ends:
-    """Runs this device's lanes of a kind in one tile, in which new lanes take the places of those that have ended.
+def _run(
+    plan: Plan,
+    kind: Kind,
+    leaves: list[Array],
+    tol: Array,
+    max_steps: Array,
+    in_kernel: bool,
+    lanes: Lanes,
+    fresh: Array,
+    w: Array,
+    steps: Array,
+    status: Array,
+    budget: Array,
+) -> tuple[Array, Array, Array, Array]:
+    """Runs the tile of a kind, ``fresh`` lanes from their start, until it stops: w, steps, status, steps run."""
+    tile, start = _tile(kind, leaves, lanes)
+    own = jnp.where(fresh, start, w[: kind.d])
+    steps = jnp.where(fresh, 0, steps)
+    status = jnp.where(fresh, jnp.where(lanes.live, Status.CAP, Status.CONVERGED), status).astype(jnp.int8)
+    if in_kernel:
+        interpret = plan.engine == "interpret"
+        own, executed, steps, status = kernel.run(_loop, tile, own, steps, status, tol, max_steps, interpret)
+    else:
+        own, executed, steps, status = _loop(tile, own, steps, status, budget, tol, max_steps)
+    return jnp.pad(own, ((0, kind.rows - kind.d), (0, 0))), steps, status, executed
 
-    Each time the tile stops, what has ended is written to its place. Slow lanes come first, so that few are left alone
-    at the end.
-    """
-    tile, columns = plan.tile, jnp.arange(plan.tile, dtype=jnp.int32)
-    in_kernel = plan.engine != "xla" and kernel.fits(kind.d, jax.eval_shape(lanes, columns)[0].penalty.separable)
-    n, total = room * tile, rounds * tile
 
-    def work(place: Array, fresh: Array, w: Array, steps: Array, status: Array, budget: Array) -> Any:
-        own, start, live = lanes(jnp.minimum(place, n - 1))
-        w = jnp.where(fresh, start, w)
-        steps = jnp.where(fresh, 0, steps)
-        status = jnp.where(fresh, jnp.where(live, Status.CAP, Status.CONVERGED), status).astype(jnp.int8)
-        if in_kernel:
-            w, executed, steps, status = kernel.run(
-                _loop, own, w, steps, status, tol, max_steps, plan.engine == "interpret"
-            )
-        else:
-            w, executed, steps, status = _loop(own, w, steps, status, budget, tol, max_steps)
-        return w, steps, status, executed, live
-
-    def rest(place: Array, fresh: Array, w: Array, steps: Array, status: Array, budget: Array) -> Any:
-        return w, steps, status, budget, fresh
-
-    def one(carry: Any) -> Any:
-        ends, place, w, steps, status, head = carry
-        free = ~_running(steps, status, max_steps)
-        new = head + jnp.cumsum(free, dtype=jnp.int32) - 1
-        fresh = free & (new < total)
-        place = jnp.where(free, jnp.where(fresh, new, n), place)
-        head = jnp.minimum(head + jnp.sum(free, dtype=jnp.int32), total)
-        budget = jnp.where(head < total, IDLE * tile, NO_LIMIT).astype(jnp.int32)
-        # A branch of its own, so that it is compiled alike and rounds alike whatever stands around it.
-        w, steps, status, executed, live = jax.lax.cond(head > 0, work, rest, place, fresh, w, steps, status, budget)
-        ended = ~_running(steps, status, max_steps) & (place < n)
-        there = jnp.where(ended, place, n)  # else nowhere
-        ends = ends._replace(
-            w=ends.w.at[there].set(w.T, mode="drop"),
-            steps=ends.steps.at[there].set(steps, mode="drop"),
-            status=ends.status.at[there].set(status, mode="drop"),
-            executed=ends.executed + executed,
-        )
-        if plan.progress:
-            jax.debug.callback(_report, jnp.sum(ended & live))
-        return ends, place, w, steps, status, head
-
-    def unfinished(carry: Any) -> Array:
-        _, _, _, steps, status, head = carry
-        return (head < total) | jnp.any(_running(steps, status, max_steps))
-
-    none, width = jnp.zeros((), jnp.int32), kernel.lanes_of_a_block(kind.d) if in_kernel else tile
-    ends = Ends(
-        jnp.zeros((n, kind.d), plan.dtype), jnp.zeros(n, jnp.int32), jnp.zeros(n, jnp.int8), none, jnp.int32(width)
-    )
-    idle = jnp.full(tile, Status.CONVERGED, jnp.int8)
-    start = (ends, jnp.full(tile, n), jnp.zeros((kind.d, tile), plan.dtype), jnp.zeros(tile, jnp.int32), idle, none)
-    return jax.lax.while_loop(unfinished, one, start)[0]
+def _limits(kind: Kind, leaves: list[Array], d: Array, lanes: Lanes, w: Array) -> tuple[Array, ...]:
+    """Returns w, w*, u and the envelope of the penalty at the limits of a tile; of any d where zeros do not count."""
+    if kind.measured_with == kind.entries:
+        inside = jnp.arange(kind.rows)[:, None] < d
+        kind, lanes = dataclasses.replace(kind, d=kind.rows), lanes._replace(drawn=jnp.where(inside, lanes.drawn, 0))
+    tile, _ = _tile(kind, leaves, lanes)
+    own, step = w[: kind.d], tile.lam / tile.beta
+    u = jax.vmap(lambda penalty, v, s: penalty.prox(v, s), (0, 1, 0), 1)(tile.penalty, own, step)
+    envelope = jax.vmap(moreau_envelope, (0, 1, 0))(tile.penalty, own, step)
+    vectors = [jnp.pad(v, ((0, kind.rows - kind.d), (0, 0))) for v in (own, tile.w_star, u)]
+    return *vectors, envelope
 
 
 def _running(steps: Array, status: Array, max_steps: Array) -> Array:
     """Tells which lanes go on. Until it ends in another way a lane is one that the cap would end."""
     return (status == Status.CAP) & (steps < max_steps)
-
-
-def _limits(block: Block, lanes: Callable[..., Any], ends: Ends, tile: Array) -> Any:
-    """Returns what ``certificate_at`` takes of the lanes of one tile."""
-    size = block.plan.tile
-    own, _, _ = lanes(tile * size + jnp.arange(size, dtype=jnp.int32))
-    w, step = jax.lax.dynamic_slice_in_dim(ends.w, tile * size, size).T, own.lam / own.beta
-    u = jax.vmap(lambda penalty, v, s: penalty.prox(v, s), (0, 1, 0), 1)(own.penalty, w, step)
-    envelope = jax.vmap(moreau_envelope, (0, 1, 0))(own.penalty, w, step)
-    d = len(w)
-    vectors = [jnp.pad(v, ((0, block.kinds[0].rows - d), (0, 0))) for v in (w, own.w_star, u)]
-    return own.problem, own.lam, own.beta, jnp.full(size, d, jnp.int32), *vectors, envelope
 
 
 def _loop(
