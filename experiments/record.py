@@ -116,7 +116,7 @@ def require_same(path: Path, settings: dict[str, Any]) -> None:
         part.replace(path)
     there = json.loads(path.read_text(encoding="utf-8"))
     for name in sorted(there.keys() | settings.keys()):
-        if there.get(name) != settings.get(name):
+        if json.dumps(there.get(name)) != json.dumps(settings.get(name)):  # NaN is NaN here
             raise BadInput(
                 f"{name} must be {there.get(name)!r} as in the run in {path.parent}, got {settings.get(name)!r}"
             )

@@ -9,7 +9,7 @@ import pytest
 from experiments import carry, cifar10, datasets, images
 from experiments.record import BadInput
 
-FLAGS = "--net slim --preset short --quick --data cifar10 --method rvsm --penalty top_k --epochs 3 --batch 50"
+FLAGS = "--net slim --preset short --quick --data cifar10 --method rvsm --penalty l0 --epochs 3 --batch 50"
 
 
 @pytest.fixture
