@@ -6,7 +6,9 @@ trains until the time is up and packs what there is, to go on from in the next s
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import json
 import shlex
 import shutil
@@ -191,7 +193,7 @@ def train_slice(
       work: folder of this machine, for what is unpacked.
       out: folder of the parcel of runs to take back.
       minutes: time after which no epoch is begun.
-      flags: of the command ``cifar``.
+      flags: of the command ``cifar``; on the command line they follow a ``--`` at the end.
       part_mb: largest part in MB.
     """
     arguments = ["cifar", *shlex.split(flags), "--minutes", f"{minutes:g}", "--runs", str(work / "runs")]
@@ -222,12 +224,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "unpack-runs": unpack_runs,
         "slice": train_slice,
     }
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if "--" in arguments:
+        place = arguments.index("--")
+        arguments[place:] = [f"--flags={shlex.join(arguments[place + 1 :])}"]
+    said, message = io.StringIO(), ""
     try:
-        tyro.extras.subcommand_cli_from_dict(actions, prog=PROGRAM, description=__doc__, args=arguments)
+        with contextlib.redirect_stderr(said):
+            tyro.extras.subcommand_cli_from_dict(actions, prog=PROGRAM, description=__doc__, args=arguments)
+    except SystemExit as end:
+        if not end.code:
+            raise
+        message, said = cli.one_line(said.getvalue()), io.StringIO()
     except BadInput as error:
-        print(f"{PROGRAM}: {' '.join(str(error).split())}", file=sys.stderr)
-        return cli.BAD_INPUT
-    return 0
+        message = str(error)
+    print(said.getvalue(), end="", file=sys.stderr)
+    if message:
+        print(f"{PROGRAM}: {' '.join(message.split())}", file=sys.stderr)
+    return cli.BAD_INPUT if message else 0
 
 
 if __name__ == "__main__":

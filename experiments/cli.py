@@ -117,7 +117,7 @@ def parse(arguments: Sequence[str]) -> Any:
     except SystemExit as end:
         if not end.code:
             raise
-        raise BadInput(_one_line(complaint.getvalue())) from None
+        raise BadInput(one_line(complaint.getvalue())) from None
 
 
 def prepare_jax(precision: str) -> None:
@@ -157,7 +157,7 @@ def join(coordinator: str, processes: int, process: int) -> None:
         raise BadInput(f"coordinator must be one that all processes reach, got {coordinator!r}: {error}") from None
 
 
-def _one_line(box: str) -> str:
+def one_line(box: str) -> str:
     """Returns tyro's complaint without its frame, title and hints: what stands between the first two rules."""
     blocks: list[list[str]] = [[]]
     for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines():

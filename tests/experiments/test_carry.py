@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,6 +75,21 @@ def test_bad_input(small, tmp_path):
     with pytest.raises(BadInput, match=r"^data_batch_1\.bin is missing in "):
         carry.pack_images(tmp_path / "parcel", tmp_path)
     assert not (tmp_path / "parcel").exists()
+
+
+def test_flags_of_the_training_follow_two_dashes(tmp_path, monkeypatch, capsys):
+    seen = []
+
+    def train_slice(parcels: Path, work: Path, out: Path, minutes: float, flags: str = "") -> None:
+        seen.append((minutes, flags))
+
+    monkeypatch.setattr(carry, "train_slice", train_slice)
+    where = [f"--{name}={tmp_path}" for name in ("parcels", "work", "out")]
+    assert carry.main(["slice", *where, "--minutes", "8", "--", "--net", "slim", "--seeds", "1"]) == 0
+    assert seen == [(8.0, "--net slim --seeds 1")]
+    for wrong in (["slice", *where, "--minutes", "soon"], ["unpack"], []):
+        assert carry.main(wrong) == 2
+        assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_slices_end_in_the_bits_of_one_training(small, tmp_path, monkeypatch, capsys):
