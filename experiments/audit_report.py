@@ -153,7 +153,7 @@ def _conditions(verdicts: list[Verdict]) -> Table:
 def _time(run: dict[str, Any]) -> Section:
     rows = [[name, f"{value:.0f} s"] for name, value in run["seconds"].items()]
     rows.append(["peak memory", f"{run['peak_memory_bytes'] / 1e9:.2f} GB"])
-    return Section("Time, compilation included", [Table(["", f"{run['cores']} cores"], rows)])
+    return Section("Time, compilation included", [Table(["", f"{run['cores']} cores"], rows)], on_page=False)
 
 
 def margin_rows(margins: dict[str, Margin]) -> list[list[str]]:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from experiments import paper_rvscgd
+from experiments import cells, paper_rvscgd
 from experiments.binary_data import RISE, TOLERANCE, rises, safe_rate
-from experiments.document import Picture, Section, Table
+from experiments.document import Chart, Picture, Section, Table
 from experiments.naming import AXES, ROWS, entry_names
 from experiments.plots import base_setting
 from experiments.report import further_tables, mean_cells, setting_table, time_taken
@@ -39,14 +39,14 @@ def sections(
     pictures = [Picture(f"{name}.png", _caption(name)) for name in figures]
     tables = [dataclasses.replace(part, on_terminal=False) for part in further_tables(summary, None)]
     return [
-        Section("What was run", [setting_table(run, "min{1/(β + k/(2π)), 2√(2π)/k}")], on_terminal=False),
+        Section("What was run", [setting_table(run, "min{1/(β + k/(2π)), 2√(2π)/k}")], False, on_page=False),
         figure_4(descents),
         decrease(entry_names(lanes), many),
         over_patches(lanes, summary),
         equilibrium(lanes, run),
         *tables,
         time_taken(run),
-        Section("Figures", pictures, on_terminal=False),
+        Section("Figures", [*pictures, Chart(cells.NAME, cells.CAPTION)], on_terminal=False),
     ]
 
 

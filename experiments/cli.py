@@ -29,10 +29,13 @@ from experiments.cifar import CifarConfig
 from experiments.cifar import run as run_cifar
 from experiments.figures import FiguresConfig
 from experiments.figures import run as run_figures
+from experiments.flags import PROGRAM
 from experiments.lenet_binary import LenetBinaryConfig
 from experiments.lenet_binary import run as run_lenet_binary
 from experiments.lenet_compress import Lenet5CompressConfig
 from experiments.lenet_compress import run as run_lenet5_compress
+from experiments.pages import ReportConfig
+from experiments.pages import run as run_report
 from experiments.record import BadInput
 from experiments.seeds import SeedsConfig
 from experiments.seeds import run as run_seeds
@@ -57,10 +60,10 @@ COMMANDS: dict[str, tuple[type, Callable[[Any, Console, Clock], object]]] = {
     "lenet-binary": (LenetBinaryConfig, run_lenet_binary),
     "lenet5-compress": (Lenet5CompressConfig, run_lenet5_compress),
     "cifar": (CifarConfig, run_cifar),
+    "report": (ReportConfig, run_report),
 }
 """A command's config, whose docstring is its help, and what it runs; ``--quick`` starts from ``small()``."""
 
-PROGRAM = "python -m experiments"
 BAD_INPUT = 2
 INTERRUPTED = 130
 HEARTBEAT = 30

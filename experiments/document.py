@@ -1,4 +1,4 @@
-"""A report as data: sections of paragraphs, tables and pictures, shown as Markdown or on a terminal."""
+"""A report as data: sections of paragraphs, tables and pictures, shown as Markdown, on a terminal, or kept as JSON."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -35,12 +36,24 @@ class Picture:
 
 
 @dataclasses.dataclass(frozen=True)
+class Chart:
+    """A figure of ``report.html`` alone, by its name in ``figures.json``."""
+
+    name: str
+    caption: str
+
+
+Block = str | Table | Picture | Chart
+
+
+@dataclasses.dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it; ``on_terminal`` says whether a terminal shows it."""
+    """A heading and what stands under it; ``on_terminal`` and ``on_page`` say whether those show it."""
 
     title: str
-    blocks: Sequence[str | Table | Picture]
+    blocks: Sequence[Block]
     on_terminal: bool = True
+    on_page: bool = True
 
 
 def to_markdown(title: str, sections: Sequence[Section]) -> str:
@@ -53,9 +66,31 @@ def to_markdown(title: str, sections: Sequence[Section]) -> str:
                 parts += [f"{'###' if title else '####'} {block.title}"] * bool(block.title) + [_markdown_table(block)]
             elif isinstance(block, Picture):
                 parts.append(f"![{block.caption}]({block.path})\n\n{block.caption}")
-            else:
+            elif isinstance(block, str):
                 parts.append(block)
     return "\n\n".join(parts) + "\n"
+
+
+def to_data(sections: Sequence[Section]) -> list[dict[str, Any]]:
+    """Returns the sections as JSON has them."""
+
+    def plain(block: Block) -> Any:
+        return block if isinstance(block, str) else {"kind": type(block).__name__} | dataclasses.asdict(block)
+
+    return [dataclasses.asdict(part) | {"blocks": [plain(block) for block in part.blocks]} for part in sections]
+
+
+def from_data(data: Sequence[dict[str, Any]]) -> list[Section]:
+    """Returns the sections that ``to_data`` made the data of."""
+
+    def block(plain: Any) -> Block:
+        if isinstance(plain, str):
+            return plain
+        kind = {"Table": Table, "Picture": Picture, "Chart": Chart}[plain["kind"]]
+        found: Block = kind(**{name: value for name, value in plain.items() if name != "kind"})
+        return found
+
+    return [Section(**part | {"blocks": [block(plain) for plain in part["blocks"]]}) for part in data]
 
 
 def fill(page: Path, marker: str, text: str) -> None:

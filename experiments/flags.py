@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 from tyro.constructors import PrimitiveConstructorSpec
+
+PROGRAM = "python -m experiments"
+HOW = {
+    *("out", "quick", "overwrite", "quiet", "docs", "data_dir", "runs", "minutes"),
+    *("coordinator", "processes", "process"),
+}
+"""Flags that say how and where to run, not what."""
 
 
 def _spec(
@@ -64,6 +73,8 @@ RootKey = Annotated[int, _spec(_below(2**32), "a whole number in [0, 2**32)", "I
 Tolerance = Annotated[float | None, _spec(float, "a number", "FLOAT", absent="1e-6, in float64 1e-12")]
 Lanes = Annotated[int | None, _spec(int, "a whole number", "INT", absent="200,000 on CPUs, 4,000,000 elsewhere")]
 Folder = Annotated[Path | None, _spec(Path, "a folder", "FOLDER", absent="results/COMMAND-DATE-TIME")]
+Folders = Annotated[tuple[Path, ...], _spec(Path, "a folder", "FOLDER", axis=True)]
+PageFile = Annotated[Path | None, _spec(Path, "a file", "FILE", absent="see above")]
 DataFolder = Annotated[Path | None, _spec(Path, "a folder", "FOLDER", absent="$RVSMJAX_DATA, or a download")]
 RunsFolder = Annotated[Path | None, _spec(Path, "a folder", "FOLDER", absent="experiments/runs")]
 Minutes = Annotated[float | None, _spec(float, "a number", "MINUTES", absent="no limit")]
@@ -86,3 +97,23 @@ class CommonFlags:
 
     def __init_subclass__(cls) -> None:
         cls.__annotations__ |= get_type_hints(CommonFlags, include_extras=True)
+
+
+def command_line(command: str, config: Any) -> str:
+    """Returns the command that asks for the same again: the flags that differ from their defaults, but for ``HOW``.
+
+    Args:
+      command: its name.
+      config: a config of it, as it was parsed or resolved.
+    """
+    small = getattr(config, "quick", False)
+    usual = type(config).small() if small else type(config)()
+    usual = usual.resolved() if hasattr(usual, "resolved") else usual
+    words = [*PROGRAM.split(), command, *["--quick"] * small]
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.name in HOW or value == getattr(usual, field.name):
+            continue
+        words.append(f"--{field.name.replace('_', '-')}")
+        words += [] if value is True else map(str, value) if isinstance(value, tuple) else [str(value)]
+    return shlex.join(words)

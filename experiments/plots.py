@@ -20,7 +20,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from experiments import naming, paper, paper_rvscgd
 from experiments.compare import in_paper
+from experiments.drawn import chart
 from experiments.naming import family
+from experiments.page import add_figure
 from experiments.summary import CELL
 
 # Paul Tol's high-contrast scheme: apart for the colour-blind, and in grey.
@@ -61,7 +63,8 @@ def new_figure(width: float, height: float, **grid: Any) -> tuple[Figure, Any]:
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:
-    """Writes NAME.png and NAME.svg; the same figure gives the same bytes."""
+    """Writes NAME.png and NAME.svg, and the figure as data for the page; the same figure gives the same bytes."""
+    add_figure(folder, name, chart(figure))
     with matplotlib.rc_context(STYLE):
         figure.savefig(folder / f"{name}.png")
         figure.savefig(folder / f"{name}.svg", metadata={"Date": None})

@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from experiments import cells as cells_figure
 from experiments import compare, paper
-from experiments.document import Picture, Section, Table
+from experiments.document import Chart, Picture, Section, Table
+from experiments.flags import HOW
 from experiments.naming import AXES, PENALTIES, ROWS, entry_names, family
 from experiments.summary import CELL, ENDINGS
 from experiments.verdict import agreement, no_limits, smallest_loss
-
-HOW = {"out", "quick", "overwrite", "quiet", "coordinator", "processes", "process"}
-"""Flags that say how to run, not what."""
 
 MOST_SETTINGS = 24
 """Settings with tables of their own in the report; the rest stand in summary.csv alone."""
@@ -31,11 +30,12 @@ def sweep_sections(summary: xr.Dataset, run: dict[str, Any], figures: list[str])
     cells = compare.at_paper_setting(summary)
     if cells is not None and not cells.theta_u.sel(statistic="count").any():
         cells = None
-    sections = [Section("What was run", [setting_table(run, "1/(β + 4)")], on_terminal=False)]
+    sections = [Section("What was run", [setting_table(run, "1/(β + 4)")], on_terminal=False, on_page=False)]
     if cells is not None:
         sections += [paper_tables(cells), agreement(cells), no_limits(cells), smallest_loss(cells)]
     sections += [*further_tables(summary, cells), convergence(summary, run), time_taken(run)]
-    return [*sections, Section("Figures", [Picture(f"{name}.png", _caption(name)) for name in figures], False)]
+    pictures = [Picture(f"{name}.png", _caption(name)) for name in figures]
+    return [*sections, Section("Figures", [*pictures, Chart(cells_figure.NAME, cells_figure.CAPTION)], False)]
 
 
 def paper_tables(cells: xr.Dataset) -> Section:
@@ -123,7 +123,7 @@ def time_taken(run: dict[str, Any]) -> Section:
         ["lane-steps run over needed", f"{steps['executed']:,} / {steps['needed']:,} = {steps['waste']:.2f}"],
         ["peak memory", f"{run['peak_memory_bytes'] / 1e9:.2f} GB"],
     ]
-    return Section("Time", [Table(["", f"{', '.join(sorted(set(run['devices'])))}"], rows)])
+    return Section("Time", [Table(["", f"{', '.join(sorted(set(run['devices'])))}"], rows)], on_page=False)
 
 
 def setting_table(run: dict[str, Any], largest: str) -> Table:

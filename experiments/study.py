@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 
 from experiments.document import Section, show, to_markdown
+from experiments.flags import command_line
+from experiments.page import write_report
 from experiments.record import BadInput, default_folder, record, unfinished, write_config
 from experiments.surroundings import Clock, describe, peak_memory
 
@@ -30,7 +32,7 @@ def conduct(
 
     Args:
       command: the name on the command line.
-      title: heading of ``report.md``.
+      title: heading of the report.
       config: the command's config, with the fields ``out`` and ``overwrite``.
       console: where the report is shown.
       clock: the times of the phases so far.
@@ -47,9 +49,11 @@ def conduct(
         found, report = work(folder)
         asked = dataclasses.asdict(config) | {"out": str(out)}
         measured = {"seconds": clock.seconds, "peak_memory_bytes": peak_memory()}
-        facts = {"config": asked, **surroundings, **found, **measured}
+        again = {"command": command_line(command, config)}
+        facts = again | {"config": asked, **surroundings, **found, **measured}
         sections = report(facts) if callable(report) else report
         (folder / "report.md").write_text(to_markdown(title, sections), encoding="utf-8")
+        write_report(folder, title, sections, facts)
         write_config(folder, facts)
     show(console, sections)
     console.print(f"\nRecord: {out}", highlight=False, soft_wrap=True)

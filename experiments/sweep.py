@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from experiments.flags import (
+    HOW,
     Booleans,
     CommonFlags,
     Lanes,
@@ -121,7 +122,7 @@ def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
     with clock.phase("set-up"):
         import jax
 
-        from experiments.report import HOW, sweep_sections
+        from experiments.report import sweep_sections
         from rvsmjax.sweep import Grid, slabs
 
         axes = ["penalty", "d", "k", "lam", "beta", "a", "learning_rate", "normalize", "seeds"]
@@ -264,13 +265,15 @@ def write_summary(
     folder: Path, lanes: xr.Dataset, places: Sequence[Mapping[str, slice]] = ({},)
 ) -> tuple[xr.Dataset, list[str]]:
     """Writes statistics and figures and returns the statistics and the figures' names; ``places`` of ``summarize``."""
-    from experiments import plots
+    from experiments import cells, page, plots
     from experiments.summary import summarize, to_frame
 
     summary = summarize(lanes, places)
     to_frame(summary).to_csv(folder / "summary.csv", index=False)
-    cells = math.prod(lanes.sizes.values()) // lanes.sizes["seed"]
-    figures = plots.sweep_figures(lanes.isel(seed=slice(0, max(1, FIGURE_LANES // cells))).load())
+    count = math.prod(lanes.sizes.values()) // lanes.sizes["seed"]
+    shown = lanes.isel(seed=slice(0, max(1, FIGURE_LANES // count))).load()
+    page.add_figure(folder, cells.NAME, cells.cells(shown))
+    figures = plots.sweep_figures(shown)
     for name, figure in figures.items():
         plots.save(figure, folder, name)
     return summary, list(figures)

@@ -9,7 +9,9 @@ import pytest
 import xarray as xr
 from PIL import Image
 
-from experiments import cli
+from experiments import cli, page, report, sweep
+from experiments.document import Section, Table
+from experiments.record import write_config
 
 FLOATS = [
     *["theta_w", "f_w", "theta_u", "f_u", "f_u_unit", "gamma", "dist_w"],
@@ -18,7 +20,7 @@ FLOATS = [
 DIMS = ["penalty", "d", "k", "lam", "beta", "learning_rate", "normalize", "seed"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_lanes():
     """Returns a function that makes up a sweep: random numbers under the labels of a real one."""
 
@@ -44,6 +46,12 @@ def make_lanes():
 
 
 @pytest.fixture(scope="session")
+def report_files():
+    """Names of the files of every record that has figures."""
+    return {"config.json", "report.md", "report.json", "figures.json", "report.html"}
+
+
+@pytest.fixture(scope="session")
 def quick(tmp_path_factory):
     """A record of ``sweep --quick`` on all penalties: its folder and what the terminal showed."""
     folder = tmp_path_factory.mktemp("sweep") / "record"
@@ -51,6 +59,45 @@ def quick(tmp_path_factory):
     with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(errors):
         code = cli.main(["sweep", "--quick", "--k", "2", "3", "--out", str(folder)])
     return types.SimpleNamespace(folder=folder, code=code, shown=shown.getvalue(), errors=errors.getvalue())
+
+
+@pytest.fixture(scope="session")
+def make_record(make_lanes, tmp_path_factory):
+    """Returns a function that writes the record of a made-up sweep, with text that must be escaped."""
+
+    def make(name, seeds=40, **config):
+        folder = tmp_path_factory.mktemp("records") / name
+        folder.mkdir()
+        lanes = make_lanes(k=(2, 5), seeds=seeds)
+        summary, figures = sweep.write_summary(folder, lanes)
+        facts = {
+            "command": f"python -m experiments sweep --seeds {seeds}",
+            "config": {"seeds": seeds, "tol": 1e-6, "learning_rate": None, "out": str(folder)} | config,
+            "versions": {"python": "3.11", "jax": "0.10.2"},
+            "commit": {"hash": "0123456789abcdef0123456789abcdef01234567", "dirty": True},
+            "devices": ["cpu: cpu"] * 2,
+            "cores": 2,
+            "lanes": 12 * seeds,
+            "lanes_per_second": 1234.5,
+            "steps": {"executed": 110, "needed": 100, "waste": 1.1},
+            "seconds": {"set-up": 0.5, "compilation": 6.0, "run": 4.0},
+            "peak_memory_bytes": 2e9,
+        }
+        odd = Table(
+            ["what", "<i>number</i>"], [[f"row {i}", f"{(7 * i) % 10} ± 0.{i}"] for i in range(10)], "</script>"
+        )
+        sections = [*report.sweep_sections(summary, facts, figures), Section("A & <b>", ["`code` & <script>", odd])]
+        page.write_report(folder, "A made-up <sweep>", sections, facts)
+        write_config(folder, facts)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def made_up(make_record):
+    """The folder of a made-up record."""
+    return make_record("made-up")
 
 
 @pytest.fixture(scope="session")

@@ -105,9 +105,9 @@ def folder(tmp_path_factory):
     return out
 
 
-def test_record_is_whole(folder, count_colors):
+def test_record_is_whole(folder, count_colors, report_files):
     names = {path.name for path in folder.iterdir()}
-    assert names == {"config.json", "report.md", "summary.csv", "lanes.csv.gz", "support.png", "support.svg"}
+    assert names == {*report_files, "summary.csv", "lanes.csv.gz", "support.png", "support.svg"}
     config = json.loads((folder / "config.json").read_text())
     assert config["config"]["tol"] == 1e-10
     assert config["lanes"] == len(pd.read_csv(folder / "lanes.csv.gz")) == 400

@@ -26,13 +26,13 @@ def quick(tmp_path_factory):
     return types.SimpleNamespace(folder=folder, code=code, shown=shown.getvalue(), errors=errors.getvalue())
 
 
-def test_record_is_whole(quick, count_colors):
+def test_record_is_whole(quick, count_colors, report_files):
     assert (quick.code, quick.errors) == (0, "")
     names = {path.name for path in quick.folder.iterdir()}
     drawn = {
         f"{name}.{kind}" for name in ("figure_4", "tradeoff", "distributions", "against_k") for kind in ("png", "svg")
     }
-    assert names == drawn | {"config.json", "report.md", "summary.csv", "data.zarr", "figure_4.csv"}
+    assert names == drawn | {*report_files, "summary.csv", "data.zarr", "figure_4.csv"}
     assert all(count_colors(quick.folder / name)[1] > 100 for name in drawn if name.endswith("png"))
     config = json.loads((quick.folder / "config.json").read_text())
     assert config["config"]["precision"] == "float64"

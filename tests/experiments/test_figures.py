@@ -16,10 +16,10 @@ def folder(tmp_path_factory):
     return out
 
 
-def test_record_is_whole(folder, count_colors):
+def test_record_is_whole(folder, count_colors, report_files):
     names = {path.name for path in folder.iterdir()}
     drawn = {f"figure_{n}.{kind}" for n in (2, 4, 5, 6, 7) for kind in ("png", "svg")}
-    assert names == drawn | {"config.json", "report.md", "figure_6.csv", "figure_7.csv"}
+    assert names == drawn | {*report_files, "figure_6.csv", "figure_7.csv"}
     assert json.loads((folder / "config.json").read_text())["config"]["key"] == 3
     for n in (2, 4, 5, 6, 7):
         assert count_colors(folder / f"figure_{n}.png")[1] > 100

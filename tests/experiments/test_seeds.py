@@ -204,10 +204,10 @@ def folder(tmp_path_factory):
     return out
 
 
-def test_record_is_whole(folder, count_colors):
+def test_record_is_whole(folder, count_colors, report_files):
     pictures = {f"{name}.{kind}" for name in ("tradeoff", "learning") for kind in ("png", "svg")}
     names = {path.name for path in folder.iterdir()}
-    assert names == {"config.json", "report.md", "lanes.csv", "curves.csv.gz", "summary.csv", *pictures}
+    assert names == {*report_files, "lanes.csv", "curves.csv.gz", "summary.csv", *pictures}
     config = json.loads((folder / "config.json").read_text())
     assert config["lanes"] == len(pd.read_csv(folder / "lanes.csv")) == 6
     assert config["differences"]["l0"]["numbers"] < 1e-5

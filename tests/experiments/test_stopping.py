@@ -106,8 +106,8 @@ def folder(tmp_path_factory):
     return out
 
 
-def test_record_is_whole(folder, count_colors):
-    names = {"config.json", "report.md", "scores.csv", "curves.csv", "rules.png", "rules.svg"}
+def test_record_is_whole(folder, count_colors, report_files):
+    names = {*report_files, "scores.csv", "curves.csv", "rules.png", "rules.svg"}
     assert {path.name for path in folder.iterdir()} == names
     scores = pd.read_csv(folder / "scores.csv")
     assert len(scores) == 2 * len(stopping_runs.RULES) == json.loads((folder / "config.json").read_text())["rules"]

@@ -21,10 +21,10 @@ def folder(tmp_path_factory):
     return out
 
 
-def test_record_is_whole(folder, count_colors):
+def test_record_is_whole(folder, count_colors, report_files):
     names = {path.name for path in folder.iterdir()}
     drawn = {f"{name}.{kind}" for name in ("angles", "paths") for kind in ("png", "svg")}
-    assert names == drawn | {"config.json", "report.md", "summary.csv", "paths.csv", "data.zarr"}
+    assert names == drawn | {*report_files, "summary.csv", "paths.csv", "data.zarr"}
     assert json.loads((folder / "config.json").read_text())["config"]["iterations"] == 18
     assert count_colors(folder / "angles.png")[1] > 100
     assert "Is a tuned Tℓ1 better than both" in (folder / "report.md").read_text()
