@@ -6,7 +6,6 @@ import functools
 from typing import Any
 
 import jax
-import matplotlib
 import numpy as np
 from flax import nnx
 from matplotlib.figure import Figure
@@ -15,39 +14,18 @@ from experiments.cifar import CifarConfig
 from experiments.cifar_recipes import CifarRecipe, convolutions
 from experiments.document import Picture, Section, Table
 from experiments.paper_cifar import TABLES
-from experiments.plots import STYLE, new_figure
 from experiments.runs import Outcomes, Study
-from experiments.training_report import PALETTE, column, curves, finished, overall, percent, share
+from experiments.training_report import LAYERS, column, curves, finished, layers, overall, percent, share, tradeoff
 
 
 def figures(outcomes: Outcomes, config: CifarConfig) -> dict[str, Figure]:
-    """Returns the curves, and accuracy against zeros, by name."""
-    return {"curves": curves(outcomes), "tradeoff": tradeoff(outcomes, config)}
-
-
-@matplotlib.rc_context(STYLE)
-def tradeoff(outcomes: Outcomes, config: CifarConfig) -> Figure:
-    """Returns test accuracy of u against zeros: a point a run, the means of one method joined where it has several."""
-    figure, axes = new_figure(7.2, 4.8)
-    lines: dict[str, list[tuple[float, float]]] = {}
-    for label, runs in outcomes.items():
-        if not runs:
-            continue
-        points = 100 * np.array([[thresholded(run), run["test_accuracy_u"]] for run in runs])
-        name = _method(label)
-        color = PALETTE[list(dict.fromkeys(map(_method, outcomes))).index(name) % len(PALETTE)]
-        axes.plot(*points.T, "o", color=color, alpha=0.35, ms=4)
-        lines.setdefault(name, []).append(tuple(points.mean(0)))
-        axes.plot(*points.mean(0), "D", color=color, ms=6, label=None if len(lines[name]) > 1 else name)
-    for i, (name, means) in enumerate(lines.items()):
-        color = PALETTE[list(dict.fromkeys(map(_method, outcomes))).index(name) % len(PALETTE)]
-        axes.plot(*np.array(sorted(means)).T, "-", color=color, lw=1.2, zorder=-i)
-    for name, (accuracy, zeros) in TABLES.get(config.net, {}).items() if config.data == "cifar10" else ():
-        axes.plot(zeros, accuracy, "x", color="0.3", ms=8)
-        axes.annotate(f"paper: {name}", (zeros, accuracy), textcoords="offset points", xytext=(6, 4), fontsize=8)
-    axes.set(xlabel="zeros of the thresholded weights of u  [%]", ylabel="test accuracy of u  [%]")
-    axes.legend(loc="best")
-    return figure
+    """Returns the curves, accuracy against zeros, and zeros by layer, by name."""
+    paper = TABLES.get(config.net, {}) if config.data == "cifar10" else {}
+    return {
+        "curves": curves(outcomes),
+        "tradeoff": tradeoff(outcomes, thresholded, _method, paper, "the thresholded weights of u"),
+        "layers": layers(outcomes),
+    }
 
 
 def sections(study: Study, outcomes: Outcomes, config: CifarConfig) -> list[Section]:
@@ -61,6 +39,7 @@ def sections(study: Study, outcomes: Outcomes, config: CifarConfig) -> list[Sect
     shown = [
         Picture("tradeoff.png", "Test accuracy of u against its zeros: a point a seed, a diamond the mean"),
         Picture("curves.png", "Validation accuracy of u and its zeros: mean over seeds, range shaded"),
+        Picture("layers.png", LAYERS),
     ]
     parts = [Section("Accuracy and zeros", [_table(outcomes, config), *_verdict(outcomes, config)])]
     if any(outcomes.values()):

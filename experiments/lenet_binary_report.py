@@ -11,7 +11,7 @@ from experiments.document import Picture, Section, Table
 from experiments.lenet_binary import ASKED, PAPER, UNITS, LenetBinaryConfig
 from experiments.lenet_recipes import PARAMETERS
 from experiments.runs import Outcomes, Study
-from experiments.training_report import column, curves, finished, layer_table, percent
+from experiments.training_report import LAYERS, column, curves, finished, layer_table, layers, percent, tradeoff
 
 FLOORS = {"dense": 0.985, "sparse": 0.98}
 """What ``--best`` is to reach."""
@@ -19,12 +19,22 @@ FLOORS = {"dense": 0.985, "sparse": 0.98}
 
 def figures(outcomes: Outcomes, config: LenetBinaryConfig) -> dict[str, Figure]:
     """Returns the curves, by name."""
+    paper = {"base" if lam == "base" else f"λ = {lam:g}": row for lam, row in PAPER.items()}
+    ends = {
+        "tradeoff": tradeoff(outcomes, lambda run: run["zeros"], _method, {} if config.best else paper),
+        "layers": layers(outcomes),
+    }
     if config.best:
-        return {"curves": curves(outcomes, 0.97 if config.data == "mnist" else None)}
+        return {"curves": curves(outcomes, 0.97 if config.data == "mnist" else None)} | ends
     split = {label: runs for label, runs in outcomes.items() if "epochs" not in label}
     short = {label: runs for label, runs in outcomes.items() if "epochs" in label}
-    drawn = {"curves": curves(split)}
-    return drawn | ({"others": curves(short)} if any(short.values()) else {})
+    drawn = {"curves": curves(split)} | ({"others": curves(short)} if any(short.values()) else {})
+    return drawn | ends
+
+
+def _method(label: str) -> str:
+    """Returns a label without its λ; all that is tried for fewer epochs is one."""
+    return "others" if "epochs" in label else label.split(", λ")[0]
 
 
 def sections(study: Study, outcomes: Outcomes, config: LenetBinaryConfig) -> list[Section]:
@@ -32,6 +42,8 @@ def sections(study: Study, outcomes: Outcomes, config: LenetBinaryConfig) -> lis
     pictures = {
         "curves": "Validation accuracy of u and its zeros: mean over seeds, range shaded",
         "others": f"Other penalties and choices, {config.other_epochs} epochs, one seed",
+        "tradeoff": "Test accuracy of u against its zeros: a point a seed, a diamond the mean",
+        "layers": LAYERS,
     }
     shown = [Picture(f"{name}.png", pictures[name]) for name in figures(outcomes, config)]
     if config.best:

@@ -11,7 +11,17 @@ from experiments.lenet_compress import TUNED, Lenet5CompressConfig, entry
 from experiments.lenet_recipes import PARAMETERS
 from experiments.plots import STYLE, new_figure
 from experiments.runs import Outcomes, Study
-from experiments.training_report import PALETTE, column, curves, finished, layer_table, percent
+from experiments.training_report import (
+    LAYERS,
+    PALETTE,
+    column,
+    curves,
+    finished,
+    layer_table,
+    layers,
+    percent,
+    tradeoff,
+)
 
 KERNELS = 430_500
 """Weights counted."""
@@ -23,9 +33,13 @@ def figures(outcomes: Outcomes, config: Lenet5CompressConfig) -> dict[str, Figur
     """Returns the figures, by name: curves of the methods at the first share of zeros, the ends of all."""
     first = [entry(name, config.sparsity[0]) for name in config.methods]
     least = 0.98 if config.data == "mnist" else None
+    tuned = {label: runs for label, runs in outcomes.items() if TUNED in label}
+    ended = {"dense": outcomes["dense"]} | tuned
     return {
         "curves": curves({label: outcomes.get(label, []) for label in first}, least),
         "ends": ends(outcomes, config),
+        "tradeoff": tradeoff(ended, lambda run: run["zeros"], lambda label: label.split(",")[0], {}),
+        "layers": layers(tuned),
     }
 
 
@@ -59,6 +73,8 @@ def sections(study: Study, outcomes: Outcomes, config: Lenet5CompressConfig) -> 
     shown = [
         Picture("ends.png", "Test accuracy after fine-tuning: a point a seed, a line the mean"),
         Picture("curves.png", f"Validation accuracy of u and its zeros on the way to {100 * config.sparsity[0]:g} %"),
+        Picture("tradeoff.png", "Test accuracy of u, fine-tuned, against its zeros: a point a seed, diamonds: means"),
+        Picture("layers.png", LAYERS),
     ]
     setting = (
         f"{finished(study, outcomes)} From one dense network a seed, {config.epochs} epochs with each method and "
@@ -69,9 +85,9 @@ def sections(study: Study, outcomes: Outcomes, config: Lenet5CompressConfig) -> 
     tables = [_table(outcomes, config, sparsity) for sparsity in config.sparsity]
     dense = f"Dense: {percent(column(outcomes['dense'], 'test_accuracy_u'))} ({len(outcomes['dense'])} seeds)."
     tuned = {label: runs for label, runs in outcomes.items() if TUNED in label}
-    layers = [Section("Zeros by layer", [layer_table(tuned, PARAMETERS)])] if any(tuned.values()) else []
+    by_layer = [Section("Zeros by layer", [layer_table(tuned, PARAMETERS)])] if any(tuned.values()) else []
     verdict = [_verdict(outcomes, config)] if config.data == "mnist" else []
-    return [Section("Accuracy", [dense, *tables, *verdict]), *layers, Section("Setting", [setting, *shown])]
+    return [Section("Accuracy", [dense, *tables, *verdict]), *by_layer, Section("Setting", [setting, *shown])]
 
 
 def _table(outcomes: Outcomes, config: Lenet5CompressConfig, sparsity: float) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -16,6 +16,8 @@ from experiments.runs import Outcomes, Study
 
 PALETTE = ["#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB", "#222222"]
 """Paul Tol's bright scheme, and black."""
+LAYERS = "Zeros of u by layer, from the first to the last: mean over seeds, range shaded"
+"""Caption of ``layers``."""
 MEASURES = ("test_accuracy_u", "test_accuracy_w", "validation_accuracy_u", "validation_accuracy_w", "zeros")
 
 
@@ -105,6 +107,70 @@ def curves(outcomes: Outcomes, least: float | None = None) -> Figure:
     panels[1].set(xlabel="epoch", title="zeros of u  [%]", ylim=(-2, 102))
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def layers(outcomes: Outcomes) -> Figure:
+    """Returns zeros of u by layer, from the first to the last: means of the seeds, and their range."""
+    there = {label: runs for label, runs in outcomes.items() if runs and any(run["zeros"] for run in runs)}
+    names = list(next((runs[0]["zeros_by_leaf"] for runs in there.values()), {}))
+    figure, axes = new_figure(max(6.4, 3.0 + 0.36 * len(names)), 4.6)
+    place = np.arange(len(names))
+    for i, (label, runs) in enumerate(there.items()):
+        color, style = PALETTE[i % len(PALETTE)], ("-", "--", ":")[i // len(PALETTE) % 3]
+        shares = 100 * np.array([[share([run["zeros_by_leaf"][name]]) for name in names] for run in runs])
+        axes.plot(place, shares.mean(0), color=color, ls=style, marker="o", ms=4, lw=1.5, label=label)
+        if len(runs) > 1:
+            axes.fill_between(place, shares.min(0), shares.max(0), color=color, alpha=0.2, lw=0)
+    axes.set_xticks(place, [name.removesuffix("/kernel") for name in names], rotation=45, ha="right")
+    axes.set(ylabel="zeros of u  [%]", ylim=(-2, 102))
+    if there:
+        figure.legend(loc="outside lower center", ncols=3, fontsize=9)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def tradeoff(
+    outcomes: Outcomes,
+    zeros: Callable[[dict[str, Any]], float],
+    method: Callable[[str], str],
+    paper: Mapping[str, tuple[float, float]],
+    counted: str = "u",
+) -> Figure:
+    """Returns test accuracy of u against zeros: a point a run, the means of one method joined where it has several.
+
+    Args:
+      outcomes: the runs.
+      zeros: share of zeros of a run.
+      method: what a label is an entry of.
+      paper: accuracy and zeros, in percent, that a paper has, by name.
+      counted: what the zeros are of.
+    """
+    figure, axes = new_figure(7.2, 4.8)
+    methods = list(dict.fromkeys(map(method, outcomes)))
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for label, runs in outcomes.items():
+        if not runs:
+            continue
+        points = 100 * np.array([[zeros(run), run["test_accuracy_u"]] for run in runs])
+        name = method(label)
+        color = PALETTE[methods.index(name) % len(PALETTE)]
+        axes.plot(*points.T, "o", color=color, alpha=0.35, ms=4)
+        lines.setdefault(name, []).append(tuple(points.mean(0)))
+        axes.plot(*points.mean(0), "D", color=color, ms=6, label=None if len(lines[name]) > 1 else name)
+    for i, (name, means) in enumerate(lines.items()):
+        color = PALETTE[methods.index(name) % len(PALETTE)]
+        axes.plot(*np.array(sorted(means)).T, "-", color=color, lw=1.2, zorder=-i)
+    if paper:
+        axes.plot([], [], "x", color="0.3", ms=8, label="printed in the paper")
+    for name, (accuracy, share_of_zeros) in paper.items():
+        axes.plot(share_of_zeros, accuracy, "x", color="0.3", ms=8, label=f"_paper: {name}")
+        axes.annotate(
+            f"paper: {name}", (share_of_zeros, accuracy), textcoords="offset points", xytext=(6, 4), fontsize=8
+        )
+    axes.set(xlabel=f"zeros of {counted}  [%]", ylabel="test accuracy of u  [%]")
+    axes.legend(loc="best")
     return figure
 
 
