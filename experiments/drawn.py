@@ -8,10 +8,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import Collection, LineCollection, PathCollection, PolyCollection
 from matplotlib.colors import to_hex, to_rgba
@@ -22,12 +23,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator
 
+from experiments.thinned import along, corners
+
 LINES, LINE = 3600, (24, 240)
 """Points of the lines of a panel together, and of one line, at least and at most."""
 CLOUDS, CLOUD = 900, 100
 """Points of the clouds of a panel together, and from how many on a series is a cloud."""
-STRAIGHT = 0.003
-"""Share of the panel by which a level line may be off."""
 PIXELS = 4 / 3
 """Of a point, at 96 pixels an inch."""
 DASHES = {"--": [6, 4], ":": [2, 3], "-.": [6, 3, 2, 3]}
@@ -95,8 +96,8 @@ def chart(figure: Figure) -> dict[str, Any]:
     panels = []
     for axes, part in found:
         named = [_named(series, entries, telling) for series in part]
-        own = _titles(axes) | _square(axes) | {name: _axis(axes, name) for name in ("x", "y")}
-        panels.append(own | {"series": _plain(axes, named)})
+        look = _titles(axes) | _square(axes) | {name: _axis(axes, name) for name in ("x", "y")}
+        panels.append(look | {"series": _plain(axes, named)})
     return {"panels": panels, "legend": [entry.plain() for entry in entries]}
 
 
@@ -123,7 +124,7 @@ def _pairs(legend: Legend) -> Iterable[tuple[Any, str]]:
 def _series(axes: Axes) -> list[Series]:
     found = [series for line in axes.lines if (series := _line(axes, line)) is not None]
     collections = [series for collection in axes.collections for series in _collection(axes, collection)]
-    spans = [_span(axes, patch) for patch in axes.patches if isinstance(patch, Rectangle)]
+    spans = [_span(axes, patch) for patch in axes.patches if _is_span(axes, patch)]
     behind = [series for series in (*spans, *collections) if series.kind != "segments"]
     return [*behind, *(series for series in collections if series.kind == "segments"), *found]
 
@@ -156,12 +157,13 @@ def _line(axes: Axes, line: Line2D) -> Series | None:
 
 
 def _collection(axes: Axes, collection: Collection) -> Iterable[Series]:
-    if isinstance(collection, PathCollection):
+    filled = len(collection.get_facecolor()) > 0
+    if isinstance(collection, PathCollection) and filled:
         x, y = np.ma.filled(collection.get_offsets(), np.nan).T
         *_, opacity = to_rgba(collection.get_facecolor()[0])
         size = PIXELS * math.sqrt(collection.get_sizes()[0]) / 2
         yield Series("points", x, y, to_hex(collection.get_facecolor()[0]), marker="circle", size=size, opacity=opacity)
-    elif isinstance(collection, PolyCollection):
+    elif isinstance(collection, PolyCollection) and filled:
         color = collection.get_facecolor()[0]
         for path in collection.get_paths():
             # The outline goes along the lower edge, back along the upper, with a corner between them at either end.
@@ -180,27 +182,17 @@ def _collection(axes: Axes, collection: Collection) -> Iterable[Series]:
             whole = path.deepcopy()
             whole.should_simplify = False  # by pixels, where these are data
             for polygon in whole.to_polygons(closed_only=False):
-                parts += [polygon[_corners(polygon / span)], np.full((1, 2), np.nan)]
+                parts += [polygon[corners(polygon / span)], np.full((1, 2), np.nan)]
         for color, parts in lines.items():
             if parts:
                 x, y = np.concatenate(parts).T
                 yield Series("segments", x, y, color, width=float(widths[0]))
 
 
-def _corners(line: np.ndarray) -> list[int]:
-    """Returns the places of the points that a line needs so that none is far off it (Douglas and Peucker)."""
-    kept, open_parts = {0, len(line) - 1}, [(0, len(line) - 1)]
-    while open_parts:
-        start, end = open_parts.pop()
-        along, inner = line[end] - line[start], line[start + 1 : end] - line[start]
-        length = np.hypot(*along)
-        # From a point to itself, as around a ring, there is no direction.
-        off = np.abs(inner @ [-along[1], along[0]]) / length if length else np.hypot(*inner.T)
-        if len(off) and off.max() > STRAIGHT:
-            corner = start + 1 + int(off.argmax())
-            kept.add(corner)
-            open_parts += [(start, corner), (corner, end)]
-    return sorted(kept)
+def _is_span(axes: Axes, patch: Artist) -> TypeGuard[Rectangle]:
+    """Tells whether a patch is a rectangle from one side of the panel to the other."""
+    in_data = patch.get_transform().contains_branch_seperately(axes.transData)
+    return isinstance(patch, Rectangle) and tuple(in_data) == (False, True)
 
 
 def _span(axes: Axes, patch: Rectangle) -> Series:
@@ -227,7 +219,8 @@ def _plain(axes: Axes, found: Sequence[Series]) -> list[dict[str, Any]]:
     plain = []
     for series in found:
         if series.kind == "line":
-            series = _thinned(axes, series, int(np.clip(LINES // lines, *LINE)))
+            kept = along(*_on_paper(axes, series), int(np.clip(LINES // lines, *LINE)))
+            series = dataclasses.replace(series, x=series.x[kept], y=series.y[kept])
         elif series.kind == "points" and len(series.x) > CLOUD:
             # Seeds are random: the first are as good as any.
             most = CLOUDS // clouds
@@ -242,21 +235,12 @@ def _plain(axes: Axes, found: Sequence[Series]) -> list[dict[str, Any]]:
     return plain
 
 
-def _thinned(axes: Axes, series: Series, most: int) -> Series:
-    """Returns a line of at most so many points, evenly spread over its length as it is drawn."""
-    if len(series.x) <= most:
-        return series
-    across = []
-    for name, values in (("x", series.x), ("y", series.y)):
-        axis, limits = getattr(axes, f"{name}axis"), getattr(axes, f"get_{name}lim")()
+def _on_paper(axes: Axes, series: Series) -> Iterator[np.ndarray]:
+    """Yields x and y as shares of the panel."""
+    for axis, values, limits in ((axes.xaxis, series.x, axes.get_xlim()), (axes.yaxis, series.y, axes.get_ylim())):
         with np.errstate(all="ignore"):
-            drawn, (start, end) = axis.get_transform().transform(values), axis.get_transform().transform(limits)
-            across.append(np.nan_to_num(np.diff(drawn) / (end - start), nan=0.0, posinf=0.0, neginf=0.0))
-    length = np.concatenate([[0], np.cumsum(np.hypot(*across))])
-    wanted = np.linspace(0, length[-1], most)
-    gaps = np.flatnonzero(~np.isfinite(series.y))  # what is not joined stays apart
-    kept = np.union1d(np.searchsorted(length, wanted).clip(0, len(length) - 1), gaps)
-    return dataclasses.replace(series, x=series.x[kept], y=series.y[kept])
+            start, end = axis.get_transform().transform(limits)
+            yield (axis.get_transform().transform(values) - start) / (end - start)
 
 
 def _square(axes: Axes) -> dict[str, Any]:

@@ -18,10 +18,14 @@ const shade = (color, opacity = 1) => {
   return `rgb(${parts.map(Math.round).join(" ")} / ${opacity})`;
 };
 
-const number = (value) => (value === 0 || (Math.abs(value) >= 1e-3 && Math.abs(value) < 1e5) ? String(Number(value.toPrecision(4))) : value.toExponential(2).replace(/\.?0+e/, "e"));
+const number = (value) => {
+  const near = value === 0 || (Math.abs(value) >= 1e-3 && Math.abs(value) < 1e5);
+  return near ? String(Number(value.toPrecision(4))) : value.toExponential(2).replace(/\.?0+e/, "e");
+};
 
 // Chart.js has linear and logarithmic axes; another is drawn through its transform on a linear one.
-const transform = (axis) => axis.scale !== "symlog" ? [(v) => v, (v) => v] : [(v) => Math.asinh(v / axis.linear), (v) => Math.sinh(v) * axis.linear];
+const transform = (axis) =>
+  axis.scale === "symlog" ? [(v) => Math.asinh(v / axis.linear), (v) => Math.sinh(v) * axis.linear] : [(v) => v, (v) => v];
 
 // Round numbers, evenly apart.
 const even = (low, high) => {
@@ -30,50 +34,65 @@ const even = (low, high) => {
   return [...Array(12)].map((_, i) => (Math.ceil(low / step) + i) * step).filter((value) => value <= high);
 };
 
+const decades = [...Array(60)].map((_, i) => Number(`1e${i - 30}`));
+
+// Where an axis has marks: where the figure has them; else round numbers. Undefined: where Chart.js puts them.
+const marks = (axis, low, high) => {
+  const [there] = transform(axis);
+  const inside = (values) => values.filter((value) => value >= low && value <= high);
+  const fixed = inside((axis.ticks ?? []).map(([value]) => there(value)));
+  if (fixed.length) return fixed;
+  if (axis.scale === "symlog") {
+    const far = decades.filter((value) => value >= axis.linear);
+    return inside([...far.map((value) => -value).reverse(), 0, ...far].map(there));
+  }
+  if (axis.scale !== "log") return undefined;
+  const steps = Math.log10(high / low) > 2.5 ? [1] : [1, 2, 5];
+  const round = inside(decades.flatMap((decade) => steps.map((step) => step * decade)));
+  return round.length > 2 ? round : even(low, high);
+};
+
 const scale = (axis) => {
   const [there, back] = transform(axis);
   const [low, high] = axis.limits.map(there);
-  const log = axis.scale === "log";
   return {
-    type: log ? "logarithmic" : "linear",
+    type: axis.scale === "log" ? "logarithmic" : "linear",
     min: Math.min(low, high), max: Math.max(low, high), reverse: low > high,
     title: { display: Boolean(axis.label), text: axis.label, color: style("--soft") },
     grid: { color: style("--grid") }, border: { color: style("--line") },
     afterBuildTicks: (own) => {
-      const inside = (value) => value >= own.min && value <= own.max;
-      const fixed = (axis.ticks ?? []).map(([value]) => there(value)).filter(inside);
-      if (fixed.length) own.ticks = fixed.map((value) => ({ value }));
-      else if (axis.scale === "symlog") own.ticks = [...new Set([-1, 1].flatMap((sign) => [...Array(40)].map((_, i) => sign * 10 ** (i - 20))))].concat(0)
-        .filter((value) => value === 0 || Math.abs(value) >= axis.linear).map(there).sort((a, b) => a - b).filter(inside).map((value) => ({ value }));
-      else if (log) {
-        const steps = Math.log10(own.max / own.min) > 2.5 ? [1] : [1, 2, 5];
-        const marks = [...Array(60)].flatMap((_, i) => steps.map((step) => step * 10 ** (i - 30))).filter(inside);
-        own.ticks = (marks.length > 2 ? marks : even(own.min, own.max)).map((value) => ({ value }));
-      }
+      const places = marks(axis, own.min, own.max);
+      if (places) own.ticks = places.map((value) => ({ value }));
     },
     ticks: {
-      color: style("--soft"), includeBounds: false, maxRotation: axis.ticks?.some(([, text]) => text.length > 6) ? 60 : 0, autoSkipPadding: 10,
+      color: style("--soft"), includeBounds: false, autoSkipPadding: 10,
+      maxRotation: axis.ticks?.some(([, text]) => text.length > 6) ? 60 : 0,
       callback: (value) => axis.ticks?.find(([own]) => Math.abs(there(own) - value) < 1e-9 * (1 + Math.abs(value)))?.[1] ?? number(back(value)),
     },
   };
 };
 
+// Marks of one size look of one size.
+const swell = { rect: 1.15, rectRot: 1.15, crossRot: 1.3 };
 const datasets = (panel) => panel.series.flatMap((series, place) => {
   const [tx, ty] = [transform(panel.x)[0], transform(panel.y)[0]];
-  const points = (values) => series.x.map((x, i) => ({ x: x === null ? NaN : tx(x), y: values[i] === null ? NaN : ty(values[i]), raw: [x, values[i]], i }));
+  const at = (value, there) => (value === null ? NaN : there(value));
+  const points = (values) => series.x.map((x, i) => ({ x: at(x, tx), y: at(values[i], ty), raw: [x, values[i]] }));
   const color = shade(series.color, series.opacity);
-  const base = { label: series.name, series, borderColor: color, backgroundColor: color, pointRadius: 0, pointHoverRadius: 0, borderWidth: series.width ?? 1.5, order: -place, spanGaps: false };
+  const base = {
+    label: series.name, series, order: -place, borderColor: color, backgroundColor: color, borderWidth: series.width ?? 1.5,
+    pointRadius: 0, pointHoverRadius: 0,
+  };
   if (series.kind === "band") {
-    const edge = { ...base, borderWidth: 0, showLine: true, fill: false };
+    const edge = { ...base, borderWidth: 0, showLine: true };
     return [{ ...edge, data: points(series.y) }, { ...edge, data: points(series.top), fill: "-1" }];
   }
-  const marked = Boolean(series.marker);
-  const size = (series.size ?? 3) * (series.marker === "rect" || series.marker === "rectRot" ? 1.15 : series.marker === "crossRot" ? 1.3 : 1);
+  const size = (series.size ?? 3) * (swell[series.marker] ?? 1);
   return [{
-    ...base, data: points(series.y), showLine: series.kind !== "points", stepped: series.steps ? "before" : false,
-    borderDash: series.dash ?? [], pointStyle: series.marker || "circle", pointRadius: marked ? size : 0, pointHitRadius: 6,
-    pointHoverRadius: series.kind === "segments" ? 0 : Math.max(4, size + 1.5), pointBackgroundColor: series.hollow ? style("--card") : color,
-    pointBorderColor: color, pointBorderWidth: series.hollow || series.marker === "crossRot" ? 1.8 : 0, pointHoverBorderWidth: 2, pointHoverBorderColor: shade(series.color),
+    ...base, data: points(series.y), showLine: series.kind !== "points", stepped: series.steps ? "before" : false, borderDash: series.dash ?? [],
+    pointStyle: series.marker || "circle", pointRadius: series.marker ? size : 0, pointHoverRadius: series.kind === "segments" ? 0 : Math.max(4, size + 1.5),
+    pointBackgroundColor: series.hollow ? style("--card") : color, pointBorderColor: color, pointBorderWidth: series.hollow || series.marker === "crossRot" ? 1.8 : 0,
+    pointHoverBorderWidth: 2, pointHoverBorderColor: shade(series.color),
   }];
 });
 
