@@ -23,9 +23,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator
 
-from experiments.thinned import along, corners
+from experiments.thinned import corners, thinned
 
-LINES, LINE = 3600, (24, 240)
+LINES, LINE = 3000, (24, 160)
 """Points of the lines of a panel together, and of one line, at least and at most."""
 CLOUDS, CLOUD = 900, 100
 """Points of the clouds of a panel together, and from how many on a series is a cloud."""
@@ -219,7 +219,7 @@ def _plain(axes: Axes, found: Sequence[Series]) -> list[dict[str, Any]]:
     plain = []
     for series in found:
         if series.kind == "line":
-            kept = along(*_on_paper(axes, series), int(np.clip(LINES // lines, *LINE)))
+            kept = thinned(*_on_paper(axes, series), int(np.clip(LINES // lines, *LINE)))
             series = dataclasses.replace(series, x=series.x[kept], y=series.y[kept])
         elif series.kind == "points" and len(series.x) > CLOUD:
             # Seeds are random: the first are as good as any.

@@ -141,7 +141,7 @@ def test_long_lines_are_thinned_where_nobody_sees_it(log):
     assert 100 < len(line["x"]) <= LINE[1]
     assert (line["x"][0], line["x"][-1]) == (pytest.approx(x[0]), pytest.approx(x[-1]))
     again = np.interp(np.log(x) if log else x, np.log(line["x"]) if log else line["x"], line["y"])
-    assert np.abs(again - y).max() < 0.02  # 1 % of the height
+    assert np.abs(again - y).max() < 0.01  # half a percent of the height
 
 
 def test_clouds_are_thinned_and_gaps_stay():
@@ -172,7 +172,7 @@ def test_cells_hold_the_quantiles_of_the_converged_seeds(make_lanes):
     tags = {"Quantity": "θ(ū,w*)", "Setting": "k = 5"}
     (panel,) = (panel for panel in found["panels"] if panel["tags"] == tags and panel["title"] == "d = 20")
     line = next(series for series in panel["series"] if series["name"] == "ℓ0")
-    want = np.quantile(lanes.theta_u.values[1, 1, 1].ravel()[:10], np.array(SHARES) / 100)
+    want = np.quantile(lanes.theta_u.values[1, 1, 1].ravel()[:10], np.array(SHARES) / 100, method="nearest")
     np.testing.assert_allclose(line["x"], want, rtol=1e-3)
     assert line["y"] == SHARES
     assert len(found["panels"]) == 6 * 2 * 2
