@@ -18,6 +18,9 @@ from rvsmjax.sweep.grid import ACTIVATIONS, Grid
 ROWS = 64
 """Lanes are drawn and measured with d rounded up to a multiple of this, so that near d share that code."""
 
+CODE = 8_000_000
+"""Components of a device that code of its own must save a kind: compiling it takes as long as a run of these."""
+
 ENGINES = ("auto", "xla", "pallas", "interpret")
 """What runs a tile: XLA's loop; a Pallas kernel, on GPUs; that kernel as plain JAX, to test it. Auto: by platform."""
 
@@ -47,7 +50,12 @@ class Kind:
     @property
     def measured_with(self) -> Any:
         """What kinds have in common that are measured by the same code: rows of zeros must not count."""
-        return self.entries if isinstance(self._like, (L1, L0, TransformedL1)) else (self.entries, self.d)
+        return self.entries if self.zeros_stay else (self.entries, self.d)
+
+    @property
+    def zeros_stay(self) -> bool:
+        """Whether components that are zero from the start are known to stay so."""
+        return isinstance(self._like, (L1, L0, TransformedL1))
 
     @property
     def _like(self) -> Any:
@@ -92,6 +100,23 @@ class Block:
         """Tiles of each kind that each device runs; on some the last is past the end."""
         at_once = self.plan.tile * len(self.plan.devices)
         return tuple(-(-n // at_once) for n in self.lanes)
+
+    def runner(self, kind: int) -> int:
+        """Returns the kind whose code runs a kind: one of larger d, where zeros below cost less than code of its own.
+
+        Rows of zeros change no bit of a sum of at least eight rows, see ``step``.
+        """
+        own = self.kinds[kind]
+        if own.d < 8 or not own.zeros_stay:
+            return kind
+        like = [
+            i
+            for i, k in enumerate(self.kinds)
+            if (k.entries, k.penalty, k.normalize) == (own.entries, own.penalty, own.normalize)
+        ]
+        widest = max(like, key=lambda i: self.kinds[i].d)
+        more = (self.kinds[widest].d - own.d) * self.lanes[kind] // len(self.plan.devices)
+        return widest if more <= CODE else kind
 
     @property
     def widths(self) -> list[int]:
@@ -142,7 +167,7 @@ def make_plan(grid: Grid, dtype: np.dtype, devices: tuple[Any, ...], progress: b
         given_rate=axes.learning_rate is not None,
         dtype=dtype.name,
         # On a CPU a tile stays in cache; on an accelerator it fills the chip.
-        tile=256 if devices[0].platform == "cpu" else 65_536,
+        tile=128 if devices[0].platform == "cpu" else 65_536,
         devices=devices,
         progress=progress,
         engine=engine,

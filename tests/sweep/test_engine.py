@@ -48,6 +48,23 @@ def test_a_lane_gives_the_same_bits_beside_other_cells(alone):
     assert values(run(grid), penalty=1, d=1, lam=1, normalize=1, seed=2) == values(alone)
 
 
+@pytest.mark.parametrize("penalty", ["l1", "l0", "tl1"])
+def test_a_lane_gives_the_same_bits_in_the_code_of_a_larger_d(monkeypatch, penalty):
+    own = LANE | {"penalty": penalty}
+    shared = rv.Grid(**own | {"d": [8, 12, 50]}, normalize=[True, False], seeds=300)
+    alone = rv.Grid(**own, normalize=[True, False], seeds=300)
+    blocks = plan.make_plan(shared, np.dtype(np.float32), tuple(jax.devices()[:1]), progress=False).blocks
+    assert {blocks[0].runner(i) for i in range(4)} == {4, 5}  # d = 8 and 12 run with 50 rows
+    want = run(alone, max_steps=400).data
+    together = run(shared, max_steps=400).data
+    monkeypatch.setattr(plan, "CODE", -1)
+    program.compile_plan.cache_clear()
+    apart = run(shared, max_steps=400).data
+    for name, array in want.items():
+        np.testing.assert_array_equal(together[name][:, 1:2], array, err_msg=name)
+        np.testing.assert_array_equal(apart[name], together[name], err_msg=name)
+
+
 def test_a_lane_gives_the_same_bits_on_any_number_of_devices(alone):
     assert len(jax.devices()) > 1
     whole = rv.run_sweep(rv.Grid(**LANE, seeds=600), jax.random.key(3))
