@@ -16,10 +16,8 @@ from typing import Any
 
 CONFIG = "config.json"
 """The file that marks a folder as a record; written last."""
-
-
-SETTINGS, UNFINISHED = "settings.json", ".unfinished"
-"""What a body that goes on must agree with, and the end of its folder's name."""
+SETTINGS, DONE, UNFINISHED = "settings.json", "done", ".unfinished"
+"""What a body that goes on must agree with, the folder of what it has done, and the end of its own folder's name."""
 
 
 class BadInput(ValueError):
@@ -46,7 +44,7 @@ def record(out: Path, overwrite: bool = False, settings: dict[str, Any] | None =
       out: the record's folder; missing parents are made.
       overwrite: whether a record that is already there may be replaced. Nothing but a record is ever replaced.
       settings: of a body that can go on from what it left in the hidden folder: what must be equal for that, as JSON
-        has it. The folder then stays where the body failed after it made a folder ``done`` in it.
+        has it. The folder then stays where the body failed after it made the folder ``DONE`` in it.
 
     Raises:
       BadInput: ``out`` exists and may not be replaced, or cannot be written; the hidden folder was made with other
@@ -77,15 +75,20 @@ def record(out: Path, overwrite: bool = False, settings: dict[str, Any] | None =
                     raise
             yield partial
             _check_replaceable(out, overwrite)
-            (partial / SETTINGS).unlink(missing_ok=True)
             _move(partial, out)
-        except BaseException:
-            if partial is not None and (settings is None or not (partial / "done").is_dir()):
+        except BaseException as error:
+            kept = settings is not None and partial is not None and (partial / DONE).is_dir()
+            if partial is not None and not kept:
                 shutil.rmtree(partial, ignore_errors=True)
             for folder in reversed(made):
                 with contextlib.suppress(OSError):
                     folder.rmdir()
+            if kept and isinstance(error, KeyboardInterrupt):
+                raise KeyboardInterrupt("the slabs before are kept, the same command goes on") from None
             raise
+        # Only now: until it is the record, what is done must be known.
+        shutil.rmtree(out / DONE, ignore_errors=True)
+        (out / SETTINGS).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

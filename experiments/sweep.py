@@ -164,12 +164,7 @@ def compute(folder: Path, grid: Grid, parts: list[Slab], config: SweepConfig) ->
     with shown_progress(config.quiet) as progress:
         for part in parts:
             if id(part) in needed:
-                try:
-                    result = _run(part.grid, config)
-                except KeyboardInterrupt:
-                    if done:
-                        raise KeyboardInterrupt("the slabs before are kept, the same command goes on") from None
-                    raise
+                result = _run(part.grid, config)
                 own = tuple(part.own[axis] for axis in grid.shape)
                 data = {name: values[own] for name, values in result.data.items()}
                 facts = {name: getattr(result, name) for name in FACTS}

@@ -9,8 +9,8 @@ import pytest
 import xarray as xr
 
 import rvsmjax.sweep
-from experiments import cli, store
-from experiments.record import BadInput
+from experiments import cli, plots, store, study, summary
+from experiments.record import DONE, BadInput
 
 FLAGS = ["sweep", "--penalty", "l0", "tl1", "--d", "4", "--k", "1", "2", "--seeds", "70", "--slab", "80", "--quiet"]
 """Four slabs of 20 seeds."""
@@ -85,6 +85,24 @@ def test_ctrl_c_says_what_is_kept(stopped, capsys, monkeypatch):
     monkeypatch.setattr(rvsmjax.sweep, "run_sweep", stop)
     assert cli.main([*FLAGS, "--out", str(stopped)]) == cli.INTERRUPTED
     assert "interrupted; the slabs before are kept, the same command goes on" in capsys.readouterr().err
+
+
+def test_interrupted_in_its_report_it_goes_on_there(whole, tmp_path, monkeypatch, capsys):
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    for module, name in ((summary, "to_frame"), (plots, "save"), (study, "write_config")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, stop)
+            assert cli.main([*FLAGS, "--out", str(tmp_path / "record")]) == cli.INTERRUPTED
+        assert "interrupted; the slabs before are kept, the same command goes on" in capsys.readouterr().err
+        monkeypatch.setattr(rvsmjax.sweep, "run_sweep", lambda *args, **kwargs: pytest.fail("lanes ran again"))
+    assert cli.main([*FLAGS, "--out", str(tmp_path / "record")]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["record"]
+    ours, theirs = files(tmp_path / "record"), files(whole)
+    assert ours.keys() == theirs.keys()
+    for name in (name for name in ours if name == "summary.csv" or name.startswith("data.zarr")):
+        assert ours[name] == theirs[name], name
 
 
 def test_without_out_the_same_command_finds_its_folder(whole, tmp_path, monkeypatch):
@@ -205,7 +223,7 @@ def test_arrays_that_were_not_finished_are_made_anew(tmp_path):
     assert not again.done({"penalty": slice(0, 1), "seed": slice(0, 1)})
     assert again.check(place) == {"seconds": 2.0}
     assert again.lanes().x.values.tolist()[0][1] == 3
-    (tmp_path / store.DONE).rename(tmp_path / "elsewhere")
-    (tmp_path / store.DONE).touch()
+    (tmp_path / DONE).rename(tmp_path / "elsewhere")
+    (tmp_path / DONE).touch()
     with pytest.raises(BadInput, match=r"could not be written"):
         again.write(place, {"x": np.array([[3]], np.int8)}, {})
