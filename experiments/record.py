@@ -52,38 +52,15 @@ def record(out: Path, overwrite: bool = False, settings: dict[str, Any] | None =
     """
     out = Path(os.path.abspath(out))
     _check_replaceable(out, overwrite)
-    made: list[Path] = []
-    partial: Path | None = None
-    with contextlib.ExitStack() as stack:
+    with _parents(out), _hidden(out, overwrite, settings) as partial:
         try:
-            try:
-                made = _make_parents(out.parent)
-                partial = _sibling(out, "partial") if settings is None else out.parent / f".{out.name}{UNFINISHED}"
-                partial.mkdir(exist_ok=settings is not None)
-            except OSError as error:
-                raise BadInput(f"--out must be a folder that can be written, got {out} ({error.strerror})") from None
-            if settings is not None:
-                if not stack.enter_context(alone(partial)):
-                    partial, made = None, []
-                    raise BadInput(f"--out must be a folder that no other process fills, got {out}")
-                if overwrite:
-                    _empty(partial)
-                try:
-                    require_same(partial / SETTINGS, settings)
-                except BadInput:
-                    partial = None
-                    raise
             yield partial
             _check_replaceable(out, overwrite)
             _move(partial, out)
         except BaseException as error:
-            kept = settings is not None and partial is not None and (partial / DONE).is_dir()
-            if partial is not None and not kept:
+            if settings is None or not (partial / DONE).is_dir():
                 shutil.rmtree(partial, ignore_errors=True)
-            for folder in reversed(made):
-                with contextlib.suppress(OSError):
-                    folder.rmdir()
-            if kept and isinstance(error, KeyboardInterrupt):
+            elif isinstance(error, KeyboardInterrupt):
                 raise KeyboardInterrupt("the slabs before are kept, the same command goes on") from None
             raise
         # Only now: until it is the record, what is done must be known.
@@ -140,32 +117,60 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
     (folder / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
 
 
-def _check_replaceable(out: Path, overwrite: bool) -> None:
+@contextlib.contextmanager
+def _writable(out: Path) -> Iterator[None]:
+    """Turns what the system says against ``out`` into ``BadInput``."""
     try:
+        yield
+    except OSError as error:
+        raise BadInput(f"--out must be a folder that can be written, got {out} ({error.strerror})") from None
+
+
+def _check_replaceable(out: Path, overwrite: bool) -> None:
+    with _writable(out):
         if not os.path.lexists(out):
             return
         is_record = out.is_dir() and not out.is_symlink() and ((out / CONFIG).is_file() or not any(out.iterdir()))
-    except OSError as error:
-        raise BadInput(f"--out must be a folder that can be written, got {out} ({error.strerror})") from None
     if not is_record:
         raise BadInput(f"--out must be a new folder or a record, got {out}, which is neither")
     if not overwrite:
         raise BadInput(f"--out must be a new folder unless --overwrite is given, got {out}, which exists")
 
 
-def _make_parents(folder: Path) -> list[Path]:
-    """Makes ``folder`` with its parents and returns those that were missing, outermost first."""
-    missing = [path for path in [*reversed(folder.parents), folder] if not path.exists()]
-    made = []
+@contextlib.contextmanager
+def _parents(out: Path) -> Iterator[None]:
+    """Makes the missing parents of ``out``; where the body fails, those of them that are empty go again."""
+    made: list[Path] = []
     try:
-        for path in missing:
-            path.mkdir()
-            made.append(path)
-    except OSError:
+        with _writable(out):
+            for path in reversed(out.parents):
+                if not path.exists():
+                    path.mkdir()
+                    made.append(path)
+        yield
+    except BaseException:
         for path in reversed(made):
-            path.rmdir()
+            with contextlib.suppress(OSError):
+                path.rmdir()
         raise
-    return missing
+
+
+@contextlib.contextmanager
+def _hidden(out: Path, overwrite: bool, settings: dict[str, Any] | None) -> Iterator[Path]:
+    """Yields the folder that is to become ``out``: a new one, or with settings one to go on in, held alone."""
+    partial = _sibling(out, "partial") if settings is None else out.parent / f".{out.name}{UNFINISHED}"
+    with _writable(out):
+        partial.mkdir(exist_ok=settings is not None)
+    if settings is None:
+        yield partial
+        return
+    with alone(partial) as held:
+        if not held:
+            raise BadInput(f"--out must be a folder that no other process fills, got {out}")
+        if overwrite:
+            _empty(partial)
+        require_same(partial / SETTINGS, settings)
+        yield partial
 
 
 def _move(partial: Path, out: Path) -> None:
