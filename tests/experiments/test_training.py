@@ -13,8 +13,9 @@ from flax import nnx
 from sklearn.datasets import load_digits
 
 import rvsmjax as rv
+from experiments import training
 from experiments.record import BadInput
-from experiments.training import Diverged, Labelled, OutOfTime, Task, fit
+from experiments.training import Diverged, Labelled, OutOfTime, Task, fit, sparse
 
 KEY = jax.random.key(5)
 
@@ -62,8 +63,9 @@ def bits(tree):
     ]
 
 
-def test_it_learns_and_w_and_u_are_measured_apart(tmp_path):
-    rows = []
+def test_it_learns_and_w_and_u_are_measured_apart(tmp_path, monkeypatch):
+    rows, taken = [], []
+    monkeypatch.setattr(training, "sparse", lambda state: taken.append(1) or sparse(state))
     found = fit(
         task(0.1, rv.TopK(sparsity=0.8, scope="global")),
         epochs=6,
@@ -73,6 +75,7 @@ def test_it_learns_and_w_and_u_are_measured_apart(tmp_path):
         on_epoch=rows.append,
     )
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert len(taken) == 6
     assert rows[-1]["accuracy_w"] > 0.85
     assert rows[-1]["zeros"] == pytest.approx(0.8, abs=1e-3)
     assert set(rows[-1]["zeros_by_leaf"]) == {"hidden/kernel", "out/kernel"}
