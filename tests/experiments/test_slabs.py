@@ -69,8 +69,10 @@ def test_data_and_statistics_are_those_of_one_piece(whole, tmp_path):
 def test_it_goes_on_where_it_was_to_the_same_files(whole, stopped, monkeypatch, capsys):
     real, calls = rvsmjax.sweep.run_sweep, []
     monkeypatch.setattr(rvsmjax.sweep, "run_sweep", lambda *a, **k: calls.append(1) or real(*a, **k))
+    check, checked = store.Store.check, []
+    monkeypatch.setattr(store.Store, "check", lambda *args: checked.append(1) or check(*args))
     assert cli.main([*FLAGS, "--out", str(stopped)]) == 0
-    assert len(calls) == 2
+    assert len(calls) == len(checked) == 2  # what it has written itself it does not read again
     assert files(stopped / "data.zarr") == files(whole / "data.zarr")
     assert (stopped / "summary.csv").read_bytes() == (whole / "summary.csv").read_bytes()
     assert [path.name for path in stopped.parent.iterdir()] == ["record"]
