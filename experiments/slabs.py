@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from experiments.calls import in_thread, mendable, shown_progress
 from experiments.record import BadInput
@@ -45,10 +46,13 @@ def compute(
 
     store = Store(folder, labels(grid, options["tol"]), grid.shape, parts[0].grid.shape)
     devices = [f"{device.platform}: {device.device_kind}" for device in jax.devices()]
+    sizes = [math.prod(place.stop - place.start for place in part.place.values()) for part in parts]
+    missing = _missing(parts, store)
+    check_disk(sum(itertools.compress(sizes, missing)), folder)
     total, done = dict.fromkeys(FACTS, 0.0), 0
     with shown_progress(quiet) as progress:
-        for part, missing in zip(parts, _missing(parts, store), strict=True):
-            if missing:
+        for part, size, new in zip(parts, sizes, missing, strict=True):
+            if new:
                 result = _run(part.grid, options)
                 own = tuple(part.own[axis] for axis in grid.shape)
                 data = {name: values[own] for name, values in result.data.items()}
@@ -59,7 +63,7 @@ def compute(
             else:
                 facts = store.check(part.place)
             total = {name: value + facts[name] for name, value in total.items()}
-            done += math.prod(place.stop - place.start for place in part.place.values())
+            done += size
             if progress is not None:
                 progress(done, grid.size)
     store.finish()
@@ -68,19 +72,18 @@ def compute(
 
 def assist(parts: list[Slab], options: dict[str, Any]) -> None:
     """Does the share of a process that is not the first in what the first computes."""
-    for part, missing in zip(parts, _missing(parts), strict=True):
-        if missing:
-            _run(part.grid, options)
+    for part in itertools.compress(parts, _missing(parts)):
+        _run(part.grid, options)
 
 
-def check_disk(lanes: int, out: Path | None) -> None:
-    """Raises ``BadInput`` where the data would not fit on the disk of the record."""
-    place = (out or Path("results")).absolute()
-    free = shutil.disk_usage(next(folder for folder in (place, *place.parents) if folder.is_dir())).free
-    if lanes * LANE_BYTES > free:
+def check_disk(lanes: int, folder: Path, space: Literal["free", "total"] = "free") -> None:
+    """Raises ``BadInput`` where lanes would not fit on the disk of a folder, or of the parent that is there."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+    room = getattr(shutil.disk_usage(there), space)
+    if lanes * LANE_BYTES > room:
         raise BadInput(
             f"grid must fit on the disk: {lanes:,} lanes need up to {lanes * LANE_BYTES / 1e9:,.0f} GB, "
-            f"{free / 1e9:,.0f} GB are free"
+            f"got {room / 1e9:,.0f} GB of {space} space"
         )
 
 

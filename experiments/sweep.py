@@ -117,7 +117,7 @@ def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
         axes = ["penalty", "d", "k", "lam", "beta", "a", "learning_rate", "normalize", "seeds"]
         with mendable():
             grid = sweep.Grid(**{name: getattr(config, name) for name in axes})
-        slabs.check_disk(grid.size, config.out)
+        slabs.check_disk(grid.size, config.out or Path("results"), "total")
         on_cpu = jax.devices()[0].platform == "cpu"
         parts = sweep.slabs(grid, config.slab or SLAB[on_cpu])
         key = jax.random.key(config.key)

@@ -13,7 +13,7 @@ from experiments import cli, plots, store, study, summary
 from experiments.record import DONE, BadInput
 
 FLAGS = ["sweep", "--penalty", "l0", "tl1", "--d", "4", "--k", "1", "2", "--seeds", "70", "--slab", "80", "--quiet"]
-"""Four slabs of 20 seeds."""
+"""Four slabs, of one k and 35 seeds each."""
 
 
 @pytest.fixture(autouse=True)
@@ -204,11 +204,25 @@ def test_a_full_disk_is_named_and_nothing_half_written_counts(whole, tmp_path, m
     assert files(tmp_path / "record" / "data.zarr") == files(whole / "data.zarr")
 
 
-def test_a_disk_too_small_is_named_at_once(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(shutil, "disk_usage", lambda place: shutil._ntuple_diskusage(10, 10, 1000))
+def disk(total, free):
+    return lambda place: shutil._ntuple_diskusage(total, total - free, free)
+
+
+@pytest.mark.parametrize(("total", "free"), [(20_000, 20_000), (30_000, 20_000)])
+def test_a_disk_too_small_is_named_at_once(tmp_path, monkeypatch, capsys, total, free):
+    monkeypatch.setattr(shutil, "disk_usage", disk(total, free))
+    monkeypatch.setattr(rvsmjax.sweep, "run_sweep", lambda *args, **kwargs: pytest.fail("the sweep ran"))
     assert cli.main([*FLAGS, "--out", str(tmp_path / "a" / "record")]) == cli.BAD_INPUT
-    assert "grid must fit on the disk: 280 lanes need up to 0 GB, 0 GB are free" in capsys.readouterr().err
+    assert "grid must fit on the disk: 280 lanes need up to 0 GB, got 0 GB of " in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_the_disk_needs_room_for_what_is_not_there_yet(stopped, monkeypatch, capsys):
+    monkeypatch.setattr(shutil, "disk_usage", disk(30_000, 13_000))
+    assert cli.main([*FLAGS, "--out", str(stopped)]) == cli.BAD_INPUT
+    assert "grid must fit on the disk: 140 lanes need up to 0 GB, got 0 GB of free space" in capsys.readouterr().err
+    monkeypatch.setattr(shutil, "disk_usage", disk(30_000, 14_000))
+    assert cli.main([*FLAGS, "--out", str(stopped)]) == 0
 
 
 def test_arrays_that_were_not_finished_are_made_anew(tmp_path):
