@@ -222,16 +222,26 @@ def cell_order(grid: Grid) -> np.ndarray:
     return np.lexsort((-lam, pace)).astype(np.int32)
 
 
-def lane_bytes(dtype: Any) -> int:
-    """Returns the memory that one lane's result takes, in bytes: once as computed and once as assembled."""
-    return 2 * (11 * np.dtype(dtype).itemsize + 4 + 4 + 1)
+def seed_bytes(plan: Plan) -> int:
+    """Returns the memory that one seed takes, in bytes.
+
+    Each lane has its result, once as computed and once as assembled, its w and how it ended; on each device there are
+    the draws, and those that count for each d.
+    """
+    number = np.dtype(plan.dtype).itemsize
+    own = sum(device.process_index == jax.process_index() for device in plan.devices)
+    total = 0
+    for block in plan.blocks:
+        rows, lanes = block.kinds[0].rows, sum(block.lanes) // plan.lengths[-1]
+        total += lanes * (2 * (11 * number + 4 + 4 + 1) + rows * number + 8)
+        total += own * 2 * (rows + sum(block.widths)) * number
+    return total
 
 
 def check_size(grid: Grid, plan: Plan) -> None:
-    """Raises ``ValueError`` where the result does not fit in memory, or where lanes cannot be numbered."""
+    """Raises ``ValueError`` where a run does not fit in memory, or where lanes cannot be numbered."""
     cells, seeds = grid.size // grid.shape["seed"], grid.shape["seed"]
-    drawn = 2 * sum(block.kinds[0].rows for block in plan.blocks) * np.dtype(plan.dtype).itemsize
-    per_seed, free = cells * lane_bytes(plan.dtype) + drawn, _free_memory(plan.devices)
+    per_seed, free = seed_bytes(plan), _free_memory(plan.devices)
     if per_seed * seeds > free:
         raise ValueError(
             f"grid must fit in memory: {grid.size:,} lanes need {per_seed * seeds / 1e9:,.1f} GB, "

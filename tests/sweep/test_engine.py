@@ -294,6 +294,16 @@ def test_a_grid_larger_than_memory_is_refused_with_what_fits():
         run(rv.Grid(k=[1, 2, 3, 4], seeds=10**9))
 
 
+def test_the_memory_that_a_grid_needs_is_that_of_its_program():
+    """What comes out and what is held on the way, on each device; the result that is put together comes on top."""
+    grid = rv.Grid(penalty=["l1", "l0"], d=[10, 50, 100], k=[2, 5], seeds=20_000)
+    devices = tuple(jax.devices("cpu")[:2])
+    own = plan.make_plan(grid, plan.precision(None), devices, progress=False)
+    known = program.compile_plan(own, jax.random.key_impl(jax.random.key(0))).memory_analysis()
+    held = len(devices) * (known.temp_size_in_bytes + known.output_size_in_bytes)
+    assert held <= 20_000 * plan.seed_bytes(own) <= 1.3 * held
+
+
 def test_only_a_grid_is_swept():
     with pytest.raises(TypeError, match="grid must be a Grid"):
         rv.run_sweep("grid")
