@@ -225,7 +225,7 @@ def _run_block(
     room = jax.tree.map(lambda s: jnp.zeros((starts[-1], *s.shape), s.dtype), shapes)
     found = jax.lax.fori_loop(0, sum(rounds), store, room)
     steps, status = (column.reshape(-1, size) for column in state.ends.T)
-    widths = [
+    at_once = [
         kernel.lanes_of_a_block(k.d) if inside else size for k, inside in zip(block.kinds, in_kernel, strict=True)
     ]
     return {
@@ -233,7 +233,7 @@ def _run_block(
         "steps": steps,
         "status": status.astype(jnp.int8),
         "executed": state.executed,
-        "width": jnp.asarray(widths, jnp.int32),
+        "width": jnp.asarray(at_once, jnp.int32),
         "orders": orders,
     }
 
