@@ -122,5 +122,5 @@ def short(net: str, method: str, penalty: str, **settings: Any) -> CifarRecipe:
 
 
 PRESETS = {"released": released, "modern": modern, "short": short}
-EPOCHS = {"released": 200, "modern": 200, "short": 3}
+EPOCHS = {"released": 200, "modern": 200, "short": 2}
 """Epochs of each preset."""
