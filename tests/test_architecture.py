@@ -16,14 +16,17 @@ FLOORS = [  # ground first; names on one floor may use each other, as long as no
     {"rvsmjax.geometry", "rvsmjax.schedules"},
     {"rvsmjax.penalties"},
     {"rvsmjax.problems", "rvsmjax.transforms"},
-    {"rvsmjax.adjoint", "rvsmjax.solve", "rvsmjax.storage", "rvsmjax.theory"},
+    {"rvsmjax.adjoint", "rvsmjax.export", "rvsmjax.solve", "rvsmjax.storage", "rvsmjax.theory"},
     {"rvsmjax.sweep", "rvsmjax.nets"},
     {"rvsmjax"},  # the public names
     {"experiments"},
 ]
 FLOOR = {unit: number for number, units in enumerate(FLOORS) for unit in units}
 ALLOWED = {"jax", "jaxlib", "optax", "flax", "chex", "numpy"} | sys.stdlib_module_names
-LAZY = {("rvsmjax.sweep.result", "xarray")}  # not when the module is imported, only when it is used
+LAZY = {
+    ("rvsmjax.sweep.result", "xarray"),
+    ("rvsmjax.storage", "safetensors"),
+}  # not when the module is imported, only when it is used
 
 
 def unit_of(module: str) -> str:
