@@ -33,6 +33,8 @@ from experiments.lenet_binary import LenetBinaryConfig
 from experiments.lenet_binary import run as run_lenet_binary
 from experiments.lenet_compress import Lenet5CompressConfig
 from experiments.lenet_compress import run as run_lenet5_compress
+from experiments.lenet_shrink import Lenet5ShrinkConfig
+from experiments.lenet_shrink import run as run_lenet5_shrink
 from experiments.record import BadInput
 from experiments.seeds import SeedsConfig
 from experiments.seeds import run as run_seeds
@@ -56,6 +58,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any, Console, Clock], object]]] = {
     "seeds": (SeedsConfig, run_seeds),
     "lenet-binary": (LenetBinaryConfig, run_lenet_binary),
     "lenet5-compress": (Lenet5CompressConfig, run_lenet5_compress),
+    "lenet5-shrink": (Lenet5ShrinkConfig, run_lenet5_shrink),
     "cifar": (CifarConfig, run_cifar),
 }
 """A command's config, whose docstring is its help, and what it runs; ``--quick`` starts from ``small()``."""
