@@ -11,6 +11,7 @@ largest whose mean accuracy there is at most ``--loss`` points under that of the
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,9 +87,9 @@ def run(config: Lenet5ShrinkConfig, console: Console, clock: Clock) -> Path:
     study = make_study(config)
 
     def work(folder: Path) -> tuple[dict[str, Any], Sequence[Section]]:
-        from experiments import lenet_shrink_report as report
         from experiments import plots, training_report
 
+        report = importlib.import_module("experiments.lenet_shrink_report")
         with clock.phase("run"):
             outcomes = train_all(study, config, console)
         with clock.phase("measurement"):
