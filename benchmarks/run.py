@@ -104,7 +104,7 @@ def processor() -> str:
 
 
 def main(
-    only: tuple[str, ...] = ("sweep", "rates", "transforms", "training", "cifar"),
+    only: tuple[str, ...] = ("imports", "sweep", "rates", "transforms", "training", "cifar"),
     nets: tuple[str, ...] = ("slim",),
     d: tuple[int, ...] = (10, 20, 30, 40, 50),
     k: tuple[int, ...] = (2, 5, 10, 20),
@@ -125,7 +125,7 @@ def main(
     """
     import jax
 
-    from benchmarks import cifar, gpu, rates, training, transforms
+    from benchmarks import cifar, gpu, imports, rates, training, transforms
     from experiments.surroundings import usable_cores
 
     cores = usable_cores()
@@ -137,6 +137,8 @@ def main(
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
         "versions": {"python": platform.python_version(), "jax": jax.__version__, "numpy": np.__version__},
     }
+    if "imports" in only:
+        _report("imports", record | {"results": imports.measure()}, imports.table, write)
     if "sweep" in only:
         results = []
         for penalty in ("l1", "l0", "tl1"):

@@ -65,7 +65,9 @@ Tolerance = Annotated[float | None, _spec(float, "a number", "FLOAT", absent="1e
 Lanes = Annotated[int | None, _spec(int, "a whole number", "INT", absent="200,000 on CPUs, 4,000,000 elsewhere")]
 Folder = Annotated[Path | None, _spec(Path, "a folder", "FOLDER", absent="results/COMMAND-DATE-TIME")]
 DataFolder = Annotated[Path | None, _spec(Path, "a folder", "FOLDER", absent="$RVSMJAX_DATA, or a download")]
-RunsFolder = Annotated[Path | None, _spec(Path, "a folder", "FOLDER", absent="experiments/runs")]
+RunsFolder = Annotated[
+    Path | None, _spec(Path, "a folder", "FOLDER", absent="experiments/runs of a checkout, else results/runs")
+]
 Minutes = Annotated[float | None, _spec(float, "a number", "MINUTES", absent="no limit")]
 
 
@@ -81,6 +83,10 @@ class CommonFlags:
     """Folder of the record; must not exist."""
     overwrite: bool = False
     """Replace the record that is in --out."""
+    dry_run: bool = False
+    """Check the flags, tell size, time and memory, and stop."""
+    json: bool = False
+    """Print one JSON object, config.json with the record's folder, instead of the report."""
     quiet: bool = False
     """Print nothing but errors."""
 

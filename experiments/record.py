@@ -24,6 +24,13 @@ class BadInput(ValueError):
     """Something the user can mend; its text is one line."""
 
 
+class DryRun(Exception):
+    """A command that was asked for its plan alone has checked its flags, and stops."""
+
+    def __init__(self, command: str, config: Any) -> None:
+        self.command, self.config = command, config
+
+
 def default_folder(command: str) -> Path:
     """Returns ``results/COMMAND-YYYYMMDD-HHMMSS``, in UTC; with a number behind it where that is taken."""
     stamp = f"{command}-{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}"

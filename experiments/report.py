@@ -13,7 +13,7 @@ from experiments.naming import AXES, PENALTIES, ROWS, entry_names, family
 from experiments.summary import CELL, ENDINGS
 from experiments.verdict import agreement, no_limits, smallest_loss
 
-HOW = {"out", "quick", "overwrite", "quiet", "coordinator", "processes", "process"}
+HOW = {"out", "quick", "overwrite", "quiet", "json", "dry_run", "coordinator", "processes", "process"}
 """Flags that say how to run, not what."""
 
 MOST_SETTINGS = 24

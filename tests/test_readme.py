@@ -22,7 +22,8 @@ CODE = [pytest.param(page, n, id=f"{page} {n}") for page in PAGES for n in range
 
 
 @pytest.mark.parametrize(("page", "n"), CODE)
-def test_code_runs(page, n, capsys):
+def test_code_runs(page, n, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # what the code writes
     kernel = jnp.asarray(np.random.default_rng(0).normal(size=(20, 10)), "float32")
     names = {"rv": rv, "optax": optax, "jnp": jnp, "params": {"kernel": kernel, "bias": jnp.ones(10)}}
     exec(compile(blocks(page)[n], f"{page} {n}", "exec"), names)
