@@ -20,7 +20,7 @@ class Penalty(Module, abc.ABC):
 
     One scaling holds everywhere in this package, and stands here once:
 
-    .. math:: \mathrm{prox}(v, s) = \arg\min_x \tfrac12\|x - v\|^2 + s\,P(x),
+    .. math:: \mathrm{prox}(v, s) = \operatorname{argmin}_x \tfrac12\|x - v\|^2 + s\,P(x),
 
     the *global* minimiser, with ``step`` s = λ/β in relaxed variable splitting. Where two points tie, at |v| equal to
     the threshold, the answer is 0.
