@@ -13,7 +13,7 @@ copyright = author = "rvsmjax developers"
 release = version = rvsmjax.__version__
 
 root_doc = "docs/index"
-include_patterns = ["README.md", "*/README.md", "docs/**"]
+include_patterns = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "*/README.md", "docs/**"]
 exclude_patterns = [".*", "build", "dist", "results", "docs/site"]
 
 extensions = [

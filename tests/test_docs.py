@@ -119,6 +119,8 @@ def check(command):
     elif program == "pip":
         assert words[0] == "install"
         assert set(re.findall(r"\.\[([\w,]+)\]", command)) <= EXTRAS.keys()
+    elif program == "rvsmjax":
+        cli.parse(words)
     elif words[:2] == ["-m", "experiments"]:
         assert words[2:] in ([], ["COMMAND"]) or cli.parse(words[2:])
     elif words[:2] == ["-m", "experiments.carry"]:
