@@ -95,7 +95,8 @@ def duration(seconds: float | None) -> str:
 def _sweep(config: Any) -> Plan:
     import jax
 
-    from experiments.sweep import LANE_BYTES, SLAB
+    from experiments.slabs import LANE_BYTES
+    from experiments.sweep import SLAB
     from rvsmjax.sweep import Grid, slabs
 
     config = config.resolved()

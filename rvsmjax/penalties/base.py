@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -73,6 +73,13 @@ class Penalty(Module, abc.ABC):
         Penalties override this where it can be formed directly, to more digits than the difference has.
         """
         return jnp.asarray(v) - self.prox(v, step)
+
+    def shrinker(self, step: Array) -> Callable[[Array], Array]:
+        """Returns v ↦ shrinkage(v, step) for arrays of the dtype of ``step``, for loops that call it often.
+
+        Penalties override this where a part of the work depends on the step alone.
+        """
+        return lambda v: self.shrinkage(v, step)
 
     def prox_leaves(self, leaves: Sequence[Array], step: ArrayLike) -> list[Array]:
         """Returns the prox of several arrays that the penalty takes together; of each alone, unless overridden."""
