@@ -1,4 +1,7 @@
-"""How long importing the library takes beyond importing JAX, each in fresh processes, in turns."""
+"""How long importing the library takes beyond importing JAX, in fresh processes.
+
+Times are those of the processor: on a machine with other work they are what the clock shows on an idle one.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,9 @@ WHAT = {
 
 
 def measure(repeats: int = 7) -> dict[str, list[float]]:
-    """Seconds of each import, of every repeat."""
-    steps = "; ".join(f"{code}; times.append(time.perf_counter())" for code in WHAT.values())
-    program = f"import time; times = [time.perf_counter()]; {steps}; print(*times)"
+    """Processor seconds of each import, of every repeat."""
+    steps = "; ".join(f"{code}; times.append(time.process_time())" for code in WHAT.values())
+    program = f"import time; times = [time.process_time()]; {steps}; print(*times)"
     found: dict[str, list[float]] = {name: [] for name in WHAT}
     for _ in range(repeats):
         run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
