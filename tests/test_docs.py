@@ -19,7 +19,7 @@ from rvsmjax import geometry, nets, penalties, problems, schedules, storage, swe
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("*/README.md"), *DOCS.rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("[!.]*/README.md"), *DOCS.rglob("*.md")])
 by_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 
 FENCED = re.compile(r"^(`{3,})([^\n`]*)\n(.*?)^\1$", re.M | re.S)
