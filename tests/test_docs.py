@@ -219,8 +219,10 @@ def own_penalty():
     return blocks[1].splitlines(), names["MCP"]
 
 
-def test_a_penalty_takes_ten_lines():
-    assert len([line for line in own_penalty()[0] if line]) <= 10
+def test_a_penalty_takes_ten_lines_and_is_that_of_the_example():
+    lines, _ = own_penalty()
+    assert len([line for line in lines if line]) <= 10
+    assert "\n".join(lines) in (ROOT / "examples" / "own_penalty.py").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
