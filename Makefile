@@ -6,9 +6,12 @@ VENV = .venv
 ARGS =
 RUN = $(VENV)/bin/python
 SIDE_BY_SIDE = --numprocesses=auto --maxprocesses=4 --dist=loadfile
+PIP_INSTALL = $(RUN) -m pip install -qq --disable-pip-version-check
+COMPILE = $(RUN) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-header --no-annotate --no-emit-index-url --no-emit-find-links $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test test-all check format bench lock clean
+.PHONY: help setup sweep test test-all check format bench docs lock clean
 
 # JAX for CUDA 13 needs driver 580 and compute capability 7.5, JAX for CUDA 12 driver 525; the weakest GPU decides.
 DETECT_ACCEL = \
@@ -24,8 +27,9 @@ ifneq ($(filter-out help clean,$(MAKECMDGOALS)),)
   PYTHON := $(PYTHON)
   ACCEL := $(ACCEL)
   LOCK := requirements/$(ACCEL).lock
-  ifeq ($(wildcard $(LOCK)),)
-    $(error ACCEL=$(ACCEL) is unknown; choose one of: $(basename $(notdir $(wildcard requirements/*.lock))))
+  LOCKS := $(filter-out requirements/docs.lock,$(wildcard requirements/*.lock))
+  ifeq ($(filter $(LOCK),$(LOCKS)),)
+    $(error ACCEL=$(ACCEL) is unknown; choose one of: $(basename $(notdir $(LOCKS))))
   endif
   FOUND := $(shell $(PYTHON) -c 'import sys; v = sys.version_info; print("%d.%d.%d %s" % (v[:3] + (v >= (3, 11),)))' 2>/dev/null)
   ifeq ($(FOUND),)
@@ -77,14 +81,20 @@ format: setup ## Format, and mend what the linter can
 bench: setup ## Measure speed against the peers
 	@$(RUN) -m benchmarks.run $(ARGS)
 
+docs: $(VENV)/.docs ## Build the documentation into build/docs; a warning or a broken link is an error
+	@$(RUN) -m sphinx --quiet --fail-on-warning --conf-dir docs --doctree-dir build/doctrees $(ARGS) . build/docs
+	@echo "build/docs/index.html"
+
 lock: setup ## Pin the dependencies again after a change of pyproject.toml (ARGS=--upgrade: the newest of all)
 	@for accel in cpu cuda13 cuda12 tpu; do \
 	  echo "Locking requirements/$$accel.lock"; \
-	  $(RUN) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links $(ARGS) \
-	    --extra experiments --extra dev $$(test $$accel = cpu || echo --extra $$accel) \
+	  $(COMPILE) --extra experiments --extra dev $$(test $$accel = cpu || echo --extra $$accel) \
 	    pyproject.toml --output-file requirements/$$accel.lock || exit; \
 	done
+	@echo "Locking requirements/docs.lock"
+	@$(RUN) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"] \
+	    ["optional-dependencies"]["docs"], sep="\n")' | \
+	  $(COMPILE) --constraint requirements/cpu.lock - --output-file requirements/docs.lock
 
 clean: ## Remove .venv, caches and build products; records of runs stay
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -94,10 +104,16 @@ $(LOCKED):
 	@echo "Making $(VENV): Python $(firstword $(FOUND)), JAX for $(ACCEL); the first time takes minutes"
 	@rm -f $(VENV)/.ready-* $(VENV)/.locked-*
 	@base=$$($(PYTHON) -c 'import sys; print(sys._base_executable)') && "$$base" -m venv --clear $(VENV)
-	@$(RUN) -m pip install -qq --disable-pip-version-check --only-binary :all: --require-hashes -r $(LOCK)
+	@$(PIP_INSTALL) --only-binary :all: --require-hashes -r $(LOCK)
 	@touch $@
 
 $(READY): $(LOCKED) pyproject.toml
 	@echo "Installing rvsmjax from this folder into $(VENV)"
-	@$(RUN) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# What the documentation needs beside it, at versions that agree with the other locks.
+$(VENV)/.docs: $(READY) requirements/docs.lock
+	@echo "Installing Sphinx into $(VENV)"
+	@$(PIP_INSTALL) --only-binary :all: --require-hashes -r requirements/docs.lock
 	@touch $@

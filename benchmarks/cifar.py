@@ -61,7 +61,7 @@ def ours(recipe: CifarRecipe, steps: int, seeds: int = 1, way: str = "after anot
         held = [(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states), jnp.zeros((seeds, 2)))]
     elif way == "program":
         together = jax.jit(
-            lambda held, *others: [step(*own, *others) for own in held],
+            lambda held, *others, one=step: [one(*own, *others) for own in held],
             donate_argnums=0,
         )
         held = [[(state, jnp.zeros(2)) for state in states]]

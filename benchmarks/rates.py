@@ -22,12 +22,12 @@ NEVER = 1e-30
 """A tolerance that a lane reaches by standing still alone."""
 
 
-def ours(penalty: str, d: int, lanes: int, steps: int, devices: Any, repeats: int) -> list[float]:
+def ours(penalty: str, d: int, lanes: int, steps: int, devices: Any, repeats: int, engine: str = "auto") -> list[float]:
     """Component updates per second of some runs."""
     grid = rv.Grid(penalty=penalty, d=d, k=2, seeds=lanes)
     rates = []
     for _ in range(repeats + 1):
-        result = rv.run_sweep(grid, tol=NEVER, max_steps=steps, devices=devices)
+        result = rv.run_sweep(grid, tol=NEVER, max_steps=steps, devices=devices, engine=engine)
         rates.append(result.steps_executed * d / result.run_seconds)
     return rates[1:]
 
@@ -94,7 +94,7 @@ def measure(
     return results
 
 
-def scaling(repeats: int = 3, most_lanes: int = 1_000_000) -> dict[str, Any]:
+def scaling(repeats: int = 3, most_lanes: int = 10_000_000) -> dict[str, Any]:
     """Seconds to convergence (l1) over lanes, d and k, each with the exponent of a fitted power."""
     found: dict[str, Any] = {}
     lanes = [10**e for e in range(3, 8) if 10**e <= most_lanes]

@@ -104,7 +104,7 @@ def processor() -> str:
 
 
 def main(
-    only: tuple[str, ...] = ("sweep", "rates", "transforms", "training", "cifar"),
+    only: tuple[str, ...] = ("imports", "sweep", "rates", "transforms", "training", "cifar"),
     nets: tuple[str, ...] = ("slim",),
     d: tuple[int, ...] = (10, 20, 30, 40, 50),
     k: tuple[int, ...] = (2, 5, 10, 20),
@@ -115,7 +115,7 @@ def main(
     """Measures the sweep against NumPy, the transformations beside SGD, and training against PyTorch.
 
     Args:
-      only: which of the five.
+      only: which of these, or gpu, which needs one.
       nets: networks of ``cifar``: resnet18, vgg16, slim; the first two are for accelerators.
       d: dimensions, of the sweep.
       k: numbers of patches.
@@ -125,7 +125,7 @@ def main(
     """
     import jax
 
-    from benchmarks import cifar, rates, training, transforms
+    from benchmarks import cifar, gpu, imports, rates, training, transforms
     from experiments.surroundings import usable_cores
 
     cores = usable_cores()
@@ -137,6 +137,8 @@ def main(
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
         "versions": {"python": platform.python_version(), "jax": jax.__version__, "numpy": np.__version__},
     }
+    if "imports" in only:
+        _report("imports", record | {"results": imports.measure()}, imports.table, write)
     if "sweep" in only:
         results = []
         for penalty in ("l1", "l0", "tl1"):
@@ -151,6 +153,12 @@ def main(
     if "training" in only:
         versions = {**record["versions"], "torch": training.torch_version()}
         _report("training", record | {"versions": versions, "results": training.measure()}, training.table, write)
+    if "gpu" in only:
+        small = jax.default_backend() == "cpu"
+        sizes: dict[str, Any] = {"seeds": (3,), "d": (5,), "lanes": 300, "steps": 16, "repeats": 1} if small else {}
+        found = gpu.measure(**sizes, engines=("interpret" if small else "pallas", "xla"))
+        versions = {**record["versions"], "torch": training.torch_version()}
+        _report("gpu", record | {"versions": versions} | found, gpu.table, write and not small)
     if "cifar" in only:
         versions = {**record["versions"], "torch": training.torch_version()}
         short = jax.default_backend() != "cpu"

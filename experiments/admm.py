@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from rich.console import Console
 
+from experiments.calls import in_thread, mendable
 from experiments.flags import Booleans, CommonFlags, Names, Number, Numbers, Steps, WholeNumber
 from experiments.record import BadInput
 from experiments.study import check_axes, conduct
 from experiments.surroundings import Clock
-from experiments.sweep import in_thread, mendable
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,11 +15,11 @@ from typing import Annotated, Any, ClassVar
 from rich.console import Console
 from tyro.conf import arg
 
+from experiments.calls import in_thread
 from experiments.flags import CommonFlags, Names, WholeNumber
 from experiments.record import BadInput
 from experiments.study import conduct
 from experiments.surroundings import Clock, usable_cores
-from experiments.sweep import in_thread
 
 OFTEN_OUTSIDE = {"relu points": 1.4, "I limit": 1.4}
 """Subjects on whose lanes the conditions of some claim often fail, and how many times as many are drawn."""

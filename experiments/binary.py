@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
+from experiments.calls import in_thread, mendable, shown_progress
 from experiments.flags import CommonFlags, Names, Numbers, Rates, Steps, Tolerance, WholeNumber, WholeNumbers
 from experiments.record import BadInput
+from experiments.slabs import FACTS
 from experiments.study import conduct
 from experiments.surroundings import Clock
-from experiments.sweep import FACTS, how_it_went, in_thread, mendable, shown_progress, write_data
+from experiments.sweep import how_it_went, write_data
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
+from jax import Array
 
 from experiments.record import SETTINGS, require_same
 
@@ -41,7 +44,7 @@ class Checkpoints:
         leaves, structure = jax.tree.flatten(fresh)
         items = ocp.args.Composite(state=ocp.args.StandardRestore(leaves), history=ocp.args.JsonRestore())
         found = self._manager.restore(last, args=items)
-        return jax.tree.unflatten(structure, found["state"]), found["history"]
+        return jax.tree.unflatten(structure, map(_unbound, found["state"])), found["history"]
 
     def save(self, state: Any, history: list[dict[str, Any]]) -> None:
         """Writes the state after the epoch of the last row, then the rows as JSON lines for others to read."""
@@ -58,3 +61,10 @@ class Checkpoints:
 
     def __exit__(self, *error: object) -> None:
         self._manager.close()
+
+
+def _unbound(leaf: Array) -> Array:
+    """Returns the array as one that is bound to no device: for arrays that are, a step is compiled anew, twice."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(_unbound(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+    return jnp.array(np.asarray(leaf))

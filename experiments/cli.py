@@ -5,18 +5,22 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import inspect
 import io
+import json
 import operator
 import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import platformdirs
 import tyro
 from rich.console import Console
 
+import rvsmjax
 from experiments.admm import AdmmConfig
 from experiments.admm import run as run_admm
 from experiments.aht import AhtConfig
@@ -34,9 +38,12 @@ from experiments.lenet_binary import LenetBinaryConfig
 from experiments.lenet_binary import run as run_lenet_binary
 from experiments.lenet_compress import Lenet5CompressConfig
 from experiments.lenet_compress import run as run_lenet5_compress
+from experiments.lenet_shrink import Lenet5ShrinkConfig
+from experiments.lenet_shrink import run as run_lenet5_shrink
 from experiments.pages import ReportConfig
 from experiments.pages import run as run_report
-from experiments.record import BadInput
+from experiments.plan import make_plan
+from experiments.record import CONFIG, BadInput, DryRun
 from experiments.seeds import SeedsConfig
 from experiments.seeds import run as run_seeds
 from experiments.stopping import StoppingConfig
@@ -59,6 +66,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any, Console, Clock], object]]] = {
     "seeds": (SeedsConfig, run_seeds),
     "lenet-binary": (LenetBinaryConfig, run_lenet_binary),
     "lenet5-compress": (Lenet5CompressConfig, run_lenet5_compress),
+    "lenet5-shrink": (Lenet5ShrinkConfig, run_lenet5_shrink),
     "cifar": (CifarConfig, run_cifar),
     "report": (ReportConfig, run_report),
 }
@@ -66,13 +74,50 @@ COMMANDS: dict[str, tuple[type, Callable[[Any, Console, Clock], object]]] = {
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+INTRODUCTION = """Sparse learning by relaxed variable splitting: each study of the papers is a command.
+
+Start with:
+  PROGRAM sweep --quick      a small study, in seconds
+  PROGRAM sweep --dry-run    what the full one would take
+  PROGRAM sweep              the paper's tables beside ours
+  PROGRAM COMMAND --help     flags and examples of a command
+
+Each run leaves a folder under results/: report, data, figures, and config.json with all that is needed to repeat it.
+--quick changes sizes only. After Ctrl-C the same command goes on where slabs or epochs were finished. --version tells
+the version."""
+EXAMPLES = {
+    "sweep": [
+        "--quick",
+        "--penalty tl1 --a 0.1 1 10 --d 20 --k 2 --lam 1e-4 1e-3 --seeds 500",
+        "--seeds 1000000 --dry-run",
+        "--precision float64 --json --out results/double",
+    ],
+    "binary": ["--quick", "--d 20 --k 1 10 --seeds 1000"],
+    "audit": ["--quick", "--claims A-soft A-5.2.1 --lanes 10000"],
+    "lenet-binary": ["--finished", "--best --seeds 1 --minutes 30", "--quick"],
+    "lenet5-compress": ["--finished", "--methods rvsm-top-k magnitude --sparsity 0.98 --seeds 1", "--quick"],
+    "lenet5-shrink": ["--quick", "--share 0.7 --seeds 1 --runs results/runs", "--dry-run"],
+    "cifar": [
+        "--net slim --preset short --minutes 30",
+        "--net resnet18 --method rvsm --penalty l0 --dry-run",
+        "--quick",
+    ],
+    "figures": [""],
+    "report": ["results/sweep", "results/sweep results/double --out both.html"],
+}
+"""What the help of a command shows; every line is one that the flags accept."""
 HEARTBEAT = 30
 """Seconds without a sign of life after which a process of several counts as dead."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command and returns its exit code: 0, 2 for bad input, 130 after Ctrl-C."""
-    code = _outcome(arguments)
+def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
+    """Runs a command and returns its exit code: 0, 2 for bad input, 130 after Ctrl-C.
+
+    Args:
+      arguments: those after the program's name; default: the process's.
+      program: the name by which help and errors call it.
+    """
+    code = _outcome(list(sys.argv[1:] if arguments is None else arguments), program)
     if code and sys.modules.get("jax") and sys.modules["jax"].distributed.is_initialized():
         # An orderly exit would wait for the other processes, which may be no more.
         sys.stdout.flush()
@@ -81,26 +126,61 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _outcome(arguments: Sequence[str] | None) -> int:
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+def _outcome(arguments: Sequence[str], program: str) -> int:
+    if list(arguments) == ["--version"]:
+        print(f"rvsmjax {version()}")
+        return 0
     clock = Clock()
+    as_json = "--json" in arguments
+
+    def fail(message: str, code: int) -> int:
+        print(f"{program}: {message}", file=sys.stderr)
+        if as_json:
+            print(json.dumps({"error": message, "exit_code": code}, ensure_ascii=False))
+        return code
+
     try:
-        config = parse(arguments)
-        console = Console(quiet=config.quiet, width=None if sys.stdout.isatty() else 100)
+        config = parse(arguments, program)
+        console = Console(quiet=config.quiet or config.json, width=None if sys.stdout.isatty() else 100)
         if hasattr(config, "precision"):
             with clock.phase("set-up"):
                 prepare_jax(config.precision)
-                if getattr(config, "coordinator", ""):
+                if getattr(config, "coordinator", "") and not config.dry_run:
                     join(config.coordinator, config.processes, config.process)
-        next(run for kind, run in COMMANDS.values() if type(config) is kind)(config, console, clock)
+        run = next(run for kind, run in COMMANDS.values() if type(config) is kind)
+        try:
+            out = run(config, console, clock)
+            shown = result_json(out) if as_json else ""
+        except DryRun as asked:
+            plan = make_plan(asked.command, asked.config)
+            shown = json.dumps(dataclasses.asdict(plan)) if as_json else "\n".join(plan.lines())
+        if shown:
+            print(shown)
     except BadInput as error:
-        return _fail(_named(str(error)), BAD_INPUT)
+        return fail(_named(str(error)), BAD_INPUT)
     except KeyboardInterrupt as stop:
-        return _fail(f"interrupted; {stop if stop.args else 'nothing was written'}", INTERRUPTED)
+        return fail(f"interrupted; {stop if stop.args else 'nothing was written'}", INTERRUPTED)
     return 0
 
 
-def parse(arguments: Sequence[str]) -> Any:
+def version() -> str:
+    """Returns the version of the library."""
+    return rvsmjax.__version__
+
+
+def result_json(out: Any) -> str:
+    """Returns what a record's ``config.json`` holds, with its folder, as one line of JSON; NaN and ∞ become null.
+
+    Of a page alone it tells the file.
+    """
+    facts = {"page" if out and Path(out).is_file() else "record": str(out) if out else None}
+    if out and (Path(out) / CONFIG).is_file():
+        text = (Path(out) / CONFIG).read_text(encoding="utf-8")
+        facts |= json.loads(text, parse_constant=lambda name: None)
+    return json.dumps(facts, ensure_ascii=False)
+
+
+def parse(arguments: Sequence[str], program: str = PROGRAM) -> Any:
     """Returns the config that the flags describe.
 
     Raises:
@@ -108,19 +188,29 @@ def parse(arguments: Sequence[str]) -> Any:
       SystemExit: help was asked for.
     """
     kinds = []
+    of_all = not set(arguments) & set(COMMANDS)
     for name, (kind, _) in COMMANDS.items():
         small = "--quick" in arguments and hasattr(kind, "small")
         default = kind.small() if small else kind()
-        kinds.append(Annotated[kind, tyro.conf.subcommand(name, default=default)])
+        about = inspect.cleandoc(kind.__doc__ or "")
+        about = about.split("\n\n")[0] if of_all else about + teach(name, program)
+        kinds.append(Annotated[kind, tyro.conf.subcommand(name, default=default, description=about)])
     commands = functools.reduce(operator.or_, kinds)
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(commands, prog=PROGRAM, args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
+            options = {"description": INTRODUCTION.replace("PROGRAM", program), "prog": program}
+            return tyro.cli(commands, args=arguments, config=(tyro.conf.FlagCreatePairsOff,), **options)
     except SystemExit as end:
         if not end.code:
             raise
         raise BadInput(one_line(complaint.getvalue())) from None
+
+
+def teach(command: str, program: str) -> str:
+    """Returns examples of a command, for its help."""
+    lines = EXAMPLES.get(command, ["--quick", "--dry-run"])
+    return "\n\nExamples:\n" + "\n".join(f"  {program} {command} {line}".rstrip() for line in lines)
 
 
 def prepare_jax(precision: str) -> None:
@@ -179,8 +269,3 @@ def _named(message: str) -> str:
     name, _, rest = message.partition(" ")
     flags = {field.name for kind, _ in COMMANDS.values() for field in dataclasses.fields(kind)}
     return f"--{name.replace('_', '-')} {rest}" if name in flags else message
-
-
-def _fail(message: str, code: int) -> int:
-    print(f"{PROGRAM}: {message}", file=sys.stderr)
-    return code

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 from tyro.constructors import PrimitiveConstructorSpec
 
-PROGRAM = "python -m experiments"
+PROGRAMS = ("python -m experiments", "rvsmjax")
+PROGRAM = PROGRAMS["rvsmjax_experiments" in sys.modules]
+"""The program's name as this process was started: from a checkout, or installed."""
 HOW = {
-    *("out", "quick", "overwrite", "quiet", "docs", "data_dir", "runs", "minutes"),
+    *("out", "quick", "overwrite", "quiet", "json", "dry_run", "docs", "data_dir", "runs", "minutes"),
     *("coordinator", "processes", "process"),
 }
 """Flags that say how and where to run, not what."""
@@ -76,7 +79,9 @@ Folder = Annotated[Path | None, _spec(Path, "a folder", "FOLDER", absent="result
 Folders = Annotated[tuple[Path, ...], _spec(Path, "a folder", "FOLDER", axis=True)]
 PageFile = Annotated[Path | None, _spec(Path, "a file", "FILE", absent="see above")]
 DataFolder = Annotated[Path | None, _spec(Path, "a folder", "FOLDER", absent="$RVSMJAX_DATA, or a download")]
-RunsFolder = Annotated[Path | None, _spec(Path, "a folder", "FOLDER", absent="experiments/runs")]
+RunsFolder = Annotated[
+    Path | None, _spec(Path, "a folder", "FOLDER", absent="experiments/runs of a checkout, else results/runs")
+]
 Minutes = Annotated[float | None, _spec(float, "a number", "MINUTES", absent="no limit")]
 
 
@@ -92,6 +97,10 @@ class CommonFlags:
     """Folder of the record; must not exist."""
     overwrite: bool = False
     """Replace the record that is in --out."""
+    dry_run: bool = False
+    """Check the flags, tell size, time and memory, and stop."""
+    json: bool = False
+    """Print one JSON object, config.json with the record's folder, instead of the report."""
     quiet: bool = False
     """Print nothing but errors."""
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.console import Console
+from tyro.conf import arg
 
 from experiments.flags import CommonFlags, Names, Numbers, WholeNumber
 from experiments.record import BadInput
@@ -52,7 +53,7 @@ class Lenet5CompressConfig(CommonFlags, TrainingConfig):
     """Epochs of fine-tuning with the pattern frozen."""
     sparsity: Numbers = (0.986, 0.994)
     """Shares of zeros over all kernels."""
-    methods: Names = tuple(METHODS)
+    methods: Annotated[Names, arg(aliases=("--method",))] = tuple(METHODS)
     """Methods: rvsm-top-k, rvsm-l0, rvsm-tl1, admm, magnitude."""
     few_seeds: WholeNumber = 1
     """Runs of each kind for all shares of zeros but the first."""

@@ -65,6 +65,19 @@ class LeNetRecipe(Recipe):
         return self.activation
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UnitsRecipe(LeNetRecipe):
+    """One training of LeNet in which units of every layer but the classes may go, to make it smaller."""
+
+    def left_out(self) -> tuple[str, ...]:
+        """Returns the last layer."""
+        return ("dense2",)
+
+    def label(self) -> str:
+        """Returns ``units``."""
+        return "units"
+
+
 @functools.cache
 def preparation(shift: int) -> Callable[[Array, Array, bool], Array]:
     """Returns the function that makes LeNet's input of uint8 images; the same for the same shift."""

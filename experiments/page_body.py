@@ -12,7 +12,7 @@ from typing import Any
 from experiments import beside, facts
 from experiments.beside import Drawn, Grid, Part, Text
 from experiments.document import Section
-from experiments.flags import PROGRAM
+from experiments.flags import PROGRAMS
 from experiments.page_text import cell, grid_table, prose, scrolled, tag, text
 
 COLORS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#999999")
@@ -47,7 +47,10 @@ class Record:
     @property
     def command(self) -> str:
         """The name of the command that made it."""
-        return str(self.facts["command"]).removeprefix(PROGRAM).split()[0]
+        command = str(self.facts["command"])
+        for program in PROGRAMS:
+            command = command.removeprefix(program)
+        return command.split()[0]
 
 
 class Body:

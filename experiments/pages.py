@@ -15,7 +15,7 @@ from tyro.conf import Positional, arg
 
 from experiments.flags import Folders, PageFile
 from experiments.page import PAGE, read_record, to_html
-from experiments.record import BadInput
+from experiments.record import BadInput, DryRun
 from experiments.surroundings import Clock
 
 MOST = 26
@@ -35,6 +35,10 @@ class ReportConfig:
     """The page: FOLDER/report.html for one record, which is replaced; else a file that must not exist."""
     overwrite: bool = False
     """Replace the file that is in --out."""
+    dry_run: bool = False
+    """Check the records, and stop."""
+    json: bool = False
+    """Print one JSON object with the page's file."""
     quiet: bool = False
     """Print nothing but errors."""
 
@@ -44,6 +48,7 @@ def run(config: ReportConfig, console: Console, clock: Clock) -> Path:
 
     Raises:
       BadInput: anything in ``config`` that the user can mend.
+      DryRun: no more than a plan was asked for.
     """
     folders = config.folders
     if not folders or len(folders) > MOST or len({folder.resolve() for folder in folders}) < len(folders):
@@ -55,6 +60,8 @@ def run(config: ReportConfig, console: Console, clock: Clock) -> Path:
     out = config.out or (folders[0] / PAGE if len(folders) == 1 else _default(commands[0]))
     if out.exists() and not config.overwrite and out != folders[0] / PAGE:
         raise BadInput(f"out must be a new file unless --overwrite is given, got {out}, which exists")
+    if config.dry_run:
+        raise DryRun("report", config)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         part = out.with_name(f".{out.name}.part")

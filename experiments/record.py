@@ -16,14 +16,19 @@ from typing import Any
 
 CONFIG = "config.json"
 """The file that marks a folder as a record; written last."""
-
-
-SETTINGS, UNFINISHED = "settings.json", ".unfinished"
-"""What a body that goes on must agree with, and the end of its folder's name."""
+SETTINGS, DONE, UNFINISHED = "settings.json", "done", ".unfinished"
+"""What a body that goes on must agree with, the folder of what it has done, and the end of its own folder's name."""
 
 
 class BadInput(ValueError):
     """Something the user can mend; its text is one line."""
+
+
+class DryRun(Exception):
+    """A command that was asked for its plan alone has checked its flags, and stops."""
+
+    def __init__(self, command: str, config: Any) -> None:
+        self.command, self.config = command, config
 
 
 def default_folder(command: str) -> Path:
@@ -46,7 +51,7 @@ def record(out: Path, overwrite: bool = False, settings: dict[str, Any] | None =
       out: the record's folder; missing parents are made.
       overwrite: whether a record that is already there may be replaced. Nothing but a record is ever replaced.
       settings: of a body that can go on from what it left in the hidden folder: what must be equal for that, as JSON
-        has it. The folder then stays where the body failed after it made a folder ``done`` in it.
+        has it. The folder then stays where the body failed after it made the folder ``DONE`` in it.
 
     Raises:
       BadInput: ``out`` exists and may not be replaced, or cannot be written; the hidden folder was made with other
@@ -54,38 +59,20 @@ def record(out: Path, overwrite: bool = False, settings: dict[str, Any] | None =
     """
     out = Path(os.path.abspath(out))
     _check_replaceable(out, overwrite)
-    made: list[Path] = []
-    partial: Path | None = None
-    with contextlib.ExitStack() as stack:
+    with _parents(out), _hidden(out, overwrite, settings) as partial:
         try:
-            try:
-                made = _make_parents(out.parent)
-                partial = _sibling(out, "partial") if settings is None else out.parent / f".{out.name}{UNFINISHED}"
-                partial.mkdir(exist_ok=settings is not None)
-            except OSError as error:
-                raise BadInput(f"--out must be a folder that can be written, got {out} ({error.strerror})") from None
-            if settings is not None:
-                if not stack.enter_context(alone(partial)):
-                    partial, made = None, []
-                    raise BadInput(f"--out must be a folder that no other process fills, got {out}")
-                if overwrite:
-                    _empty(partial)
-                try:
-                    require_same(partial / SETTINGS, settings)
-                except BadInput:
-                    partial = None
-                    raise
             yield partial
             _check_replaceable(out, overwrite)
-            (partial / SETTINGS).unlink(missing_ok=True)
             _move(partial, out)
-        except BaseException:
-            if partial is not None and (settings is None or not (partial / "done").is_dir()):
+        except BaseException as error:
+            if settings is None or not (partial / DONE).is_dir():
                 shutil.rmtree(partial, ignore_errors=True)
-            for folder in reversed(made):
-                with contextlib.suppress(OSError):
-                    folder.rmdir()
+            elif isinstance(error, KeyboardInterrupt):
+                raise KeyboardInterrupt("the slabs before are kept, the same command goes on") from None
             raise
+        # Only now: until it is the record, what is done must be known.
+        shutil.rmtree(out / DONE, ignore_errors=True)
+        (out / SETTINGS).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -137,32 +124,60 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
     (folder / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
 
 
-def _check_replaceable(out: Path, overwrite: bool) -> None:
+@contextlib.contextmanager
+def _writable(out: Path) -> Iterator[None]:
+    """Turns what the system says against ``out`` into ``BadInput``."""
     try:
+        yield
+    except OSError as error:
+        raise BadInput(f"--out must be a folder that can be written, got {out} ({error.strerror})") from None
+
+
+def _check_replaceable(out: Path, overwrite: bool) -> None:
+    with _writable(out):
         if not os.path.lexists(out):
             return
         is_record = out.is_dir() and not out.is_symlink() and ((out / CONFIG).is_file() or not any(out.iterdir()))
-    except OSError as error:
-        raise BadInput(f"--out must be a folder that can be written, got {out} ({error.strerror})") from None
     if not is_record:
         raise BadInput(f"--out must be a new folder or a record, got {out}, which is neither")
     if not overwrite:
         raise BadInput(f"--out must be a new folder unless --overwrite is given, got {out}, which exists")
 
 
-def _make_parents(folder: Path) -> list[Path]:
-    """Makes ``folder`` with its parents and returns those that were missing, outermost first."""
-    missing = [path for path in [*reversed(folder.parents), folder] if not path.exists()]
-    made = []
+@contextlib.contextmanager
+def _parents(out: Path) -> Iterator[None]:
+    """Makes the missing parents of ``out``; where the body fails, those of them that are empty go again."""
+    made: list[Path] = []
     try:
-        for path in missing:
-            path.mkdir()
-            made.append(path)
-    except OSError:
+        with _writable(out):
+            for path in reversed(out.parents):
+                if not path.exists():
+                    path.mkdir()
+                    made.append(path)
+        yield
+    except BaseException:
         for path in reversed(made):
-            path.rmdir()
+            with contextlib.suppress(OSError):
+                path.rmdir()
         raise
-    return missing
+
+
+@contextlib.contextmanager
+def _hidden(out: Path, overwrite: bool, settings: dict[str, Any] | None) -> Iterator[Path]:
+    """Yields the folder that is to become ``out``: a new one, or with settings one to go on in, held alone."""
+    partial = _sibling(out, "partial") if settings is None else out.parent / f".{out.name}{UNFINISHED}"
+    with _writable(out):
+        partial.mkdir(exist_ok=settings is not None)
+    if settings is None:
+        yield partial
+        return
+    with alone(partial) as held:
+        if not held:
+            raise BadInput(f"--out must be a folder that no other process fills, got {out}")
+        if overwrite:
+            _empty(partial)
+        require_same(partial / SETTINGS, settings)
+        yield partial
 
 
 def _move(partial: Path, out: Path) -> None:

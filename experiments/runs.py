@@ -91,7 +91,7 @@ class Runs:
 
     def _train(self, recipe: Recipe, path: Path) -> dict[str, Any]:
         data = self.load()
-        task = make_task(recipe, data, self._start(recipe))
+        task = make_task(recipe, data, recipe.start and self.weights(recipe.start))
         seconds: list[float] = []
         last = time.perf_counter()
 
@@ -137,16 +137,18 @@ class Runs:
         shutil.rmtree(under_way)
         return result
 
-    def _start(self, recipe: Recipe) -> tuple[Any, Any] | None:
-        """Returns parameters and rest of the network that the run starts from; trains that first if need be."""
-        if recipe.start is None:
-            return None
-        path = self.path(recipe.start)
+    def weights(self, recipe: Recipe) -> tuple[Any, Any]:
+        """Returns parameters (u) and rest of the network at the end of a run, trained now if they are not there.
+
+        Raises:
+          OutOfTime, InHand, Diverged: see ``result``.
+        """
+        path = self.path(recipe)
         if not path.with_suffix(".npz").exists():
             # A finished run may have come without its weights; its file stays until it is trained again.
-            with self._held(recipe.start):
-                self._train(recipe.start, path)
-        _, params, rest = nnx.split(recipe.start.make_network(), nnx.Param, ...)
+            with self._held(recipe):
+                self._train(recipe, path)
+        _, params, rest = nnx.split(recipe.make_network(), nnx.Param, ...)
         loaded = rv.load_npz(path.with_suffix(".npz"), {"params": params, "rest": rest})
         return loaded["params"], loaded["rest"]
 

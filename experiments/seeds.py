@@ -22,11 +22,11 @@ from typing import Any, Literal
 
 from rich.console import Console
 
+from experiments.calls import in_thread, mendable
 from experiments.flags import CommonFlags, Names, Number, Numbers, WholeNumber
 from experiments.record import BadInput
 from experiments.study import check_axes, conduct
 from experiments.surroundings import Clock
-from experiments.sweep import in_thread, mendable
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from experiments.record import BadInput
+from experiments.record import DONE, BadInput
 
 CHUNK_BYTES = 16_000_000
 FORMAT: Any = 2
 """Of Zarr: its text and its consolidated metadata are specified; those of format 3 are not yet."""
-DATA, DONE, READY = "data.zarr", "done", "ready"
-"""The lanes; a file for each slab that is done; the mark that the arrays have been made."""
+DATA, READY = "data.zarr", "ready"
+"""The lanes; the mark that their arrays have been made, beside those of the slabs that are done."""
 
 
 def write_zarr(lanes: xr.Dataset, folder: Path) -> None:
@@ -47,7 +47,7 @@ class Store:
     written. The same slabs make the same files, however often the process was interrupted.
 
     Args:
-      folder: holds ``data.zarr`` and, until ``finish``, what is known of it.
+      folder: holds ``data.zarr`` and, until it is a record, what is known of it.
       labels: coordinates and attributes of the whole.
       shape: length of each dimension, in order.
       slab: length of each dimension of a slab.
@@ -104,11 +104,14 @@ class Store:
         Raises:
           BadInput: it is not what was written.
         """
+        import zarr
+
         mark = json.loads(self._mark(place).read_text(encoding="utf-8"))
         want = mark["checksums"]
         try:
-            here = self.lanes()[list(want)].isel(place).load()
-            altered = [name for name in want if _checksum(here[name].values) != want[name]]
+            group = zarr.open_group(self.folder / DATA, mode="r", zarr_format=FORMAT)
+            where = tuple(place[dim] for dim in self.shape)
+            altered = [name for name in want if _checksum(group[name][where]) != want[name]]
         except Exception as error:  # whatever a codec makes of bytes that are not its own
             altered = [f"{type(error).__name__}: {error}"]
         if altered:
@@ -120,13 +123,12 @@ class Store:
         return dict(mark["facts"])
 
     def finish(self) -> None:
-        """Makes the data complete for readers and removes the marks."""
+        """Makes the data complete for readers."""
         import zarr
 
         for path in (self.folder / DATA).glob("*/*.partial"):
             path.unlink()  # of chunks that a process was killed in
         zarr.consolidate_metadata(self.folder / DATA, zarr_format=FORMAT)
-        shutil.rmtree(self.folder / DONE)
 
     def _make(self, data: Mapping[str, np.ndarray]) -> None:
         import zarr

@@ -12,7 +12,7 @@ from rich.console import Console
 from experiments.document import Section, show, to_markdown
 from experiments.flags import command_line
 from experiments.page import write_report
-from experiments.record import BadInput, default_folder, record, unfinished, write_config
+from experiments.record import BadInput, DryRun, default_folder, record, unfinished, write_config
 from experiments.surroundings import Clock, describe, peak_memory
 
 Report = Sequence[Section] | Callable[[dict[str, Any]], Sequence[Section]]
@@ -41,7 +41,10 @@ def conduct(
 
     Raises:
       BadInput: anything in ``config`` that the user can mend.
+      DryRun: no more than a plan was asked for.
     """
+    if config.dry_run:
+        raise DryRun(command, config)
     out = config.out or (settings and unfinished(command, settings)) or default_folder(command)
     with record(out, config.overwrite, settings) as folder:
         with clock.phase("set-up"):

@@ -9,19 +9,16 @@ d = 10 and 20 lies outside); rows θ(w̄,w*) and f(w̄) cannot be those of limit
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
-import re
-import shutil
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from experiments import slabs
+from experiments.calls import mendable
 from experiments.flags import (
     HOW,
     Booleans,
@@ -42,17 +39,10 @@ from experiments.surroundings import Clock
 if TYPE_CHECKING:
     import xarray as xr
 
-    from experiments.store import Store
-    from rvsmjax.sweep import Grid, Slab, SweepResult
-
 FIGURE_LANES = 2_000_000
 """Lanes that the figures show, at most: those of the first seeds of each cell."""
-FACTS = ("compile_seconds", "run_seconds", "steps_executed", "steps_needed")
-"""What a sweep tells of its run, apart from its lanes; it adds up over slabs."""
 SLAB = {True: 200_000, False: 4_000_000}
 """Lanes of a slab, by whether it is computed on CPUs."""
-LANE_BYTES = 11 * 8 + 4 + 4 + 1
-"""Of a lane on disk, at most."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,22 +113,23 @@ def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
         import jax
 
         from experiments.report import sweep_sections
-        from rvsmjax.sweep import Grid, slabs
+        from rvsmjax import sweep
 
         axes = ["penalty", "d", "k", "lam", "beta", "a", "learning_rate", "normalize", "seeds"]
         with mendable():
-            grid = Grid(**{name: getattr(config, name) for name in axes})
-        _check_disk(grid.size, config.out)
+            grid = sweep.Grid(**{name: getattr(config, name) for name in axes})
+        slabs.check_disk(grid.size, config.out or Path("results"), "total")
         on_cpu = jax.devices()[0].platform == "cpu"
-        parts = slabs(grid, config.slab or SLAB[on_cpu])
+        parts = sweep.slabs(grid, config.slab or SLAB[on_cpu])
+        key = jax.random.key(config.key)
+        options = {"key": key, "tol": config.tol, "max_steps": config.max_steps, "dtype": config.precision}
 
     if jax.process_index() > 0:
-        for part in _needed(parts):
-            _run(part.grid, config)
+        slabs.assist(parts, options)
         return Path()
 
     def work(folder: Path) -> tuple[dict[str, Any], Any]:
-        lanes, facts = compute(folder, grid, parts, config)
+        lanes, facts = slabs.compute(folder, grid, parts, options, config.quiet)
         clock.seconds |= {"compilation": facts["compile_seconds"], "run": facts["run_seconds"]}
         with clock.phase("report"):
             places = [part.place for part in parts]
@@ -151,91 +142,12 @@ def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
     return conduct("sweep", "RVSM on the one-layer network", config, console, clock, work, settings)
 
 
-def compute(folder: Path, grid: Grid, parts: list[Slab], config: SweepConfig) -> tuple[xr.Dataset, dict[str, Any]]:
-    """Returns the lanes on disk, slab by slab computed unless they are there, and what adds up over the slabs."""
-    import jax
-
-    from experiments.store import Store
-    from rvsmjax.sweep.result import labels
-
-    store = Store(folder, labels(grid, config.tol), grid.shape, parts[0].grid.shape)
-    devices = [f"{device.platform}: {device.device_kind}" for device in jax.devices()]
-    needed = {id(part) for part in _needed(parts, store)}
-    total, done = dict.fromkeys(FACTS, 0.0), 0
-    with shown_progress(config.quiet) as progress:
-        for part in parts:
-            if id(part) in needed:
-                try:
-                    result = _run(part.grid, config)
-                except KeyboardInterrupt:
-                    if done:
-                        raise KeyboardInterrupt("the slabs before are kept, the same command goes on") from None
-                    raise
-                own = tuple(part.own[axis] for axis in grid.shape)
-                data = {name: values[own] for name, values in result.data.items()}
-                facts = {name: getattr(result, name) for name in FACTS}
-                # Lanes that stand in the slab before, too, are run, not needed.
-                store.write(part.place, data, facts | {"steps_needed": int(data["steps"].sum(dtype="int64"))})
-            found = store.check(part.place)
-            total = {name: value + found[name] for name, value in total.items()}
-            done += math.prod(place.stop - place.start for place in part.place.values())
-            if progress is not None:
-                progress(done, grid.size)
-    store.finish()
-    return store.lanes(), total | {"devices": devices}
-
-
-def _needed(parts: list[Slab], store: Store | None = None) -> list[Slab]:
-    """Returns the slabs that are not in the store of the first process."""
-    import jax
-    import numpy as np
-
-    todo = np.asarray([store is None or not store.done(part.place) for part in parts])
-    if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
-
-        todo = multihost_utils.broadcast_one_to_all(todo)
-    return [part for part, wanted in zip(parts, todo, strict=True) if wanted]
-
-
-def _run(grid: Grid, config: SweepConfig) -> SweepResult:
-    import jax
-
-    from rvsmjax.sweep import run_sweep
-
-    # No progress from within: a program that calls back is not kept for the next start.
-    options = {"tol": config.tol, "max_steps": config.max_steps, "dtype": config.precision}
-    with mendable():
-        try:
-            return in_thread(lambda: run_sweep(grid, jax.random.key(config.key), **options))
-        except (ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            # What comes out of the compiled program begins with the name of a status.
-            if jax.process_count() == 1 or not re.match("[A-Z_]+: ", reason):
-                raise
-            raise BadInput(
-                f"all {jax.process_count()} processes must live to the end, got a failure between them ({reason}); the "
-                "slabs before are kept, the same command goes on from there"
-            ) from None
-
-
-def _check_disk(lanes: int, out: Path | None) -> None:
-    """Raises ``BadInput`` where the data would not fit on the disk of the record."""
-    place = (out or Path("results")).absolute()
-    free = shutil.disk_usage(next(folder for folder in (place, *place.parents) if folder.is_dir())).free
-    if lanes * LANE_BYTES > free:
-        raise BadInput(
-            f"grid must fit on the disk: {lanes:,} lanes need up to {lanes * LANE_BYTES / 1e9:,.0f} GB, "
-            f"{free / 1e9:,.0f} GB are free"
-        )
-
-
 def how_it_went(lanes: int, facts: dict[str, Any], summary: xr.Dataset) -> dict[str, Any]:
     """Returns what a record tells of the run: devices, how lanes ended, learning rates, steps, speed.
 
     Args:
       lanes: how many.
-      facts: ``devices`` and ``FACTS``.
+      facts: ``devices`` and ``slabs.FACTS``.
       summary: statistics.
     """
     executed, needed = int(facts["steps_executed"]), int(facts["steps_needed"])
@@ -277,49 +189,3 @@ def write_summary(
     for name, figure in figures.items():
         plots.save(figure, folder, name)
     return summary, list(figures)
-
-
-def in_thread(work: Callable[[], Any]) -> Any:
-    """Returns ``work()``, run in another thread: this one stays free for Ctrl-C, which compiled code would hold up."""
-    outcome: list[Any] = []
-    failure: list[BaseException] = []
-
-    def target() -> None:
-        try:
-            outcome.append(work())
-        except BaseException as error:
-            failure.append(error)
-
-    thread = threading.Thread(target=target, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(0.1)
-    if failure:
-        raise failure[0]
-    return outcome[0]
-
-
-@contextlib.contextmanager
-def mendable() -> Iterator[None]:
-    """Turns the library's complaints about arguments, and a device's about its memory, into ``BadInput``."""
-    try:
-        yield
-    except (ValueError, TypeError) as error:
-        raise BadInput(str(error)) from error
-    except RuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        raise BadInput(f"grid must fit in memory: {error}") from error
-
-
-@contextlib.contextmanager
-def shown_progress(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """Yields what shows progress on a terminal; None elsewhere."""
-    console = Console(stderr=True)
-    if quiet or not console.is_terminal:
-        yield None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("Compiling", total=None)
-        yield lambda done, total: bar.update(task, description="Lanes", completed=done, total=total)

@@ -128,8 +128,9 @@ def fit(
             raise BadInput(f"epochs must be at least {len(history)}, which {folder} has already, got {epochs}")
         step = make_step(graph, task.optimizer.update, task.prepare, batch)
         accuracy, settle = evaluator(task), _settler(graph, task)
-        u = state.params if task.overwrite else sparse(state)
-        rest_u = settle(state, u) if len(history) == epochs else None
+        if len(history) == epochs:
+            u = state.params if task.overwrite else sparse(state)
+            return Fit(state, u, settle(state, u), history)
         saved = time.monotonic()
         for epoch in range(len(history), epochs):
             order_key, augment_key = jax.random.split(jax.random.fold_in(key, epoch))

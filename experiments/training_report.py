@@ -101,6 +101,8 @@ def curves(outcomes: Outcomes, least: float | None = None) -> Figure:
             axes.plot(epochs, values.mean(0), color=color, ls=style, marker=marker, label=label, lw=1.5)
             if len(runs) > 1:
                 axes.fill_between(epochs, values.min(0), values.max(0), color=color, alpha=0.2, lw=0)
+    for axes in panels:
+        axes.xaxis.get_major_locator().set_params(integer=True)
     panels[0].set(xlabel="epoch", title="validation accuracy of u  [%]")
     if least is not None:
         panels[0].set_ylim(bottom=100 * least)

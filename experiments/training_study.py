@@ -21,8 +21,12 @@ if TYPE_CHECKING:
     from experiments.recipes import Recipe
     from experiments.runs import Outcomes, Study
 
-KEPT = Path(__file__).parent / "runs"
-"""The finished runs that come with the code."""
+KEPT = (
+    Path(__file__).parent / "runs"
+    if Path(__file__).parents[1].joinpath("pyproject.toml").exists()
+    else Path("results/runs")
+)
+"""Finished runs: those that come with a checkout; of an installed package, those of the folder it is started in."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -22,11 +22,11 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
+from experiments.calls import in_thread
 from experiments.flags import CommonFlags, Names, Numbers, WholeNumber, WholeNumbers
 from experiments.record import BadInput
 from experiments.study import check_axes, conduct
 from experiments.surroundings import Clock
-from experiments.sweep import in_thread
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -2,6 +2,9 @@
 
 __version__ = "0.1.0"
 
+from rvsmjax.export import from_bcoo as from_bcoo
+from rvsmjax.export import nm_violations as nm_violations
+from rvsmjax.export import to_bcoo as to_bcoo
 from rvsmjax.geometry import angle as angle
 from rvsmjax.penalties import L0 as L0
 from rvsmjax.penalties import L1 as L1
@@ -20,7 +23,9 @@ from rvsmjax.solve import Solution as Solution
 from rvsmjax.solve import Status as Status
 from rvsmjax.solve import solve as solve
 from rvsmjax.storage import load_npz as load_npz
+from rvsmjax.storage import load_safetensors as load_safetensors
 from rvsmjax.storage import save_npz as save_npz
+from rvsmjax.storage import save_safetensors as save_safetensors
 from rvsmjax.sweep import Grid as Grid
 from rvsmjax.sweep import SweepResult as SweepResult
 from rvsmjax.sweep import run_sweep as run_sweep

@@ -1,8 +1,9 @@
-"""Sparse parameters and masks in NumPy's npz files. For Orbax there is nothing to add: u is a tree of arrays."""
+"""Sparse parameters and masks in files: NumPy's npz and safetensors. For Orbax there is nothing to add: u is a tree."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,12 @@ def save_npz(path: str | os.PathLike[str], tree: Any) -> None:
 
     Args:
       path: the file, with its ending.
-      tree: tree of arrays.
+      tree: tree of arrays; ``{"u": u, "mask": sparsity_mask(u)}`` holds both.
 
     Raises:
       ValueError: two leaves with the same path.
     """
-    arrays: dict[str, np.ndarray] = {}
-    for keys, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        name = path_name(keys) or "array"
-        if name in arrays:
-            raise ValueError(f"tree must have a path for each leaf, got two at {name!r}")
-        arrays[name] = np.asarray(leaf)
+    arrays = _by_path(tree)
     dtypes = np.asarray([f"{name}={array.dtype.name}" for name, array in arrays.items()])
     # NumPy's format has no bfloat16: such arrays stand as bytes of their width.
     plain = {n: a.view(f"u{a.dtype.itemsize}") if a.dtype.kind == "V" else a for n, a in arrays.items()}
@@ -59,6 +55,71 @@ def load_npz(path: str | os.PathLike[str], like: Any) -> Any:
     with np.load(path) as file:
         dtypes = dict(entry.rsplit("=", 1) for entry in file[DTYPES].tolist())
         arrays = {name: file[name].view(jnp.dtype(dtype)) for name, dtype in dtypes.items()}
+    return _like(path, arrays, like)
+
+
+def save_safetensors(path: str | os.PathLike[str], tree: Any, metadata: Mapping[str, str] | None = None) -> None:
+    """Writes a tree of arrays, such as u or a mask, to a safetensors file, which other frameworks read.
+
+    Each array stands under its path in the tree, ``conv1/kernel``. The file is written whole or not at all, and holds
+    every zero: where the size matters take ``save_npz``.
+
+    Args:
+      path: the file, with its ending.
+      tree: tree of arrays; ``{"u": u, "mask": sparsity_mask(u)}`` holds both.
+      metadata: text by name for the head of the file.
+
+    Raises:
+      ModuleNotFoundError: the package ``safetensors`` is not installed.
+      ValueError: two leaves with the same path.
+    """
+    safetensors = _safetensors()
+    arrays = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in _by_path(tree).items()}
+    target = Path(path)
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        safetensors.numpy.save_file(arrays, partial, metadata=dict(metadata or {}) or None)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_safetensors(path: str | os.PathLike[str], like: Any) -> Any:
+    """Returns the tree that ``save_safetensors`` wrote, in the structure of ``like``.
+
+    Args:
+      path: the file.
+      like: tree of the wanted structure; arrays or shapes, whose shapes must be those of the file.
+
+    Raises:
+      ModuleNotFoundError: the package ``safetensors`` is not installed.
+      ValueError: a leaf of ``like`` that the file lacks, or that has another shape there; leaves that ``like`` lacks.
+    """
+    return _like(path, _safetensors().flax.load_file(path), like)
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors.flax
+        import safetensors.numpy
+    except ModuleNotFoundError:
+        wanted = "pip install safetensors, or pip install 'rvsmjax[experiments]'"
+        raise ModuleNotFoundError(f"safetensors must be installed for this file format: {wanted}") from None
+    return safetensors
+
+
+def _by_path(tree: Any) -> dict[str, np.ndarray]:
+    arrays: dict[str, np.ndarray] = {}
+    for keys, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        name = path_name(keys) or "array"
+        if name in arrays:
+            raise ValueError(f"tree must have a path for each leaf, got two at {name!r}")
+        arrays[name] = np.asarray(leaf)
+    return arrays
+
+
+def _like(path: str | os.PathLike[str], arrays: dict[str, Any], like: Any) -> Any:
+    """Returns ``arrays``, the contents of a file, in the structure of ``like``."""
 
     def take(keys: Any, leaf: Any) -> jax.Array:
         name = path_name(keys) or "array"

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import rvsmjax as rv
-from benchmarks import numpy_rvsm, peers, rates
+from benchmarks import gpu, numpy_rvsm, peers, rates
 
 PENALTIES = {"l1": rv.L1(), "l0": rv.L0(), "tl1": rv.TransformedL1(1.0)}
 
@@ -56,3 +56,15 @@ def test_rates_are_taken():
     text = rates.table(record | {"scaling": axes})
     assert "exponent 1.00" in text
     assert "| ours, one core |" in text
+
+
+def test_the_gpu_script_runs_at_a_small_size():
+    found = gpu.measure((2,), (5,), lanes=130, steps=8, repeats=1, engines=("interpret", "xla"))
+    assert [own["engine"] for own in found["grid"]] == ["interpret", "xla"]
+    for own in found["beside the CPU"]:
+        assert own["largest difference"]["theta_w"] < 1e-4
+        assert own["same zeros"] > 0.99
+    operations = found["floor"]["operations"]
+    assert 5 < operations["l1"] < operations["tl1"] < 100
+    record = {"devices": ["d"], "versions": {"python": "3", "jax": "1", "torch": "2"}, "date": "d"}
+    assert "| interpret | 120 |" in gpu.table(record | found)

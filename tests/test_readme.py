@@ -1,4 +1,4 @@
-"""The code in README.md and docs/ runs as it stands."""
+"""The code in README.md and docs/ runs as it stands, block after block, and prints what stands below it."""
 
 import re
 from pathlib import Path
@@ -11,19 +11,31 @@ import pytest
 import rvsmjax as rv
 
 ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"^```python\n(?P<code>.*?)^```(?:\n\n```text\n(?P<shown>.*?)^```)?", re.M | re.S)
+"""Python, and the output that follows it at once."""
 
 
-def blocks(path):
-    return re.findall(r"^```python\n(.*?)^```", (ROOT / path).read_text(encoding="utf-8"), re.M | re.S)
+def blocks(page):
+    return list(BLOCK.finditer((ROOT / page).read_text(encoding="utf-8")))
 
 
 PAGES = ["README.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md")))]
-CODE = [pytest.param(page, n, id=f"{page} {n}") for page in PAGES for n in range(len(blocks(page)))]
 
 
-@pytest.mark.parametrize(("page", "n"), CODE)
-def test_code_runs(page, n, capsys):
+def names_of(page):
+    """What is there before the first block: nothing, but in README.md, whose reader knows the usual imports."""
+    if page != "README.md":
+        return {}
     kernel = jnp.asarray(np.random.default_rng(0).normal(size=(20, 10)), "float32")
-    names = {"rv": rv, "optax": optax, "jnp": jnp, "params": {"kernel": kernel, "bias": jnp.ones(10)}}
-    exec(compile(blocks(page)[n], f"{page} {n}", "exec"), names)
-    assert "NaN" not in capsys.readouterr().out
+    return {"rv": rv, "optax": optax, "jnp": jnp, "params": {"kernel": kernel, "bias": jnp.ones(10)}}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)])
+def test_code_runs(page, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # what the code writes
+    names = names_of(page)
+    for number, block in enumerate(blocks(page)):
+        exec(compile(block["code"], f"{page} {number}", "exec"), names)
+        printed = capsys.readouterr().out
+        assert "NaN" not in printed
+        assert block["shown"] in (None, printed)

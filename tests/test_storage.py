@@ -1,4 +1,9 @@
-"""u and masks through files: npz, and Orbax as it is."""
+"""u and masks through files: npz, safetensors, and Orbax as it is."""
+
+import importlib.util
+import json
+import re
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -21,11 +26,58 @@ def same(a, b):
         np.testing.assert_array_equal(x, y)
 
 
-@pytest.mark.parametrize("tree", [U, rv.sparsity_mask(U), jnp.arange(3.0)], ids=["u", "mask", "bare"])
-def test_a_tree_comes_back_to_the_bit(tree, tmp_path):
-    rv.save_npz(tmp_path / "u.npz", tree)
-    same(rv.load_npz(tmp_path / "u.npz", jax.tree.map(jnp.zeros_like, tree)), tree)
-    assert [path.name for path in tmp_path.iterdir()] == ["u.npz"]
+needs_safetensors = pytest.mark.skipif(importlib.util.find_spec("safetensors") is None, reason="not installed")
+FORMATS = [
+    pytest.param(rv.save_npz, rv.load_npz, id="npz"),
+    pytest.param(rv.save_safetensors, rv.load_safetensors, id="safetensors", marks=needs_safetensors),
+]
+
+
+@pytest.mark.parametrize(("save", "load"), FORMATS)
+@pytest.mark.parametrize(
+    "tree",
+    [
+        U,
+        rv.sparsity_mask(U),
+        {"u": U, "mask": rv.sparsity_mask(U)},
+        jnp.arange(3.0),
+        {"none": jnp.zeros((0, 2)), "one": jnp.float16(2)},
+    ],
+    ids=["u", "mask", "both", "bare", "shapes"],
+)
+def test_a_tree_comes_back_to_the_bit(tree, save, load, tmp_path):
+    save(tmp_path / "u.file", tree)
+    same(load(tmp_path / "u.file", jax.tree.map(jnp.zeros_like, tree)), tree)
+    assert [path.name for path in tmp_path.iterdir()] == ["u.file"]
+
+
+@needs_safetensors
+def test_safetensors_by_the_format_itself(tmp_path):
+    """A length of 8 bytes, as much JSON, then the numbers, as the format's definition has it."""
+    kernel = np.arange(6, dtype="float32").reshape(2, 3).T  # not contiguous
+    rv.save_safetensors(tmp_path / "u", {"kernel": kernel, "mask": kernel > 2}, {"made by": "a test"})
+    raw = (tmp_path / "u").read_bytes()
+    start = 8 + int.from_bytes(raw[:8], "little")
+    head = json.loads(raw[8:start])
+    assert head.pop("__metadata__") == {"made by": "a test"}
+    found = {}
+    for name, entry in head.items():
+        first, last = (start + offset for offset in entry["data_offsets"])
+        dtype = {"F32": "<f4", "BOOL": "?"}[entry["dtype"]]
+        found[name] = np.frombuffer(raw[first:last], dtype).reshape(entry["shape"])
+    same(found, {"kernel": kernel, "mask": kernel > 2})
+
+
+def test_without_safetensors_one_line_says_what_to_install(tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if re.match(r"safetensors(\.|$)", name)]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    for use in (lambda: rv.save_safetensors(tmp_path / "u", U), lambda: rv.load_safetensors(tmp_path / "u", U)):
+        with pytest.raises(
+            ModuleNotFoundError, match=r"^safetensors must be installed .*: pip install safetensors, or"
+        ):
+            use()
+    assert not list(tmp_path.iterdir())
 
 
 def test_zeros_take_next_to_no_room(tmp_path):
@@ -43,13 +95,14 @@ def test_orbax_takes_u_and_mask_as_they_are(tmp_path):
         same(checkpointer.restore(tmp_path / "u", tree), tree)
 
 
-def test_what_does_not_fit_is_named(tmp_path):
-    path = tmp_path / "u.npz"
-    rv.save_npz(path, {"a": jnp.zeros(2)})
+@pytest.mark.parametrize(("save", "load"), FORMATS)
+def test_what_does_not_fit_is_named(save, load, tmp_path):
+    path = tmp_path / "u.file"
+    save(path, {"a": jnp.zeros(2)})
     for like, message in [
         ({"b": jnp.zeros(2)}, "got 'b', which it lacks"),
         ({"a": jnp.zeros(3)}, r"got \(3,\) at 'a', not \(2,\)"),
         ({}, "got none at 'a'"),
     ]:
         with pytest.raises(ValueError, match=message):
-            rv.load_npz(path, like)
+            load(path, like)

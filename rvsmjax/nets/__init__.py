@@ -5,4 +5,5 @@ from rvsmjax.nets.binary import binary as binary
 from rvsmjax.nets.lenet import LeNet as LeNet
 from rvsmjax.nets.resnet import ResNet as ResNet
 from rvsmjax.nets.resnet import ResNet18 as ResNet18
+from rvsmjax.nets.shrink import shrink as shrink
 from rvsmjax.nets.vgg import VGG16 as VGG16

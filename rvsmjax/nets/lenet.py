@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import jax
@@ -12,7 +12,11 @@ from flax import nnx
 from jax import Array
 from jax.typing import ArrayLike
 
+from rvsmjax import _checks
 from rvsmjax.nets.binary import STE, binary
+
+WIDTHS = (20, 50, 500)
+"""Channels of the two convolutions, and units of the layer after them."""
 
 
 class LeNet(nnx.Module):
@@ -21,6 +25,7 @@ class LeNet(nnx.Module):
     The activation comes after pooling: for a rising activation that is the same, and a quarter of the work.
 
     Args:
+      widths: channels of the convolutions and units, >= 1 each, where they are others (see ``shrink``).
       activation: ``"relu"``, or ``"binary"`` for the units of F (the pooling is of what enters them).
       ste: what stands in for the derivative of a binary unit, see ``binary``.
       ste_scale: its factor > 0.
@@ -29,7 +34,7 @@ class LeNet(nnx.Module):
       rngs: for the weights.
 
     Raises:
-      ValueError: an unknown ``activation`` or ``ste``, ``ste_scale`` <= 0.
+      ValueError: an unknown ``activation`` or ``ste``, ``ste_scale`` <= 0, ``widths`` that are no three numbers >= 1.
 
     Source: F Table 1 ("a variation of LeNet").
     """
@@ -37,6 +42,7 @@ class LeNet(nnx.Module):
     def __init__(
         self,
         *,
+        widths: Sequence[int] = WIDTHS,
         activation: Literal["relu", "binary"] = "relu",
         ste: STE = "relu",
         ste_scale: ArrayLike = 1.0,
@@ -45,15 +51,19 @@ class LeNet(nnx.Module):
     ) -> None:
         if activation not in ("relu", "binary"):
             raise ValueError(f"activation must be relu or binary, got {activation!r}")
+        _checks.integer("widths", tuple(widths), at_least=1)
+        if len(widths) != len(WIDTHS):
+            raise ValueError(f"widths must be {len(WIDTHS)} numbers, got {tuple(widths)}")
         binary(0.0, ste, ste_scale)  # complains of what does not fit
         self.activation: Callable[[Array], Array] = (
             jax.nn.relu if activation == "relu" else functools.partial(binary, ste=ste, scale=ste_scale)
         )
-        self.conv1 = nnx.Conv(1, 20, (5, 5), padding="VALID", rngs=rngs)
-        self.conv2 = nnx.Conv(20, 50, (5, 5), padding="VALID", rngs=rngs)
-        self.dense1 = nnx.Linear(800, 500, rngs=rngs)
-        self.dense2 = nnx.Linear(500, 10, rngs=rngs)
-        sizes = (20, 50, 500) if normalize else ()
+        first, second, units = widths
+        self.conv1 = nnx.Conv(1, first, (5, 5), padding="VALID", rngs=rngs)
+        self.conv2 = nnx.Conv(first, second, (5, 5), padding="VALID", rngs=rngs)
+        self.dense1 = nnx.Linear(16 * second, units, rngs=rngs)
+        self.dense2 = nnx.Linear(units, 10, rngs=rngs)
+        sizes = tuple(widths) if normalize else ()
         norm = functools.partial(nnx.BatchNorm, use_bias=False, use_scale=False, momentum=0.9, rngs=rngs)
         self.norms = nnx.List(map(norm, sizes))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 from flax import nnx
 from jax import Array
@@ -20,27 +22,39 @@ class VGG16(nnx.Module):
     Args:
       classes: classes >= 1.
       width: channels of the first stage >= 1; the others in proportion.
+      channels: of each convolution, >= 1, where they are others (see ``shrink``); ``width`` has no effect then.
       dtype: of the computation; parameters and running means are float32.
       rngs: for the weights.
 
     Raises:
-      ValueError: a number under 1; in use, an ``x`` that is no batch of images of 32 × 32 pixels and three channels.
+      ValueError: a number under 1, ``channels`` that are no thirteen numbers; in use, an ``x`` that is no batch of
+        images of 32 × 32 pixels and three channels.
 
     Source: I section 4.1.
     """
 
-    def __init__(self, *, classes: int = 10, width: int = 64, dtype: DTypeLike | None = None, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self,
+        *,
+        classes: int = 10,
+        width: int = 64,
+        channels: Sequence[int] | None = None,
+        dtype: DTypeLike | None = None,
+        rngs: nnx.Rngs,
+    ) -> None:
         _checks.integer("classes", classes, at_least=1)
         _checks.integer("width", width, at_least=1)
-        convs, norms, channels = [], [], 3
-        for stage in STAGES:
-            for wide in stage:
-                out = wide * width // 64
-                convs.append(convolution(channels, out, 3, bias=True, dtype=dtype, rngs=rngs))
-                norms.append(nnx.BatchNorm(out, momentum=0.9, dtype=dtype, rngs=rngs))
-                channels = out
+        wide = [wide * width // 64 for stage in STAGES for wide in stage]
+        sizes = wide if channels is None else list(channels)
+        _checks.integer("channels", sizes, at_least=1)
+        if len(sizes) != len(wide):
+            raise ValueError(f"channels must be {len(wide)} numbers, got {sizes}")
+        convs, norms = [], []
+        for before, out in zip([3, *sizes], sizes, strict=False):
+            convs.append(convolution(before, out, 3, bias=True, dtype=dtype, rngs=rngs))
+            norms.append(nnx.BatchNorm(out, momentum=0.9, dtype=dtype, rngs=rngs))
         self.convs, self.norms = nnx.List(convs), nnx.List(norms)
-        self.head = nnx.Linear(channels, classes, dtype=dtype, rngs=rngs)
+        self.head = nnx.Linear(sizes[-1], classes, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         """Returns class scores, of shape (n, classes), of images of shape (n, 32, 32, 3)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -20,7 +20,7 @@ class Penalty(Module, abc.ABC):
 
     One scaling holds everywhere in this package, and stands here once:
 
-    .. math:: \mathrm{prox}(v, s) = \arg\min_x \tfrac12\|x - v\|^2 + s\,P(x),
+    .. math:: \mathrm{prox}(v, s) = \operatorname{argmin}_x \tfrac12\|x - v\|^2 + s\,P(x),
 
     the *global* minimiser, with ``step`` s = λ/β in relaxed variable splitting. Where two points tie, at |v| equal to
     the threshold, the answer is 0.
@@ -73,6 +73,13 @@ class Penalty(Module, abc.ABC):
         Penalties override this where it can be formed directly, to more digits than the difference has.
         """
         return jnp.asarray(v) - self.prox(v, step)
+
+    def shrinker(self, step: Array) -> Callable[[Array], Array]:
+        """Returns v ↦ shrinkage(v, step) for arrays of the dtype of ``step``, for loops that call it often.
+
+        Penalties override this where a part of the work depends on the step alone.
+        """
+        return lambda v: self.shrinkage(v, step)
 
     def prox_leaves(self, leaves: Sequence[Array], step: ArrayLike) -> list[Array]:
         """Returns the prox of several arrays that the penalty takes together; of each alone, unless overridden."""

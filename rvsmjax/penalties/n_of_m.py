@@ -50,8 +50,11 @@ class NM(Penalty):
     def value(self, x: ArrayLike) -> Array:
         """Returns 0 inside the set and ∞ outside."""
         x = jnp.asarray(x)
-        within = jnp.all(jnp.sum(self._blocks(x) != 0, -1) <= self.n)
-        return jnp.where(within, 0, jnp.inf).astype(working_dtype(x))
+        return jnp.where(jnp.any(self.overfull(x)), jnp.inf, 0).astype(working_dtype(x))
+
+    def overfull(self, x: ArrayLike) -> Array:
+        """Returns which blocks of ``x`` have more than n nonzero components, the axis of the blocks last."""
+        return jnp.sum(self._blocks(jnp.asarray(x)) != 0, -1) > self.n
 
     def prox(self, v: ArrayLike, step: ArrayLike = 0.0) -> Array:
         """Returns ``v`` with all but the n largest magnitudes of each block set to 0."""

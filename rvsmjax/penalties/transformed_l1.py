@@ -9,6 +9,7 @@ to twice the working precision, because q → 0 where threshold and double root 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
@@ -74,6 +75,16 @@ class TransformedL1(Penalty):
         delta = _shrink(jnp.abs(wide), step, a).astype(float_dtype(v))
         return jnp.where(v < 0, -delta, delta)
 
+    def shrinker(self, step: Array) -> Callable[[Array], Array]:
+        """Returns v ↦ shrinkage(v, step); what the threshold needs is computed once."""
+        a = jnp.asarray(self.a, step.dtype)
+        edge = _edge(step, a)
+
+        def shrink(v: Array) -> Array:
+            return jnp.copysign(_beyond(jnp.abs(v), step, a, edge), v)
+
+        return shrink
+
     def threshold(self, step: ArrayLike) -> Array:
         """Returns t, see above."""
         _checks.nonnegative("step", step)
@@ -83,16 +94,8 @@ class TransformedL1(Penalty):
 
 @jax.custom_jvp
 def _shrink(v: Array, step: Array, a: Array) -> Array:
-    """Shrinkage of v >= 0; v where it is at or under the threshold."""
-    t, t_low, q2_at_t = _edge(step, a)
-    inverse = 1 / (a + v)
-    # q² = q²(t) + (1 − q²(t))·(1 − (m(t)/m)³): no term is negative.
-    h = jnp.maximum((v - t) - t_low, 0) * inverse
-    q2 = q2_at_t + (1 - q2_at_t) * (h * (3 - h * (3 - h)))
-    share = inverse / evaluate(_rest, jnp.sqrt(q2))
-    delta = ((step * (a + 1)) * share) * (a * share)
-    # No more than v: just above a subcritical threshold the rounding of δ is larger than x.
-    return jnp.where(v > t, jnp.minimum(delta, v), v)
+    """Shrinkage of v >= 0."""
+    return _beyond(v, step, a, _edge(step, a))
 
 
 @_shrink.defjvp
@@ -108,6 +111,19 @@ def _shrink_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     # The side of the threshold has no derivative, nor has its rounding.
     t, _, _ = _edge(*jax.lax.stop_gradient((step, a)))
     return delta, jnp.where(v > t, inside, dv)
+
+
+def _beyond(v: Array, step: Array, a: Array, edge: tuple[Array, Array, Array]) -> Array:
+    """Shrinkage of v >= 0: v itself where it is at or under the threshold."""
+    t, t_low, q2_at_t = edge
+    inverse = 1 / (a + v)
+    # q² = q²(t) + (1 − q²(t))·(1 − (m(t)/m)³): no term is negative.
+    h = jnp.abs((v - t) - t_low) * inverse  # at the threshold rounding may leave less than 0
+    q2 = q2_at_t + (1 - q2_at_t) * (h * (3 - h * (3 - h)))
+    share = inverse * evaluate(_inverse_rest, jnp.sqrt(q2))
+    delta = ((step * (a + 1)) * share) * (a * share)
+    # No more than v: just above a subcritical threshold the rounding of δ is larger than x.
+    return jnp.where((v > t) & (delta < v), delta, v)
 
 
 @jax.custom_jvp
@@ -153,10 +169,10 @@ def _edge(step: Array, a: Array) -> tuple[Array, Array, Array]:
     return down, t_low + (t - down), jnp.minimum(6.75 * z * z * (1 + z), 1)
 
 
-def _rest(q: np.ndarray) -> np.ndarray:
-    """1 − y = 2/3 + z, with z√(1 + z) = q√(4/27)."""
+def _inverse_rest(q: np.ndarray) -> np.ndarray:
+    """1/(1 − y), where 1 − y = 2/3 + z with z√(1 + z) = q√(4/27)."""
     target = q * np.sqrt(4 / 27)
     z = target
     for _ in range(60):
         z = target / np.sqrt(1 + z)
-    return 2 / 3 + z
+    return 1 / (2 / 3 + z)

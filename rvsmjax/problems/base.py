@@ -36,8 +36,17 @@ class OneLayerProblem(Module, abc.ABC):
         """Returns the (coarse) gradient of the population loss in w, of shape (..., d)."""
 
     @abc.abstractmethod
-    def coefficients(self, norm_w: Array, norm_star: Array, theta: Array) -> tuple[Array, Array]:
-        """Returns (p, c) with grad = p·w/‖w‖ + c·w*: all that the gradient needs of two vectors is their geometry."""
+    def coefficients(
+        self, norm_w: Array, norm_star: Array, theta: Array, sine: Array | None = None
+    ) -> tuple[Array, Array]:
+        """Returns (p, c) with grad = p·w/‖w‖ + c·w*: all that the gradient needs of two vectors is their geometry.
+
+        Args:
+          norm_w: ‖w‖.
+          norm_star: ‖w*‖.
+          theta: angle between them.
+          sine: of ``theta``, where it is known.
+        """
 
     @abc.abstractmethod
     def sampled_loss(self, w: ArrayLike, w_star: ArrayLike, x: ArrayLike) -> Array:

@@ -85,7 +85,9 @@ class NoOverlapBinary(OneLayerProblem):
         slope = -k[..., None] / (2 * math.pi) * quotient(unit(towards), norm(wide)[..., None])
         return jnp.where(resolved, slope, 0).astype(float_dtype(w, w_star))
 
-    def coefficients(self, norm_w: Array, norm_star: Array, theta: Array) -> tuple[Array, Array]:
+    def coefficients(
+        self, norm_w: Array, norm_star: Array, theta: Array, sine: Array | None = None
+    ) -> tuple[Array, Array]:
         """Returns (p, c) with E[g] = p·w/‖w‖ + c·w*: both constant but for the length of w*."""
         half = self.c / 2 * jnp.ones_like(theta)
         return half, -half * reciprocal(jnp.asarray(norm_star))

@@ -55,10 +55,13 @@ class NoOverlapReLU(OneLayerProblem):
         """Returns ∇f(w), of shape (..., d)."""
         return _grad(*self._prepared(w, w_star)).astype(float_dtype(w, w_star))
 
-    def coefficients(self, norm_w: Array, norm_star: Array, theta: Array) -> tuple[Array, Array]:
+    def coefficients(
+        self, norm_w: Array, norm_star: Array, theta: Array, sine: Array | None = None
+    ) -> tuple[Array, Array]:
         """Returns (p, c) with ∇f(w) = p·w/‖w‖ + c·w*."""
         share = (1 - 1 / self.k) / math.pi
-        p = norm_w / self.k + share * (norm_w - norm_star) - norm_star * jnp.sin(theta) / (self.k * math.pi)
+        sine = jnp.sin(theta) if sine is None else sine
+        p = norm_w / self.k + share * (norm_w - norm_star) - norm_star * sine / (self.k * math.pi)
         return p, (theta - math.pi) / (self.k * math.pi)
 
     def forward(self, w: ArrayLike, x: ArrayLike) -> Array:

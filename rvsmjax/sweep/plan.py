@@ -18,6 +18,9 @@ from rvsmjax.sweep.grid import ACTIVATIONS, Grid
 ROWS = 64
 """Lanes are drawn and measured with d rounded up to a multiple of this, so that near d share that code."""
 
+CODE = 8_000_000
+"""Components of a device that code of its own must save a kind: compiling it takes as long as a run of these."""
+
 ENGINES = ("auto", "xla", "pallas", "interpret")
 """What runs a tile: XLA's loop; a Pallas kernel, on GPUs; that kernel as plain JAX, to test it. Auto: by platform."""
 
@@ -47,7 +50,12 @@ class Kind:
     @property
     def measured_with(self) -> Any:
         """What kinds have in common that are measured by the same code: rows of zeros must not count."""
-        return self.entries if isinstance(self._like, (L1, L0, TransformedL1)) else (self.entries, self.d)
+        return self.entries if self.zeros_stay else (self.entries, self.d)
+
+    @property
+    def zeros_stay(self) -> bool:
+        """Whether components that are zero from the start are known to stay so."""
+        return isinstance(self._like, (L1, L0, TransformedL1))
 
     @property
     def _like(self) -> Any:
@@ -92,6 +100,23 @@ class Block:
         """Tiles of each kind that each device runs; on some the last is past the end."""
         at_once = self.plan.tile * len(self.plan.devices)
         return tuple(-(-n // at_once) for n in self.lanes)
+
+    def runner(self, kind: int) -> int:
+        """Returns the kind whose code runs a kind: one of larger d, where zeros below cost less than code of its own.
+
+        Rows of zeros change no bit of a sum of at least eight rows, see ``step``.
+        """
+        own = self.kinds[kind]
+        if own.d < 8 or not own.zeros_stay:
+            return kind
+        like = [
+            i
+            for i, k in enumerate(self.kinds)
+            if (k.entries, k.penalty, k.normalize) == (own.entries, own.penalty, own.normalize)
+        ]
+        widest = max(like, key=lambda i: self.kinds[i].d)
+        more = (self.kinds[widest].d - own.d) * self.lanes[kind] // len(self.plan.devices)
+        return widest if more <= CODE else kind
 
     @property
     def widths(self) -> list[int]:
@@ -142,7 +167,7 @@ def make_plan(grid: Grid, dtype: np.dtype, devices: tuple[Any, ...], progress: b
         given_rate=axes.learning_rate is not None,
         dtype=dtype.name,
         # On a CPU a tile stays in cache; on an accelerator it fills the chip.
-        tile=256 if devices[0].platform == "cpu" else 65_536,
+        tile=128 if devices[0].platform == "cpu" else 65_536,
         devices=devices,
         progress=progress,
         engine=engine,
@@ -197,16 +222,26 @@ def cell_order(grid: Grid) -> np.ndarray:
     return np.lexsort((-lam, pace)).astype(np.int32)
 
 
-def lane_bytes(dtype: Any) -> int:
-    """Returns the memory that one lane's result takes, in bytes: once as computed and once as assembled."""
-    return 2 * (11 * np.dtype(dtype).itemsize + 4 + 4 + 1)
+def seed_bytes(plan: Plan) -> int:
+    """Returns the memory that one seed takes, in bytes.
+
+    Each lane has its result, once as computed and once as assembled, its w and how it ended; on each device there are
+    the draws, and those that count for each d.
+    """
+    number = np.dtype(plan.dtype).itemsize
+    own = sum(device.process_index == jax.process_index() for device in plan.devices)
+    total = 0
+    for block in plan.blocks:
+        rows, lanes = block.kinds[0].rows, sum(block.lanes) // plan.lengths[-1]
+        total += lanes * (2 * (11 * number + 4 + 4 + 1) + rows * number + 8)
+        total += own * 2 * (rows + sum(block.widths)) * number
+    return total
 
 
 def check_size(grid: Grid, plan: Plan) -> None:
-    """Raises ``ValueError`` where the result does not fit in memory, or where lanes cannot be numbered."""
+    """Raises ``ValueError`` where a run does not fit in memory, or where lanes cannot be numbered."""
     cells, seeds = grid.size // grid.shape["seed"], grid.shape["seed"]
-    drawn = 2 * sum(block.kinds[0].rows for block in plan.blocks) * np.dtype(plan.dtype).itemsize
-    per_seed, free = cells * lane_bytes(plan.dtype) + drawn, _free_memory(plan.devices)
+    per_seed, free = seed_bytes(plan), _free_memory(plan.devices)
     if per_seed * seeds > free:
         raise ValueError(
             f"grid must fit in memory: {grid.size:,} lanes need {per_seed * seeds / 1e9:,.1f} GB, "

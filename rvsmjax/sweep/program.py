@@ -29,11 +29,20 @@ CHECK_EVERY = 8
 IDLE = 32
 """Steps of a whole tile that may be spent on lanes that have ended before others take their place."""
 NO_LIMIT = 2**30
+UNROLLED = 112
+"""Greatest d whose sums are written out row by row on a CPU: LLVM then adds them in registers, which is faster than the
+library that XLA calls for a sum; beyond it does not."""
 
 Progress = Callable[[int, int], None]
 
-# XLA prefers half of AVX-512's width; where there is none the preference has no effect.
-_OPTIONS: dict[str, dict[str, str | bool]] = {"cpu": {"xla_cpu_prefer_vector_width": "512"}}
+# XLA prefers half of AVX-512's width; where there is none the preference has no effect. What these passes move out of
+# loops is out of them here already, and with this many loops they take most of the time of compiling.
+_OPTIONS: dict[str, dict[str, str | bool]] = {
+    "cpu": {
+        "xla_cpu_prefer_vector_width": "512",
+        "xla_disable_hlo_passes": "while-loop-invariant-code-motion,simplify-while-loops",
+    }
+}
 
 
 @functools.lru_cache(maxsize=64)
@@ -78,7 +87,7 @@ class Lanes(NamedTuple):
       beta: β.
       rate: η.
       entry: place among the kind's entries of the penalty axis.
-      drawn: normal draws for w* and w⁰.
+      drawn: normal draws for w* and w⁰, zero beyond d.
       live: whether it is a lane; else padding.
     """
 
@@ -136,12 +145,13 @@ def _run_block(
     places, rows = starts[-1] * size, block.kinds[0].rows
 
     in_kernel = [plan.engine != "xla" and kernel.fits(kind.d, kind.separable) for kind in block.kinds]
-    runs = [
-        functools.partial(_run, plan, kind, own, tol, max_steps, inside)
-        for kind, own, inside in zip(block.kinds, leaves, in_kernel, strict=True)
-    ]
+    runner = [i if inside else block.runner(i) for i, inside in enumerate(in_kernel)]
+    runners = list(dict.fromkeys(runner))
+    runs = [functools.partial(_run, plan, block.kinds[i], leaves[i], tol, max_steps, in_kernel[i]) for i in runners]
     # One more branch, never taken: a single one would be inlined, and might round differently.
     runs.append(lambda lanes, fresh, w, steps, status, budget: (w, steps, status, budget))  # type: ignore[arg-type]
+    branch = jnp.asarray([runners.index(i) for i in runner])
+    widths = jnp.asarray([kind.d for kind in block.kinds], jnp.int32)
 
     def one(state: State) -> State:
         free = ~_running(state.steps, state.status, max_steps)
@@ -153,7 +163,7 @@ def _run_block(
         budget = jnp.where(head < total, IDLE * size, NO_LIMIT).astype(jnp.int32)
         own = lanes(state.kind, place)
         w, steps, status, executed = jax.lax.switch(
-            state.kind, runs, own, fresh, state.tile, state.steps, state.status, budget
+            branch[state.kind], runs, own, fresh, state.tile, state.steps, state.status, budget
         )
         ended = ~_running(steps, status, max_steps) & (place < places)
         there = jnp.where(ended, jnp.asarray(starts)[state.kind] * size + place, places)  # else nowhere
@@ -186,13 +196,11 @@ def _run_block(
     )
     state = jax.lax.while_loop(lambda state: state.kind < len(block.kinds), one, state)
 
-    groups = list({kind.measured_with: place for place, kind in enumerate(block.kinds)}.values())
-    group_of = [
-        next(i for i, g in enumerate(groups) if block.kinds[g].measured_with == kind.measured_with)
-        for kind in block.kinds
-    ]
-    limits: list[Callable[..., Any]] = [functools.partial(_limits, block.kinds[g], leaves[g]) for g in groups]
-    limits.append(lambda d, lanes, w: (w, w, w, w[0]))
+    groups = list(dict.fromkeys(kind.measured_with for kind in block.kinds))
+    group_of = [groups.index(kind.measured_with) for kind in block.kinds]
+    first_of = [group_of.index(g) for g in range(len(groups))]
+    limits: list[Callable[..., Any]] = [functools.partial(_limits, block.kinds[i], leaves[i]) for i in first_of]
+    limits.append(lambda lanes, w: (w, w, w, w[0]))
 
     def measure(*lanes: Any) -> Certificate:
         return jax.vmap(certificate_at, in_axes=(0, 0, 0, 0, 1, 1, 1, 0))(*lanes)
@@ -205,9 +213,9 @@ def _run_block(
         first = (i - jnp.asarray(starts)[which]) * size
         own = lanes(which, first + jnp.arange(size, dtype=jnp.int32))
         w = jax.lax.dynamic_slice_in_dim(state.w, i * size, size).T
-        # A branch of its own, so that it is compiled alike and rounds alike whatever stands around it.
-        d = jnp.full(size, jnp.asarray([kind.d for kind in block.kinds])[which], jnp.int32)
-        found = jax.lax.switch(jnp.asarray(group_of)[which], limits, d, own, w)
+        d = jnp.full(size, widths[which])
+        # Branches of their own, so that they are compiled alike and round alike whatever stands around them.
+        found = jax.lax.switch(jnp.asarray(group_of)[which], limits, own, w)
         return jax.lax.cond(i < sum(rounds), measure, skip, own.problem, own.lam, own.beta, d, *found)
 
     def store(i: Array, stored: Certificate) -> Certificate:
@@ -217,7 +225,7 @@ def _run_block(
     room = jax.tree.map(lambda s: jnp.zeros((starts[-1], *s.shape), s.dtype), shapes)
     found = jax.lax.fori_loop(0, sum(rounds), store, room)
     steps, status = (column.reshape(-1, size) for column in state.ends.T)
-    widths = [
+    at_once = [
         kernel.lanes_of_a_block(k.d) if inside else size for k, inside in zip(block.kinds, in_kernel, strict=True)
     ]
     return {
@@ -225,7 +233,7 @@ def _run_block(
         "steps": steps,
         "status": status.astype(jnp.int8),
         "executed": state.executed,
-        "width": jnp.asarray(widths, jnp.int32),
+        "width": jnp.asarray(at_once, jnp.int32),
         "orders": orders,
     }
 
@@ -276,18 +284,22 @@ def _lanes(block: Block, axes: Any, cells: Array, draws: Array, orders: Array, k
     rank, entry, seed = whole // (entries * seeds), whole // seeds % entries, whole % seeds
     places = jnp.unravel_index(cells[jnp.minimum(rank, len(cells) - 1)], plan.lengths[:-1])
     k, lam, beta, rate = (axes[name][place] for name, place in zip(INNER[:-1], places, strict=True))
-    order = orders[jnp.asarray([block.widths.index(k.d) for k in block.kinds])[kind]]
+    width = jnp.asarray([block.widths.index(k.d) for k in block.kinds])[kind]
+    order, d = orders[width], jnp.asarray(block.widths)[width]
     problem = jax.tree.map(
         lambda leaf: jnp.broadcast_to(leaf, k.shape).astype(k.dtype), ACTIVATIONS[plan.activation](k)
     )
     rate = rate if plan.given_rate else problem.largest_learning_rate(beta)
-    return Lanes(problem, lam, beta, rate, entry, jnp.moveaxis(draws[order[seed]], 0, 2), live)
+    drawn = jnp.moveaxis(draws[order[seed]], 0, 2)
+    drawn = jnp.where(jnp.arange(drawn.shape[1])[:, None] < d, drawn, 0)
+    return Lanes(problem, lam, beta, rate, entry, drawn, live)
 
 
 def _tile(kind: Kind, leaves: list[Array], lanes: Lanes) -> tuple[Tile, Array]:
     """Returns the lanes as a tile of their kind, and w⁰."""
-    drawn = lanes.drawn[:, : kind.d]
-    w_star, w = drawn * jax.lax.rsqrt(jnp.sum(drawn**2, 1, keepdims=True))
+    # Over all rows, zeros below d: in code that several d share the sum rounds as elsewhere.
+    units = lanes.drawn * jax.lax.rsqrt(jnp.sum(lanes.drawn**2, 1, keepdims=True))
+    w_star, w = units[:, : kind.d]
     penalty = jax.tree.unflatten(kind.penalty, [leaf[lanes.entry] for leaf in leaves])
     return Tile(lanes.problem, penalty, lanes.lam, lanes.beta, lanes.rate, w_star, kind.normalize), w
 
@@ -306,7 +318,10 @@ def _run(
     status: Array,
     budget: Array,
 ) -> tuple[Array, Array, Array, Array]:
-    """Runs the tile of a kind, ``fresh`` lanes from their start, until it stops: w, steps, status, steps run."""
+    """Runs the tile of a kind, ``fresh`` lanes from their start, until it stops: w, steps, status, steps run.
+
+    Its d may be less than that of the kind, see ``Block.runner``; the rows beyond are zero then, and stay so.
+    """
     tile, start = _tile(kind, leaves, lanes)
     own = jnp.where(fresh, start, w[: kind.d])
     steps = jnp.where(fresh, 0, steps)
@@ -315,15 +330,15 @@ def _run(
         interpret = plan.engine == "interpret"
         own, executed, steps, status = kernel.run(_loop, tile, own, steps, status, tol, max_steps, interpret)
     else:
+        tile = tile._replace(unrolled=plan.devices[0].platform == "cpu" and kind.d <= UNROLLED)
         own, executed, steps, status = _loop(tile, own, steps, status, budget, tol, max_steps)
     return jnp.pad(own, ((0, kind.rows - kind.d), (0, 0))), steps, status, executed
 
 
-def _limits(kind: Kind, leaves: list[Array], d: Array, lanes: Lanes, w: Array) -> tuple[Array, ...]:
+def _limits(kind: Kind, leaves: list[Array], lanes: Lanes, w: Array) -> tuple[Array, ...]:
     """Returns w, w*, u and the envelope of the penalty at the limits of a tile; of any d where zeros do not count."""
     if kind.measured_with == kind.entries:
-        inside = jnp.arange(kind.rows)[:, None] < d
-        kind, lanes = dataclasses.replace(kind, d=kind.rows), lanes._replace(drawn=jnp.where(inside, lanes.drawn, 0))
+        kind = dataclasses.replace(kind, d=kind.rows)
     tile, _ = _tile(kind, leaves, lanes)
     own, step = w[: kind.d], tile.lam / tile.beta
     u = jax.vmap(lambda penalty, v, s: penalty.prox(v, s), (0, 1, 0), 1)(tile.penalty, own, step)
@@ -346,23 +361,28 @@ def _loop(
       w, the steps run, the steps of each lane, the status of each lane.
     """
 
+    def live(steps: Array, status: Array) -> Array:
+        return jnp.sum(_running(steps, status, max_steps), dtype=jnp.int32)
+
     def body(carry: Any) -> Any:
-        w, t, idle, steps, status = carry
+        w, t, idle, _, steps, status = carry
         new = advance(tile, w, CHECK_EVERY)
         res = residual(tile, new)
         going, finite = _running(steps, status, max_steps), jnp.isfinite(res)
         ended = jnp.where(res <= tol, Status.CONVERGED, Status.CAP)
         status = jnp.where(going, jnp.where(finite, ended, Status.DIVERGED), status).astype(status.dtype)
         steps = steps + CHECK_EVERY * going
-        idle = jnp.minimum(idle + CHECK_EVERY * jnp.sum(~_running(steps, status, max_steps), dtype=jnp.int32), NO_LIMIT)
-        return jnp.where(going & finite, new, w), t + CHECK_EVERY, idle, steps, status
+        left = live(steps, status)
+        idle = jnp.minimum(idle + CHECK_EVERY * (len(steps) - left), NO_LIMIT)
+        return jnp.where(going & finite, new, w), t + CHECK_EVERY, idle, left, steps, status
 
     def unfinished(carry: Any) -> Array:
-        _, _, idle, steps, status = carry
-        return jnp.any(_running(steps, status, max_steps)) & ((idle < budget) | (budget == NO_LIMIT))
+        _, _, idle, left, _, _ = carry
+        return (left > 0) & ((idle < budget) | (budget == NO_LIMIT))
 
     none = jnp.zeros((), jnp.int32)
-    w, executed, _, steps, status = jax.lax.while_loop(unfinished, body, (w, none, none, steps, status))
+    begin = (w, none, none, live(steps, status), steps, status)
+    w, executed, _, _, steps, status = jax.lax.while_loop(unfinished, body, begin)
     return w, executed, steps, status
 
 

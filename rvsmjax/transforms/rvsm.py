@@ -92,7 +92,7 @@ def rvsm(
     u is a function of w alone, found by ``sparse_params``; the parameters are never overwritten.
 
     Args:
-      penalty: P. Its numbers may be schedules (``TopK(sparsity=schedule)``).
+      penalty: P, whose numbers may be schedules (``TopK(sparsity=schedule)``).
       lam: λ >= 0, a number or a schedule.
       beta: β > 0, a number or a schedule. The threshold is that of ``penalty`` at step λ/β.
       mask: which leaves, see ``select``.

@@ -14,16 +14,15 @@ import rvsmjax as rv
 from experiments import cli
 from experiments.training import Labelled, Task, fit
 
-EPOCHS = 120
+EPOCHS = 60
 
 
 class Small(nnx.Module):
     def __init__(self, rngs):
-        self.hidden, self.out = nnx.Linear(64, 16, rngs=rngs), nnx.Linear(16, 10, rngs=rngs)
-        self.norm = nnx.BatchNorm(16, rngs=rngs)
+        self.norm, self.out = nnx.BatchNorm(64, rngs=rngs), nnx.Linear(64, 10, rngs=rngs)
 
     def __call__(self, x):
-        return self.out(nnx.relu(self.norm(self.hidden(x))))
+        return self.out(self.norm(x))
 
 
 def prepare(images, key, train):
@@ -52,8 +51,8 @@ def train(folder):
     part.replace(folder / "end")
 
 
-SWEEP = ["sweep", "--penalty", "l0", "--d", "4", "--k", "2", "--seeds", "15000", "--slab", "100", "--quiet"]
-"""150 slabs."""
+SLABS = 100
+SWEEP = ["sweep", "--penalty", "l0", "--d", "4", "--k", "2", "--seeds", f"{100 * SLABS}", "--slab", "100", "--quiet"]
 
 
 def sweep(folder):

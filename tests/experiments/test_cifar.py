@@ -31,7 +31,7 @@ def test_quick(record):
     runs = pd.read_csv(out / "runs.csv").set_index("label")
     assert list(runs.index) == ["sgd", "rvsm l0"]
     assert json.loads((out / "config.json").read_text())["runs"] == 2
-    assert runs.zeros["rvsm l0"] == pytest.approx(0.8, abs=0.05)  # λ is that of 80 % at the start
+    assert runs.zeros["rvsm l0"] == pytest.approx(0.6, abs=0.05)  # λ is that of 60 % at the start
     report = (out / "report.md").read_text()
     assert "2 of 2 runs are finished" in report
     assert f"{100 * runs.zeros['rvsm l0'] * KERNELS / (KERNELS - HEAD):.2f}" in report

@@ -7,9 +7,10 @@ import time
 import numpy as np
 import pytest
 
-from tests.experiments.killed import EPOCHS, sweep, train
+from tests.experiments.killed import EPOCHS, SLABS, sweep, train
 
-LIVES = 10
+LIVES, WINDOW = 10, 0.1
+"""Times it is killed, at most so many seconds after it has begun: a few epochs, or slabs."""
 
 
 @pytest.fixture(scope="module")
@@ -20,30 +21,32 @@ def context():
     return found
 
 
-def live_ten_times(context, target, folder, has_begun):
+def live_ten_times(context, target, folder, reached):
     """Runs ``target(folder)`` in processes that are killed a little after they have begun.
 
     Yields after each death, and once more when a last process has run to its end beside one that was left alone, in the
-    folder "whole".
+    folder "whole", which compiles for all. ``reached(folder)`` changes as they go on.
     """
     whole = folder.parent / "whole"
+
+    def begin(place, before):
+        process = context.Process(target=target, args=(str(place),))
+        process.start()
+        while process.is_alive() and reached(place) == before:
+            time.sleep(0.01)
+        return process
+
     for place in (whole, folder):
         place.mkdir()
-    alone = context.Process(target=target, args=(str(whole),))
-    alone.start()
+    alone = begin(whole, reached(whole))
     print(f"moments from seed {(seed := int(np.random.default_rng().integers(2**32)))}")
-    for moment in np.random.default_rng(seed).uniform(0, 0.25, LIVES):
-        life = context.Process(target=target, args=(str(folder),))
-        started = has_begun()
-        life.start()
-        while life.is_alive() and has_begun() == started:
-            time.sleep(0.01)
+    for moment in np.random.default_rng(seed).uniform(0, WINDOW, LIVES):
+        life = begin(folder, reached(folder))
         time.sleep(moment)
         life.kill()
         life.join()
         yield "killed"
-    last = context.Process(target=target, args=(str(folder),))
-    last.start()
+    last = begin(folder, reached(folder))
     for process in (alone, last):
         process.join()
         assert process.exitcode == 0
@@ -52,9 +55,11 @@ def live_ten_times(context, target, folder, has_begun):
 
 def test_a_training_killed_at_ten_random_moments(tmp_path, context):
     parts, whole = tmp_path / "parts", tmp_path / "whole"
-    lives = live_ten_times(
-        context, train, parts, lambda: (parts / "begun").exists() and (parts / "begun").stat().st_mtime_ns
-    )
+
+    def begun(folder):
+        return (folder / "begun").exists() and (folder / "begun").stat().st_mtime_ns
+
+    lives = live_ten_times(context, train, parts, begun)
     reached = []
     for _ in range(LIVES):
         next(lives)
@@ -72,17 +77,17 @@ def test_a_training_killed_at_ten_random_moments(tmp_path, context):
 def test_a_sweep_killed_at_ten_random_moments(tmp_path, context):
     parts, whole = tmp_path / "parts", tmp_path / "whole"
 
-    def done():
-        return len(list((parts / ".record.unfinished" / "done").glob("[0-9]*")))
+    def done(folder):
+        return len(list((folder / ".record.unfinished" / "done").glob("[0-9]*")))
 
     lives = live_ten_times(context, sweep, parts, done)
     reached = []
     for _ in range(LIVES):
         next(lives)
-        reached.append(done())
+        reached.append(done(parts))
     assert not (parts / "record").exists(), "the sweep ended before it was killed ten times"
     assert reached == sorted(reached)
-    assert 0 < reached[0] < reached[-1] < 150
+    assert 0 < reached[0] < reached[-1] < SLABS
     next(lives)
     records = parts / "record", whole / "record"
     names = [sorted(str(path.relative_to(f)) for path in (f / "data.zarr").rglob("*")) for f in records]

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import cli, datasets, lenet_binary, lenet_binary_report, lenet_compress, training_report
+from experiments import cifar, cli, datasets, lenet_binary, lenet_binary_report, lenet_compress, training_report
+from experiments.cifar import CifarConfig
 from experiments.lenet_binary import LenetBinaryConfig
 from experiments.lenet_compress import Lenet5CompressConfig, make_study
 from experiments.runs import read
@@ -184,6 +185,7 @@ def test_runs_that_are_kept_belong_to_a_study():
         lenet_binary.table_1(LenetBinaryConfig()),
         lenet_binary.best(LenetBinaryConfig()),
         make_study(Lenet5CompressConfig()),
+        cifar.make_study(cifar.settled(CifarConfig(net="slim", preset="short"))),
     ]
     recipes = {recipe.name(): recipe for study in studies for group in study.values() for recipe in group}
     kept = list(KEPT.glob("*.json"))

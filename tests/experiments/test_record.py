@@ -1,10 +1,11 @@
 """A record is written whole or not at all."""
 
 import os
+import shutil
 
 import pytest
 
-from experiments.record import BadInput, record, write_config
+from experiments.record import DONE, SETTINGS, BadInput, record, write_config
 
 
 def tree(folder):
@@ -14,6 +15,7 @@ def tree(folder):
 def write(out, text, error=None, **kwargs):
     with record(out, **kwargs) as folder:
         (folder / "data").write_text(text)
+        (folder / DONE).mkdir(exist_ok=True)
         if error:
             raise error
         write_config(folder, {"text": text})
@@ -65,6 +67,34 @@ def test_failed_overwrite_keeps_the_old_record(tmp_path):
         write(tmp_path / "record", "new", error=RuntimeError, overwrite=True)
     assert tree(tmp_path) == ["record", "record/config.json", "record/data"]
     assert (tmp_path / "record" / "data").read_text() == "old"
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_failure_keeps_what_is_done_for_the_same_settings(tmp_path, error):
+    with pytest.raises(error):
+        write(tmp_path / "a" / "record", "x", error=error, settings={"key": 1})
+    left = [f"a/.record.unfinished/{name}" for name in ("data", DONE, SETTINGS)]
+    assert tree(tmp_path) == ["a", "a/.record.unfinished", *left]
+    with pytest.raises(BadInput, match="key must be 1 as in the run in"):
+        write(tmp_path / "a" / "record", "y", settings={"key": 2})
+    assert tree(tmp_path) == ["a", "a/.record.unfinished", *left]
+    with record(tmp_path / "a" / "record", settings={"key": 1}) as folder:
+        assert (folder / "data").read_text() == "x"
+    assert tree(tmp_path) == ["a", "a/record", "a/record/data"]
+
+
+def test_killed_with_its_marks_still_there_it_is_a_record_like_others(tmp_path, monkeypatch):
+    def die(*args, **kwargs):
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", die)
+        with pytest.raises(SystemExit):
+            write(tmp_path / "record", "old", settings={"key": 1})
+    assert {f"record/{DONE}", f"record/{SETTINGS}", "record/config.json"} < set(tree(tmp_path))
+    write(tmp_path / "record", "new", settings={"key": 2}, overwrite=True)
+    assert tree(tmp_path) == ["record", "record/config.json", "record/data"]
+    assert (tmp_path / "record" / "data").read_text() == "new"
 
 
 def test_record_that_appears_meanwhile_is_not_overwritten(tmp_path):

@@ -109,8 +109,8 @@ def test_running_means_follow_u(tmp_path, data):
     assert len(names) == 3
     with np.load(tmp_path / f"{dense.name()}.npz") as arrays:
         assert all(jnp.abs(arrays[name] - means_u[name]).max() > 0.02 for name in names)
-    params, rest = runs._start(dataclasses.replace(dense, start=split))
+    params, rest = runs.weights(split)
     network = evaluator(make_task(split, data, (params, rest)))
     assert network(params, rest, data.validation) == found["validation_accuracy_u"]
-    _, stale = runs._start(split)
+    _, stale = runs.weights(split.start)
     assert network(params, stale, data.validation) != found["validation_accuracy_u"]

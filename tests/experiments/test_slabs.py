@@ -9,11 +9,11 @@ import pytest
 import xarray as xr
 
 import rvsmjax.sweep
-from experiments import cli, store
-from experiments.record import BadInput
+from experiments import cli, plots, store, study, summary
+from experiments.record import DONE, BadInput
 
 FLAGS = ["sweep", "--penalty", "l0", "tl1", "--d", "4", "--k", "1", "2", "--seeds", "70", "--slab", "80", "--quiet"]
-"""Four slabs of 20 seeds."""
+"""Four slabs, of one k and 35 seeds each."""
 
 
 @pytest.fixture(autouse=True)
@@ -69,8 +69,10 @@ def test_data_and_statistics_are_those_of_one_piece(whole, tmp_path):
 def test_it_goes_on_where_it_was_to_the_same_files(whole, stopped, monkeypatch, capsys):
     real, calls = rvsmjax.sweep.run_sweep, []
     monkeypatch.setattr(rvsmjax.sweep, "run_sweep", lambda *a, **k: calls.append(1) or real(*a, **k))
+    check, checked = store.Store.check, []
+    monkeypatch.setattr(store.Store, "check", lambda *args: checked.append(1) or check(*args))
     assert cli.main([*FLAGS, "--out", str(stopped)]) == 0
-    assert len(calls) == 2
+    assert len(calls) == len(checked) == 2  # what it has written itself it does not read again
     assert files(stopped / "data.zarr") == files(whole / "data.zarr")
     assert (stopped / "summary.csv").read_bytes() == (whole / "summary.csv").read_bytes()
     assert [path.name for path in stopped.parent.iterdir()] == ["record"]
@@ -85,6 +87,24 @@ def test_ctrl_c_says_what_is_kept(stopped, capsys, monkeypatch):
     monkeypatch.setattr(rvsmjax.sweep, "run_sweep", stop)
     assert cli.main([*FLAGS, "--out", str(stopped)]) == cli.INTERRUPTED
     assert "interrupted; the slabs before are kept, the same command goes on" in capsys.readouterr().err
+
+
+def test_interrupted_in_its_report_it_goes_on_there(whole, tmp_path, monkeypatch, capsys):
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    for module, name in ((summary, "to_frame"), (plots, "save"), (study, "write_config")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, stop)
+            assert cli.main([*FLAGS, "--out", str(tmp_path / "record")]) == cli.INTERRUPTED
+        assert "interrupted; the slabs before are kept, the same command goes on" in capsys.readouterr().err
+        monkeypatch.setattr(rvsmjax.sweep, "run_sweep", lambda *args, **kwargs: pytest.fail("lanes ran again"))
+    assert cli.main([*FLAGS, "--out", str(tmp_path / "record")]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["record"]
+    ours, theirs = files(tmp_path / "record"), files(whole)
+    assert ours.keys() == theirs.keys()
+    for name in (name for name in ours if name == "summary.csv" or name.startswith("data.zarr")):
+        assert ours[name] == theirs[name], name
 
 
 def test_without_out_the_same_command_finds_its_folder(whole, tmp_path, monkeypatch):
@@ -184,11 +204,25 @@ def test_a_full_disk_is_named_and_nothing_half_written_counts(whole, tmp_path, m
     assert files(tmp_path / "record" / "data.zarr") == files(whole / "data.zarr")
 
 
-def test_a_disk_too_small_is_named_at_once(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(shutil, "disk_usage", lambda place: shutil._ntuple_diskusage(10, 10, 1000))
+def disk(total, free):
+    return lambda place: shutil._ntuple_diskusage(total, total - free, free)
+
+
+@pytest.mark.parametrize(("total", "free"), [(20_000, 20_000), (30_000, 20_000)])
+def test_a_disk_too_small_is_named_at_once(tmp_path, monkeypatch, capsys, total, free):
+    monkeypatch.setattr(shutil, "disk_usage", disk(total, free))
+    monkeypatch.setattr(rvsmjax.sweep, "run_sweep", lambda *args, **kwargs: pytest.fail("the sweep ran"))
     assert cli.main([*FLAGS, "--out", str(tmp_path / "a" / "record")]) == cli.BAD_INPUT
-    assert "grid must fit on the disk: 280 lanes need up to 0 GB, 0 GB are free" in capsys.readouterr().err
+    assert "grid must fit on the disk: 280 lanes need up to 0 GB, got 0 GB of " in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_the_disk_needs_room_for_what_is_not_there_yet(stopped, monkeypatch, capsys):
+    monkeypatch.setattr(shutil, "disk_usage", disk(30_000, 13_000))
+    assert cli.main([*FLAGS, "--out", str(stopped)]) == cli.BAD_INPUT
+    assert "grid must fit on the disk: 140 lanes need up to 0 GB, got 0 GB of free space" in capsys.readouterr().err
+    monkeypatch.setattr(shutil, "disk_usage", disk(30_000, 14_000))
+    assert cli.main([*FLAGS, "--out", str(stopped)]) == 0
 
 
 def test_arrays_that_were_not_finished_are_made_anew(tmp_path):
@@ -205,7 +239,7 @@ def test_arrays_that_were_not_finished_are_made_anew(tmp_path):
     assert not again.done({"penalty": slice(0, 1), "seed": slice(0, 1)})
     assert again.check(place) == {"seconds": 2.0}
     assert again.lanes().x.values.tolist()[0][1] == 3
-    (tmp_path / store.DONE).rename(tmp_path / "elsewhere")
-    (tmp_path / store.DONE).touch()
+    (tmp_path / DONE).rename(tmp_path / "elsewhere")
+    (tmp_path / DONE).touch()
     with pytest.raises(BadInput, match=r"could not be written"):
         again.write(place, {"x": np.array([[3]], np.int8)}, {})

@@ -13,8 +13,9 @@ from flax import nnx
 from sklearn.datasets import load_digits
 
 import rvsmjax as rv
+from experiments import training
 from experiments.record import BadInput
-from experiments.training import Diverged, Labelled, OutOfTime, Task, fit
+from experiments.training import Diverged, Labelled, OutOfTime, Task, fit, sparse
 
 KEY = jax.random.key(5)
 
@@ -46,10 +47,12 @@ def data():
     return Labelled(x[:1200], y[:1200]), Labelled(x[1200:], y[1200:])
 
 
-L0, TOP = rv.L0(), rv.TopK(sparsity=0.8, scope="global")
+L0, L1, TOP = rv.L0(), rv.L1(), rv.TopK(sparsity=0.8, scope="global")
 
 
+@functools.cache
 def task(learning_rate=0.2, penalty=L0):
+    """The same task for the same numbers: its step is compiled once for all tests."""
     optimizer = optax.chain(rv.rvsm(penalty, 1e-4, 0.1), optax.sgd(learning_rate, momentum=0.9))
     return Task(Small(nnx.Rngs(0)), optimizer, *data(), prepare)
 
@@ -62,10 +65,11 @@ def bits(tree):
     ]
 
 
-def test_it_learns_and_w_and_u_are_measured_apart(tmp_path):
-    rows = []
+def test_it_learns_and_w_and_u_are_measured_apart(tmp_path, monkeypatch):
+    rows, taken = [], []
+    monkeypatch.setattr(training, "sparse", lambda state: taken.append(1) or sparse(state))
     found = fit(
-        task(0.1, rv.TopK(sparsity=0.8, scope="global")),
+        task(0.1, TOP),
         epochs=6,
         batch=50,
         key=KEY,
@@ -73,6 +77,7 @@ def test_it_learns_and_w_and_u_are_measured_apart(tmp_path):
         on_epoch=rows.append,
     )
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert len(taken) == 6
     assert rows[-1]["accuracy_w"] > 0.85
     assert rows[-1]["zeros"] == pytest.approx(0.8, abs=1e-3)
     assert set(rows[-1]["zeros_by_leaf"]) == {"hidden/kernel", "out/kernel"}
@@ -108,15 +113,16 @@ def test_a_run_that_stops_goes_on_to_the_same_bits(tmp_path):
             fit(task(), epochs=4, batch=64, key=KEY, folder=parts, on_epoch=stop)
     again = fit(task(), epochs=4, batch=64, key=KEY, folder=parts, on_epoch=stop)
     assert bits(again.state) == bits(whole.state)
+    assert not any(leaf.committed for leaf in jax.tree.leaves(again.state))  # to a device: no step compiled for that
     assert again.history == whole.history
     assert fit(task(), epochs=4, batch=64, key=KEY, folder=parts).history == whole.history
 
 
 def test_w_becomes_u_at_the_end_of_an_epoch(tmp_path):
     """Soft thresholding of a w that is already u would cut once more: u is that of the epoch's last w."""
-    own = dataclasses.replace(task(penalty=rv.L1()), overwrite=True)
+    own = dataclasses.replace(task(penalty=L1), overwrite=True)
     first = fit(own, epochs=1, batch=64, key=KEY, folder=tmp_path / "first")
-    plain = fit(task(penalty=rv.L1()), epochs=1, batch=64, key=KEY, folder=tmp_path / "plain")
+    plain = fit(task(penalty=L1), epochs=1, batch=64, key=KEY, folder=tmp_path / "plain")
     assert bits(first.u) == bits(first.state.params) == bits(plain.u) != bits(plain.state.params)
     assert first.history == plain.history
     assert 0 < first.history[0]["zeros"] < 1
@@ -125,7 +131,7 @@ def test_w_becomes_u_at_the_end_of_an_epoch(tmp_path):
     again = fit(own, epochs=3, batch=64, key=KEY, folder=tmp_path / "first")
     for found in (again, fit(own, epochs=3, batch=64, key=KEY, folder=tmp_path / "whole")):
         assert bits((found.state, found.u, found.rest_u)) == bits((whole.state, whole.u, whole.rest_u))
-    assert whole.history != fit(task(penalty=rv.L1()), epochs=3, batch=64, key=KEY, folder=tmp_path / "plain").history
+    assert whole.history != fit(task(penalty=L1), epochs=3, batch=64, key=KEY, folder=tmp_path / "plain").history
 
 
 def test_checkpoints_are_apart_in_time_and_a_stop_is_kept(tmp_path):

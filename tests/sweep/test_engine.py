@@ -48,6 +48,23 @@ def test_a_lane_gives_the_same_bits_beside_other_cells(alone):
     assert values(run(grid), penalty=1, d=1, lam=1, normalize=1, seed=2) == values(alone)
 
 
+@pytest.mark.parametrize("penalty", ["l1", "l0", "tl1"])
+def test_a_lane_gives_the_same_bits_in_the_code_of_a_larger_d(monkeypatch, penalty):
+    own = LANE | {"penalty": penalty}
+    shared = rv.Grid(**own | {"d": [8, 12, 50]}, normalize=[True, False], seeds=300)
+    alone = rv.Grid(**own, normalize=[True, False], seeds=300)
+    blocks = plan.make_plan(shared, np.dtype(np.float32), tuple(jax.devices()[:1]), progress=False).blocks
+    assert {blocks[0].runner(i) for i in range(4)} == {4, 5}  # d = 8 and 12 run with 50 rows
+    want = run(alone, max_steps=400).data
+    together = run(shared, max_steps=400).data
+    monkeypatch.setattr(plan, "CODE", -1)
+    program.compile_plan.cache_clear()
+    apart = run(shared, max_steps=400).data
+    for name, array in want.items():
+        np.testing.assert_array_equal(together[name][:, 1:2], array, err_msg=name)
+        np.testing.assert_array_equal(apart[name], together[name], err_msg=name)
+
+
 def test_a_lane_gives_the_same_bits_on_any_number_of_devices(alone):
     assert len(jax.devices()) > 1
     whole = rv.run_sweep(rv.Grid(**LANE, seeds=600), jax.random.key(3))
@@ -275,6 +292,16 @@ def test_a_number_too_small_for_the_precision_is_refused():
 def test_a_grid_larger_than_memory_is_refused_with_what_fits():
     with pytest.raises(ValueError, match=r"60,000,000,000 lanes need .* GB .* at most [\d,]+ seeds fit"):
         run(rv.Grid(k=[1, 2, 3, 4], seeds=10**9))
+
+
+def test_the_memory_that_a_grid_needs_is_that_of_its_program():
+    """What comes out and what is held on the way, on each device; the result that is put together comes on top."""
+    grid = rv.Grid(penalty=["l1", "l0"], d=[10, 50, 100], k=[2, 5], seeds=20_000)
+    devices = tuple(jax.devices("cpu")[:2])
+    own = plan.make_plan(grid, plan.precision(None), devices, progress=False)
+    known = program.compile_plan(own, jax.random.key_impl(jax.random.key(0))).memory_analysis()
+    held = len(devices) * (known.temp_size_in_bytes + known.output_size_in_bytes)
+    assert held <= 20_000 * plan.seed_bytes(own) <= 1.3 * held
 
 
 def test_only_a_grid_is_swept():

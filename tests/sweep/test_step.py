@@ -45,13 +45,14 @@ def by_chain(kind, penalty, normalize, count, w_star, w, k, lam, beta, eta):
     return w, jnp.linalg.norm(gradient - (jnp.dot(gradient, w) * w if normalize else 0))
 
 
+@pytest.mark.parametrize("unrolled", [True, False])
 @pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize(("kind", "penalty"), CASES, ids=[f"{kind.__name__}-{p.name}" for kind, p in CASES])
-def test_fused_step_is_the_chain(x64, kind, penalty, normalize):
+def test_fused_step_is_the_chain(x64, kind, penalty, normalize, unrolled):
     for dtype, rtol in ((jnp.float64, 1e-12), (jnp.float32, 3e-6)):
         w_star, w, k, lam, beta, eta = lanes(dtype)
         cast = jax.tree.map(functools.partial(jnp.full_like, k), penalty)
-        tile = fused.Tile(kind(k), cast, lam, beta, eta, w_star, normalize)
+        tile = fused.Tile(kind(k), cast, lam, beta, eta, w_star, normalize, unrolled)
 
         def run(tile=tile, w=w):
             new = fused.advance(tile, w, 5)

@@ -1,0 +1,51 @@
+"""Pages as a browser sees them: what they load, what they link to, and what of it is not there."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+LOADS = {"script": "src", "img": "src", "source": "src", "iframe": "src", "link": "href"}
+"""What a browser fetches by itself, by tag."""
+ELSEWHERE = re.compile(r"""(?:url\(|@import)[\s'"]*((?:https?:)?//[^'")\s]*)""")
+"""Of a style sheet."""
+
+
+def problems(folder: Path) -> list[str]:
+    """Returns what is wrong, a line each."""
+    pages = {path: Page(path) for path in sorted(folder.rglob("*.html"))}
+    wrong = [f"{path}: loads {url}" for path, page in pages.items() for url in page.loads if urlsplit(url).netloc]
+    for path in sorted(folder.rglob("*.css")):
+        wrong += [f"{path}: loads {url}" for url in ELSEWHERE.findall(path.read_text(encoding="utf-8"))]
+    for path, page in pages.items():
+        for url in page.loads + page.links:
+            parts = urlsplit(url)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            target = target / "index.html" if target.is_dir() else target
+            if not target.is_file():
+                wrong.append(f"{path}: points at {url}, which is not there")
+            elif parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].ids:
+                wrong.append(f"{path}: points at {url}, a place that {target.name} lacks")
+    return wrong
+
+
+class Page(HTMLParser):
+    """A page's links, what it loads, and the places in it that can be linked to."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.loads: list[str] = []
+        self.ids: set[str] = {"top"}
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Notes what a tag says."""
+        values = {name: value for name, value in attrs if value}
+        self.ids |= {values[name] for name in ("id", "name") if name in values}
+        if LOADS.get(tag) in values:
+            self.loads.append(values[LOADS[tag]])
+        elif tag == "a" and values.get("href", "#") != "#":
+            self.links.append(values["href"])
