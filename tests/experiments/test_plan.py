@@ -4,11 +4,12 @@ import dataclasses
 import json
 import subprocess
 import sys
+import types
 
 import pytest
 
 import rvsmjax
-from experiments import cli, plan, study
+from experiments import cli, pages, plan, study
 from experiments.lenet_shrink import Lenet5ShrinkConfig, make_study
 from experiments.record import BadInput, DryRun
 
@@ -18,15 +19,22 @@ def no_set_up(monkeypatch):
     monkeypatch.setattr(cli, "prepare_jax", lambda precision: None)
 
 
+@pytest.fixture
+def a_record(monkeypatch):
+    """Whatever folder ``report`` is given holds one."""
+    monkeypatch.setattr(pages, "read_record", lambda folder: types.SimpleNamespace(command="sweep"))
+
+
 @pytest.mark.parametrize("command", cli.COMMANDS)
-def test_a_dry_run_of_every_command_tells_and_writes_nothing(command, tmp_path, monkeypatch, capsys):
+def test_a_dry_run_of_every_command_tells_and_writes_nothing(command, a_record, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(study, "record", lambda *a, **k: pytest.fail("a record was begun"))
     monkeypatch.chdir(tmp_path)
-    assert cli.main([command, "--dry-run"]) == 0
+    asked = [command, *["folder"] * (command == "report"), "--dry-run"]
+    assert cli.main(asked) == 0
     shown = capsys.readouterr().out
     assert shown.startswith(f"{command}: nothing is run, nothing written\n  size ")
     assert len(shown.splitlines()) == 5
-    assert cli.main([command, "--dry-run", "--json"]) == 0
+    assert cli.main([*asked, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found.keys() == {field.name for field in dataclasses.fields(plan.Plan)}
     assert command == "cifar" or 0 <= found["seconds"] < 1e5
@@ -141,7 +149,8 @@ def test_help_begins_with_what_to_type(capsys):
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
-def test_examples_of_the_help_are_accepted(command, capsys):
+def test_examples_of_the_help_are_accepted(command, a_record, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match="0"):
         cli.main([command, "--help"], "rvsmjax")
     shown = capsys.readouterr().out
