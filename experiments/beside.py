@@ -119,10 +119,14 @@ def grid(table: Table) -> Grid:
     return Grid(table.columns, rows, table.title, table.labels)
 
 
-def merged(tables: Mapping[str, Table]) -> list[Grid]:
+def merged(tables: Mapping[str, Table], count: int) -> list[Grid]:
     """Returns the tables of several records as one, each row followed by the same row of the others.
 
     Tables whose labels differ in kind stay apart.
+
+    Args:
+      tables: by the letter of their record.
+      count: how many records there are, with those that have no such table.
     """
     heads = {tuple(table.columns[: table.labels]) for table in tables.values()}
     if len(heads) > 1:
@@ -147,7 +151,7 @@ def merged(tables: Mapping[str, Table]) -> list[Grid]:
             said.setdefault(tuple(values), []).append(letter)
         head = next(iter(here.values()))[0]
         for number, (values, letters) in enumerate(said.items()):
-            who = "all" if len(letters) == len(tables) else " ".join(letters)
+            who = "all" if len(letters) == count else " ".join(letters)
             found.append(Row([*head, who, *values], labels * (number > 0), number == 0))
     names = [str(name) for name, _ in every]
     head = list(next(iter(tables.values())).columns[:labels])
@@ -158,7 +162,7 @@ def _block(of: Mapping[str, Block], count: int) -> list[Text | Grid | Drawn]:
     first = next(iter(of.values()))
     if isinstance(first, Table):
         tables = {letter: block for letter, block in of.items() if isinstance(block, Table)}
-        return [grid(first)] if count == 1 else list(merged(tables))
+        return [grid(first)] if count == 1 else merged(tables, count)
     if isinstance(first, (Picture, Chart)):
         name = first.name if isinstance(first, Chart) else first.path.rpartition(".")[0]
         return [Drawn(name, first.caption, list(of))]

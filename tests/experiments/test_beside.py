@@ -26,7 +26,7 @@ def test_a_label_that_is_empty_on_purpose_stays():
 def test_rows_of_one_table_stand_under_each_other():
     first = Table(["", "d = 1", "d = 2"], [["a", "1", "2"], ["b", "3", "4"]], "T")
     second = Table(["", "d = 1", "d = 3"], [["b", "3", "9"], ["c", "7", "8"]], "T")
-    (found,) = merged({"A": first, "B": second})
+    (found,) = merged({"A": first, "B": second}, 2)
     assert list(found.columns) == ["", "record", "d = 1", "d = 2", "d = 3"]
     assert cells(found) == [
         ["a", "A", "1", "2", ""],
@@ -39,12 +39,14 @@ def test_rows_of_one_table_stand_under_each_other():
 
 def test_what_all_say_is_said_once():
     table = Table(["", "x", "x"], [["a", "1", "2"]])
-    (found,) = merged({"A": table, "B": table})
+    (found,) = merged({"A": table, "B": table}, 2)
     assert cells(found) == [["a", "all", "1", "2"]]
+    (found,) = merged({"A": table, "B": table}, 3)
+    assert cells(found) == [["a", "A B", "1", "2"]]
 
 
 def test_tables_of_other_kinds_stay_apart():
-    found = merged({"A": Table(["a", "x"], [], "T"), "B": Table(["b", "x"], [], "T")})
+    found = merged({"A": Table(["a", "x"], [], "T"), "B": Table(["b", "x"], [], "T")}, 2)
     assert [own.title for own in found] == ["A: T", "B: T"]
 
 
