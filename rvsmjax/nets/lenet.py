@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import jax
@@ -55,9 +55,8 @@ class LeNet(nnx.Module):
         if len(widths) != len(WIDTHS):
             raise ValueError(f"widths must be {len(WIDTHS)} numbers, got {tuple(widths)}")
         binary(0.0, ste, ste_scale)  # complains of what does not fit
-        self.activation: Callable[[Array], Array] = (
-            jax.nn.relu if activation == "relu" else functools.partial(binary, ste=ste, scale=ste_scale)
-        )
+        # No function made here: networks of the same settings are equal then, and share what is compiled.
+        self.ste, self.ste_scale = (ste if activation == "binary" else None), ste_scale
         first, second, units = widths
         self.conv1 = nnx.Conv(1, first, (5, 5), padding="VALID", rngs=rngs)
         self.conv2 = nnx.Conv(first, second, (5, 5), padding="VALID", rngs=rngs)
@@ -75,6 +74,10 @@ class LeNet(nnx.Module):
         x = self._unit(1, conv_pooled(x, self.conv2.kernel[...]), self.conv2.bias)
         x = self._unit(2, x.reshape(len(x), -1) @ self.dense1.kernel[...], self.dense1.bias)
         return self.dense2(x)
+
+    def activation(self, x: Array) -> Array:
+        """Returns what units give of what enters them."""
+        return jax.nn.relu(x) if self.ste is None else binary(x, self.ste, self.ste_scale)
 
     def _unit(self, layer: int, x: Array, bias: nnx.Param[Array] | None) -> Array:
         if self.norms:

@@ -89,8 +89,10 @@ def kernels(state):
     return {name: state[name]["kernel"][...] for name in ("conv1", "conv2", "dense1", "dense2")}
 
 
-def test_seeds_share_a_chain_and_a_lambda_found_from_weights_does_not(params):
+def test_seeds_share_a_network_and_a_chain_and_a_lambda_found_from_weights_does_not(params):
     recipe = LeNetRecipe(method="rvsm", penalty="top_k", sparsity=0.9)
+    first, other = (nnx.eval_shape(dataclasses.replace(recipe, seed=seed).make_network) for seed in (0, 3))
+    assert nnx.graphdef(first) == nnx.graphdef(other)
     assert make_optimizer(recipe, 10, params) is make_optimizer(dataclasses.replace(recipe, seed=3), 10, params)
     assert make_optimizer(recipe, 10, params) is not make_optimizer(recipe, 11, params)
     l0 = dataclasses.replace(recipe, penalty="l0")
