@@ -7,14 +7,13 @@ import numpy as np
 
 import rvsmjax as rv
 
-GRID = {"penalty": ["l1", "tl1"], "d": [5, 6], "k": [1, 3], "seeds": 700}
+GRID = {"penalty": ["l1", "tl1"], "d": 5, "k": [1, 3], "seeds": 700}
 
 
 def main(port, processes, index, file):
     jax.config.update("jax_num_cpu_devices", 2)
-    if processes > 1:
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(f"127.0.0.1:{port}", processes, index)
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(f"127.0.0.1:{port}", processes, index)
     assert (jax.device_count(), jax.local_device_count()) == (2 * processes, 2)
     result = rv.run_sweep(rv.Grid(**GRID), jax.random.key(1))
     np.savez(file, **result.data)

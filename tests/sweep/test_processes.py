@@ -6,7 +6,13 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
+import pytest
+
+import rvsmjax as rv
+from experiments import cli
+from tests.sweep.processes import GRID
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,16 +30,16 @@ def free_port():
 
 def test_two_processes_find_the_bits_of_one(tmp_path):
     port = free_port()
-    ends = [tmp_path / f"{name}.npz" for name in ("alone", "first", "second")]
-    running = [start(port, 1, 0, ends[0]), start(port, 2, 0, ends[1]), start(port, 2, 1, ends[2])]
+    ends = [tmp_path / f"{name}.npz" for name in ("first", "second")]
+    running = [start(port, 2, index, file) for index, file in enumerate(ends)]
+    alone = rv.run_sweep(rv.Grid(**GRID), jax.random.key(1), devices=jax.devices()[:2]).data
     for process in running:
         shown, _ = process.communicate(timeout=300)
         assert process.returncode == 0, shown
-    alone, *others = (np.load(file) for file in ends)
-    for other in others:
-        assert set(other.files) == set(alone.files)
-        for name in alone.files:
-            assert other[name].tobytes() == alone[name].tobytes(), name
+    for other in map(np.load, ends):
+        assert set(other.files) == set(alone)
+        for name, values in alone.items():
+            assert other[name].tobytes() == values.tobytes(), name
 
 
 FLAGS = ["sweep", "--penalty", "l0", "--d", "4", "--k", "2", "--seeds", "700", "--slab", "200", "--quiet"]
@@ -51,10 +57,12 @@ def files(folder):
 def test_a_study_by_two_processes_has_the_files_of_one(tmp_path):
     several = ["--coordinator", f"127.0.0.1:{free_port()}", "--processes", "2"]
     running = [
-        command(tmp_path / "alone"),
         command(tmp_path / "both", *several, "--process", "0"),
         command(tmp_path / "nothing", *several, "--process", "1"),
     ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli, "prepare_jax", lambda precision: None)
+        assert cli.main([*FLAGS, "--out", str(tmp_path / "alone")]) == 0
     for process in running:
         shown, _ = process.communicate(timeout=300)
         assert process.returncode == 0, shown
