@@ -1,5 +1,7 @@
 """LeNet: its size, its values against a loop, and the derivatives that stand in for those of a step."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,11 +11,12 @@ from flax import nnx
 from rvsmjax.nets import LeNet, binary
 from rvsmjax.nets.lenet import conv_pooled
 
+scores = nnx.jit(lambda net, x: net(x))
 X = np.array([-2.0, -0.0, 0.0, 0.3, 1.0, 1.7])
 
 
 def test_counts_are_exact():
-    state = nnx.state(LeNet(rngs=nnx.Rngs(0)), nnx.Param)
+    state = nnx.state(nnx.eval_shape(lambda: LeNet(rngs=nnx.Rngs(0))), nnx.Param)
     sizes = {name: sum(leaf.size for leaf in jax.tree.leaves(part)) for name, part in state.items()}
     assert sizes == {"conv1": 520, "conv2": 25_050, "dense1": 400_500, "dense2": 5_010}
     assert sum(sizes.values()) == 431_080
@@ -49,7 +52,7 @@ def test_scores_against_a_loop(activation, unit):
         bias[...] = jax.random.normal(jax.random.key(2), bias.shape) * 0.1
     images = np.random.default_rng(0).random((2, 28, 28, 1))
     np.testing.assert_allclose(
-        net(jnp.asarray(images, "float32")), [by_hand(net, x, unit) for x in images], rtol=2e-4, atol=2e-5
+        scores(net, jnp.asarray(images, "float32")), [by_hand(net, x, unit) for x in images], rtol=2e-4, atol=2e-5
     )
 
 
@@ -71,14 +74,16 @@ def plain(x, kernel):
 def test_a_pooled_convolution_and_its_derivatives(image, kernel, x64):
     keys = jax.random.split(jax.random.key(4), 3)
     x, w = jax.random.normal(keys[0], (3, *image)), jax.random.normal(keys[1], kernel)
-    want, pull = jax.vjp(plain, x, w)
-    got, pull_got = jax.vjp(conv_pooled, x, w)
-    np.testing.assert_allclose(got, want, atol=1e-12)
-    g = jax.random.normal(keys[2], want.shape)
-    for ours, theirs in zip(pull_got(g), pull(g), strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-12)
-    kernels = jnp.stack([w, -w, 2 * w])
-    np.testing.assert_allclose(jax.vmap(conv_pooled, (None, 0))(x, kernels)[1], plain(x, -w), atol=1e-12)
+    g = jax.random.normal(keys[2], jax.eval_shape(plain, x, w).shape)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def value_and_derivatives(function, x, w, g):
+        value, pull = jax.vjp(function, x, w)
+        return value, *pull(g), jax.vmap(function, (None, 0))(x, jnp.stack([w, -w, 2 * w]))[1]
+
+    ours, theirs = (value_and_derivatives(function, x, w, g) for function in (conv_pooled, plain))
+    for got, want in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-12)
 
 
 def test_normalized_units():
@@ -87,20 +92,25 @@ def test_normalized_units():
     for layer in (net.conv1, net.conv2, net.dense1):
         layer.bias[...] = jax.random.normal(jax.random.key(1), layer.bias.shape)
     x = jax.random.normal(jax.random.key(2), (16, 28, 28, 1))
-    y = x
-    for layer in (net.conv1, net.conv2):
-        y = plain(y, layer.kernel[...])
-        y = (y - y.mean((0, 1, 2))) / jnp.sqrt(y.var((0, 1, 2)) + 1e-5)
-        y = 1.0 * (y + layer.bias[...] > 0)
-    y = y.reshape(16, -1) @ net.dense1.kernel[...]
-    mean, variance = y.mean(0), y.var(0)
-    y = 1.0 * ((y - mean) / jnp.sqrt(variance + 1e-5) + net.dense1.bias[...] > 0)
-    np.testing.assert_allclose(net(x), y @ net.dense2.kernel[...] + net.dense2.bias[...], atol=1e-4)
+
+    @nnx.jit
+    def by_layers(net, y):
+        for layer in (net.conv1, net.conv2):
+            y = plain(y, layer.kernel[...])
+            y = (y - y.mean((0, 1, 2))) / jnp.sqrt(y.var((0, 1, 2)) + 1e-5)
+            y = 1.0 * (y + layer.bias[...] > 0)
+        y = y.reshape(16, -1) @ net.dense1.kernel[...]
+        mean, variance = y.mean(0), y.var(0)
+        y = 1.0 * ((y - mean) / jnp.sqrt(variance + 1e-5) + net.dense1.bias[...] > 0)
+        return y @ net.dense2.kernel[...] + net.dense2.bias[...], mean, variance
+
+    want, mean, variance = by_layers(net, x)
+    np.testing.assert_allclose(scores(net, x), want, atol=1e-4)
     # Running means begin at 0 and variances at 1.
     np.testing.assert_allclose(net.norms[2].mean[...], 0.1 * mean, atol=1e-5)
     np.testing.assert_allclose(net.norms[2].var[...], 0.9 + 0.1 * variance, atol=1e-3)
     net.eval()
-    assert net(x[:1]).shape == (1, 10)
+    assert scores(net, x[:1]).shape == (1, 10)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +129,7 @@ def test_binary(ste, slope):
 def test_every_kernel_learns_through_binary_units():
     net = LeNet(activation="binary", ste="clipped_relu", rngs=nnx.Rngs(3))
     x = jax.random.normal(jax.random.key(0), (8, 28, 28, 1))
-    grads = nnx.grad(lambda net: jnp.mean(net(x) ** 2))(net)
+    grads = nnx.jit(nnx.grad(lambda net: jnp.mean(net(x) ** 2)))(net)
     assert all(float(jnp.max(jnp.abs(leaf))) > 0 for leaf in jax.tree.leaves(grads))
 
 
@@ -132,4 +142,4 @@ def test_errors():
         with pytest.raises(ValueError, match=message):
             LeNet(**wrong, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match=r"^x must have shape \(n, 28, 28, 1\), got \(1, 32, 32, 1\)$"):
-        LeNet(rngs=nnx.Rngs(0))(jnp.zeros((1, 32, 32, 1)))
+        nnx.eval_shape(lambda: LeNet(rngs=nnx.Rngs(0))(jnp.zeros((1, 32, 32, 1))))
