@@ -16,7 +16,7 @@ import numpy as np
 
 import rvsmjax as rv
 from benchmarks import peers, rates
-from rvsmjax.sweep.step import Tile, advance
+from rvsmjax.sweep.step import Iteration, Tile
 
 PENALTIES = ("l1", "l0", "tl1")
 TERMS = 64
@@ -107,12 +107,13 @@ def _floor(entries: int, repeats: int) -> float:
 
 
 def _operations(penalty: str, d: int = 50, lanes: int = 128) -> float:
-    """Operations of a step and a look at the length for each component, as XLA counts them."""
+    """Operations of a step for each component, as XLA counts them."""
     ones, w = jnp.ones(lanes), jnp.ones((d, lanes))
     like = {"l1": rv.L1(), "l0": rv.L0(), "tl1": rv.TransformedL1(ones)}[penalty]
 
     def one(w: jax.Array, w_star: jax.Array) -> jax.Array:
-        return advance(Tile(rv.NoOverlapReLU(2 * ones), like, ones, ones, ones, w_star, normalize=True), w, 1)
+        tile = Tile(rv.NoOverlapReLU(2 * ones), like, ones, ones, ones, w_star, normalize=True)
+        return Iteration(tile).advance(w, ones > 0, 1)
 
     found: Any = jax.jit(one).lower(w, w).compile().cost_analysis()
     return float(found["flops"]) / w.size

@@ -14,6 +14,7 @@ from experiments.document import Chart, Picture, Section, Table
 from experiments.naming import AXES, ROWS, entry_names
 from experiments.plots import base_setting
 from experiments.report import further_tables, mean_cells, setting_table, time_taken
+from rvsmjax.sweep.program import CHECK_EVERY
 
 QUANTITIES = {"theta": "θ(w,w*)", "lagrangian": "L(u,w)", "gamma": "θ(w,u)", "residual": "residual"}
 
@@ -138,7 +139,7 @@ def equilibrium(lanes: xr.Dataset, run: dict[str, Any]) -> Section:
         "Residual: the largest |(c/2) sin θ − β‖ū‖ sin γ| of a converged lane, c/2 = k/(2π): eq. 22 at the scale "
         "√(2/π) of eq. 8; the k/(2√(2π)) printed in eq. 22 belongs to scale 1. (13): lanes that break "
         "‖w* − w̄‖ ≤ 4β sin γ/c by more than tol explains, and its printed form 4√(2π)β sin γ/k; share: the most of "
-        "the first bound that a lane uses. Steps: the mean, looked at every 8."
+        f"the first bound that a lane uses. Steps: the mean, looked at every {CHECK_EVERY}."
     )
     return Section("Equilibrium and bound (13)", [text, Table(columns, rows)])
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rvsmjax.sweep.step import Tile, advance, residual
+from rvsmjax.sweep.step import Iteration, Tile
 from rvsmjax.theory.claim import Parameters
 from rvsmjax.theory.claims.shared import SETTLED, SHARE
 from rvsmjax.theory.states import hard_step
@@ -42,11 +42,12 @@ def settle(subject: Subject, p: Parameters, start: Array, max_steps: Array | int
         tolerance = jnp.maximum(jnp.minimum(SETTLED, SHARE * p.beta) / 10, 1e-15)
         tile = Tile(problem, p.penalty, p.lam, p.beta, p.learning_rate, p.w_star.T, subject.normalize)
 
-        def some(w: Array) -> Array:
-            return advance(tile, w, CHECK_EVERY)
+        iteration = Iteration(tile)
 
-        def off(w: Array) -> Array:
-            return residual(tile, w)
+        def some(w: Array) -> Array:
+            return iteration.scaled(iteration.advance(w, jnp.ones(w.shape[1], bool), CHECK_EVERY))
+
+        off = iteration.residual
 
     def body(carry: Any) -> Any:
         w, t, running = carry

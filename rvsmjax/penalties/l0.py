@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -41,6 +42,11 @@ class L0(Penalty):
         """Returns the components of ``v`` that prox removes."""
         v = jnp.asarray(v)
         return jnp.where(self._kept(v, step), 0, v)
+
+    def shrinker(self, step: Array) -> Callable[[Array], Array]:
+        """Returns v ↦ shrinkage(v, step); the threshold is computed once."""
+        threshold = self.threshold(step)
+        return lambda v: jnp.where(jnp.abs(v) > threshold, 0, v)
 
     def threshold(self, step: ArrayLike) -> Array:
         """Returns √(2·step)."""

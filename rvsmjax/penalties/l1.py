@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -33,7 +34,9 @@ class L1(Penalty):
 
     def prox(self, v: ArrayLike, step: ArrayLike) -> Array:
         """Returns ``v`` moved towards 0 by ``step``."""
-        return jnp.asarray(v) - self.shrinkage(v, step)
+        v = jnp.asarray(v)
+        # The difference alone may be rounding in place of 0: in a fused multiply-add, where v is a product.
+        return jnp.where(jnp.abs(v) <= step, 0, v - self.shrinkage(v, step))
 
     def shrinkage(self, v: ArrayLike, step: ArrayLike) -> Array:
         """Returns ``v`` clipped to [−step, step]."""
@@ -42,6 +45,15 @@ class L1(Penalty):
         v = v.astype(float_dtype(v))
         step = jnp.asarray(step, v.dtype)
         return jnp.clip(v, -step, step)
+
+    def shrinker(self, step: Array) -> Callable[[Array], Array]:
+        """Returns v ↦ shrinkage(v, step); each choice is one instruction, which a clip, that looks for NaN, is not."""
+
+        def shrink(v: Array) -> Array:
+            v = jnp.where(v > step, step, v)
+            return jnp.where(v < -step, -step, v)
+
+        return shrink
 
     def threshold(self, step: ArrayLike) -> Array:
         """Returns ``step``."""

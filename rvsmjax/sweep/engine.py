@@ -45,7 +45,7 @@ def run_sweep(
       key: root key; a lane draws from ``fold_in(key, seed)``. Default ``jax.random.key(0)``.
       tol: bound > 0 on the residual ‖∇f(w) + β(w − u)‖ (tangential on the sphere) at which a lane has converged. In
         float32 it cannot fall much under 3e-8/η: with the binary activation, whose η is about 5/k, under 1e-8·k.
-      max_steps: step cap of a lane, >= 1, rounded up to a multiple of 8.
+      max_steps: step cap of a lane, >= 1, rounded up to a multiple of 16.
       dtype: working precision; default is JAX's default float, float32 unless 64-bit numbers are enabled.
       devices: default all devices, of every process.
       progress: called as ``progress(lanes_done, lanes)`` from another thread while the program runs; of this process.

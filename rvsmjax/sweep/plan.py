@@ -167,7 +167,7 @@ def make_plan(grid: Grid, dtype: np.dtype, devices: tuple[Any, ...], progress: b
         given_rate=axes.learning_rate is not None,
         dtype=dtype.name,
         # On a CPU a tile stays in cache; on an accelerator it fills the chip.
-        tile=128 if devices[0].platform == "cpu" else 65_536,
+        tile=65_536 if devices[0].platform != "cpu" else 112 if engine == "xla" else 128,
         devices=devices,
         progress=progress,
         engine=engine,
@@ -226,7 +226,7 @@ def seed_bytes(plan: Plan) -> int:
     """Returns the memory that one seed takes, in bytes.
 
     Each lane has its result, once as computed and once as assembled, its w and how it ended; on each device there are
-    the draws, and those that count for each d.
+    the draws.
     """
     number = np.dtype(plan.dtype).itemsize
     own = sum(device.process_index == jax.process_index() for device in plan.devices)
@@ -234,7 +234,7 @@ def seed_bytes(plan: Plan) -> int:
     for block in plan.blocks:
         rows, lanes = block.kinds[0].rows, sum(block.lanes) // plan.lengths[-1]
         total += lanes * (2 * (11 * number + 4 + 4 + 1) + rows * number + 8)
-        total += own * 2 * (rows + sum(block.widths)) * number
+        total += own * 2 * rows * number
     return total
 
 

@@ -21,10 +21,10 @@ from rvsmjax.solve import Status
 from rvsmjax.sweep import kernel
 from rvsmjax.sweep.grid import ACTIVATIONS
 from rvsmjax.sweep.plan import INNER, Block, Kind, Plan
-from rvsmjax.sweep.step import Tile, advance, residual
+from rvsmjax.sweep.step import Iteration, Tile
 from rvsmjax.theory import Certificate, certificate_at
 
-CHECK_EVERY = 8
+CHECK_EVERY = 16
 """Steps between looks at the residual: a lane's count of steps is a multiple of it."""
 IDLE = 32
 """Steps of a whole tile that may be spent on lanes that have ended before others take their place."""
@@ -110,7 +110,7 @@ class State(NamedTuple):
       kind: the kind that runs.
       head: the next of its lanes.
       place: of each lane in the tile; past the last where there is none.
-      tile: w of the tile, of shape (rows, lanes).
+      tile: w of the tile, of shape (rows, lanes); on the sphere not scaled to it.
       steps: of each lane in the tile.
       status: of each lane in the tile.
     """
@@ -149,7 +149,7 @@ def _run_block(
     runners = list(dict.fromkeys(runner))
     runs = [functools.partial(_run, plan, block.kinds[i], leaves[i], tol, max_steps, in_kernel[i]) for i in runners]
     # One more branch, never taken: a single one would be inlined, and might round differently.
-    runs.append(lambda lanes, fresh, w, steps, status, budget: (w, steps, status, budget))  # type: ignore[arg-type]
+    runs.append(lambda lanes, fresh, w, steps, status, budget: (w, w, steps, status, budget))  # type: ignore[arg-type]
     branch = jnp.asarray([runners.index(i) for i in runner])
     widths = jnp.asarray([kind.d for kind in block.kinds], jnp.int32)
 
@@ -162,7 +162,7 @@ def _run_block(
         head = jnp.minimum(state.head + jnp.sum(free, dtype=jnp.int32), total)
         budget = jnp.where(head < total, IDLE * size, NO_LIMIT).astype(jnp.int32)
         own = lanes(state.kind, place)
-        w, steps, status, executed = jax.lax.switch(
+        w, limits, steps, status, executed = jax.lax.switch(
             branch[state.kind], runs, own, fresh, state.tile, state.steps, state.status, budget
         )
         ended = ~_running(steps, status, max_steps) & (place < places)
@@ -171,7 +171,7 @@ def _run_block(
             jax.debug.callback(_report, jnp.sum(ended & own.live))
         through = (head >= total) & ~jnp.any(_running(steps, status, max_steps))
         return State(
-            w=state.w.at[there].set(w.T, mode="drop"),
+            w=state.w.at[there].set(limits.T, mode="drop"),
             ends=state.ends.at[there].set(jnp.stack([steps, status.astype(jnp.int32)], 1), mode="drop"),
             executed=state.executed.at[state.kind].add(executed),
             kind=state.kind + through,
@@ -205,8 +205,8 @@ def _run_block(
     def measure(*lanes: Any) -> Certificate:
         return jax.vmap(certificate_at, in_axes=(0, 0, 0, 0, 1, 1, 1, 0))(*lanes)
 
-    def skip(*lanes: Any) -> Certificate:
-        return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(measure, *lanes))
+    def nothing(*shape: int) -> Certificate:
+        return Certificate(*(jnp.zeros(shape, int if f == "zeros" else plan.dtype) for f in Certificate._fields))
 
     def measured(i: Array) -> Certificate:
         which = jnp.searchsorted(jnp.asarray(starts[1:]), i, side="right").astype(jnp.int32)
@@ -216,13 +216,13 @@ def _run_block(
         d = jnp.full(size, widths[which])
         # Branches of their own, so that they are compiled alike and round alike whatever stands around them.
         found = jax.lax.switch(jnp.asarray(group_of)[which], limits, own, w)
-        return jax.lax.cond(i < sum(rounds), measure, skip, own.problem, own.lam, own.beta, d, *found)
+        lanes_and_limits = own.problem, own.lam, own.beta, d, *found
+        return jax.lax.cond(i < sum(rounds), measure, lambda *_: nothing(size), *lanes_and_limits)
 
     def store(i: Array, stored: Certificate) -> Certificate:
         return jax.tree.map(lambda a, b: jax.lax.dynamic_update_index_in_dim(a, b, i, 0), stored, measured(i))
 
-    shapes = jax.eval_shape(measured, jax.ShapeDtypeStruct((), jnp.int32))
-    room = jax.tree.map(lambda s: jnp.zeros((starts[-1], *s.shape), s.dtype), shapes)
+    room = nothing(starts[-1], size)
     found = jax.lax.fori_loop(0, sum(rounds), store, room)
     steps, status = (column.reshape(-1, size) for column in state.ends.T)
     at_once = [
@@ -261,13 +261,10 @@ def _orders(block: Block, draws: Array) -> Array:
 
     That angle tells most of how many steps a lane needs.
     """
-
-    def cosine(d: int) -> Array:
-        a, b = draws[:, 0, :d], draws[:, 1, :d]
-        return jnp.sum(a * b, 1) * jax.lax.rsqrt(jnp.sum(a * a, 1) * jnp.sum(b * b, 1))
-
-    seeds = block.plan.lengths[-1]
-    return jnp.argsort(jnp.stack([cosine(d)[:seeds] for d in block.widths]), 1).astype(jnp.int32)
+    a, b = draws[: block.plan.lengths[-1]].swapaxes(0, 1)
+    within = jnp.arange(a.shape[1]) < jnp.asarray(block.widths)[:, None]
+    inner, square, square_star = (within.astype(a.dtype) @ part.T for part in (a * b, a * a, b * b))
+    return jnp.argsort(inner * jax.lax.rsqrt(square * square_star), 1).astype(jnp.int32)
 
 
 def _lanes(block: Block, axes: Any, cells: Array, draws: Array, orders: Array, kind: Array, place: Array) -> Lanes:
@@ -317,8 +314,8 @@ def _run(
     steps: Array,
     status: Array,
     budget: Array,
-) -> tuple[Array, Array, Array, Array]:
-    """Runs the tile of a kind, ``fresh`` lanes from their start, until it stops: w, steps, status, steps run.
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Runs the tile of a kind, ``fresh`` lanes from their start, until it stops: w, scaled w, steps, status, steps run.
 
     Its d may be less than that of the kind, see ``Block.runner``; the rows beyond are zero then, and stay so.
     """
@@ -332,7 +329,8 @@ def _run(
     else:
         tile = tile._replace(unrolled=plan.devices[0].platform == "cpu" and kind.d <= UNROLLED)
         own, executed, steps, status = _loop(tile, own, steps, status, budget, tol, max_steps)
-    return jnp.pad(own, ((0, kind.rows - kind.d), (0, 0))), steps, status, executed
+    below = ((0, kind.rows - kind.d), (0, 0))
+    return jnp.pad(own, below), jnp.pad(Iteration(tile).scaled(own), below), steps, status, executed
 
 
 def _limits(kind: Kind, leaves: list[Array], lanes: Lanes, w: Array) -> tuple[Array, ...]:
@@ -342,7 +340,12 @@ def _limits(kind: Kind, leaves: list[Array], lanes: Lanes, w: Array) -> tuple[Ar
     tile, _ = _tile(kind, leaves, lanes)
     own, step = w[: kind.d], tile.lam / tile.beta
     u = jax.vmap(lambda penalty, v, s: penalty.prox(v, s), (0, 1, 0), 1)(tile.penalty, own, step)
-    envelope = jax.vmap(moreau_envelope, (0, 1, 0))(tile.penalty, own, step)
+    if kind.separable:
+        each = jax.vmap(jax.vmap(moreau_envelope, (None, 0, None)), (0, 1, 0), 1)(tile.penalty, own, step)
+        # By row: how XLA's library rounds depends on what it finds around a sum, and so on the number of devices.
+        envelope = Iteration(tile._replace(unrolled=True)).total(each)
+    else:
+        envelope = jax.vmap(moreau_envelope, (0, 1, 0))(tile.penalty, own, step)
     vectors = [jnp.pad(v, ((0, kind.rows - kind.d), (0, 0))) for v in (own, tile.w_star, u)]
     return *vectors, envelope
 
@@ -360,21 +363,23 @@ def _loop(
     Returns:
       w, the steps run, the steps of each lane, the status of each lane.
     """
+    iteration = Iteration(tile)
 
     def live(steps: Array, status: Array) -> Array:
         return jnp.sum(_running(steps, status, max_steps), dtype=jnp.int32)
 
     def body(carry: Any) -> Any:
         w, t, idle, _, steps, status = carry
-        new = advance(tile, w, CHECK_EVERY)
-        res = residual(tile, new)
-        going, finite = _running(steps, status, max_steps), jnp.isfinite(res)
+        going = _running(steps, status, max_steps)
+        w = iteration.advance(w, going, CHECK_EVERY)
+        res = iteration.residual(w)
+        finite = jnp.isfinite(res)
         ended = jnp.where(res <= tol, Status.CONVERGED, Status.CAP)
         status = jnp.where(going, jnp.where(finite, ended, Status.DIVERGED), status).astype(status.dtype)
         steps = steps + CHECK_EVERY * going
         left = live(steps, status)
         idle = jnp.minimum(idle + CHECK_EVERY * (len(steps) - left), NO_LIMIT)
-        return jnp.where(going & finite, new, w), t + CHECK_EVERY, idle, left, steps, status
+        return w, t + CHECK_EVERY, idle, left, steps, status
 
     def unfinished(carry: Any) -> Array:
         _, _, idle, left, _, _ = carry

@@ -46,77 +46,105 @@ class Tile(NamedTuple):
     unrolled: bool = False
 
 
-def advance(tile: Tile, w: Array, count: int) -> Array:
-    """Returns w after ``count`` steps of ŵ = w − η(∇f(w) + β(w − u)), each scaled to the sphere if so asked."""
-    shrink, pull = _shrinker(tile), tile.learning_rate * tile.beta
-    w = jax.lax.fori_loop(0, count, lambda _, w: _step(tile, shrink, pull, w), w)
-    return w * jax.lax.rsqrt(_dot(tile, w, w)) if tile.normalize else w
+class Iteration:
+    """The steps of a tile. What stays fixed along a run is computed once, here: build it outside of loops."""
 
+    def __init__(self, tile: Tile) -> None:
+        self.tile = tile
+        self.inverse_rate = 1 / tile.learning_rate
+        self.pull = tile.learning_rate * tile.beta
+        self.shrink = self._shrinker(tile.lam / tile.beta)
 
-def residual(tile: Tile, w: Array) -> Array:
-    """Returns ‖∇f(w) + β(w − u)‖, of shape (lanes,), on the sphere of its tangential part alone."""
-    scale, p, c = _geometry(tile, w)
-    force = tile.beta * _shrinker(tile)(w)
-    if not tile.normalize:
-        parts = p * (w * scale) + c * tile.w_star + force
-        return jnp.sqrt(_dot(tile, parts, parts))
-    # As a vector: the two parts cancel, and their squares would lose the difference. Of w* − w, which is small at a
-    # limit, rather than of w*: c may be large.
-    gap = c * (tile.w_star - w) + force
-    radial = _dot(tile, gap, w) * scale * scale
-    return jnp.sqrt(_sum(tile, lambda g, v: (g - radial * v) ** 2, gap, w))
+    def advance(self, w: Array, going: Array, count: int) -> Array:
+        """Returns w after ``count`` steps of ŵ = w − η(∇f(w) + β(w − u)), on the sphere not yet scaled to it.
 
+        There w of any length stands for w/‖w‖, in all functions: each step begins with the scaling.
 
-def _step(tile: Tile, shrink: Callable[[Array], Array], pull: Array, w: Array) -> Array:
-    scale, p, c = _geometry(tile, w)
-    eta = tile.learning_rate
-    if tile.normalize:
-        keep, seen = (1 - eta * p) * scale, w * scale
-    else:
-        keep, seen = 1 - eta * p * scale, w
-    return keep * w - (eta * c) * tile.w_star - pull * shrink(seen)
+        Args:
+          w: of shape (d, lanes).
+          going: of shape (lanes,); other lanes stay where they are, to the bit.
+          count: number of steps.
+        """
+        pull = jnp.where(going, self.pull, 0)
 
+        def one(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+            i, w = carry
+            return i + 1, self._step(w, going, pull)
 
-def _geometry(tile: Tile, w: Array) -> tuple[Array, Array, Array]:
-    """Returns 1/‖w‖ and the coefficients of the gradient at w, on the sphere at w/‖w‖."""
-    squares = _dot(tile, w, w)
-    scale = jax.lax.rsqrt(squares)
-    # All that follows is made of roots, √2·sin(θ/2) first: XLA computes a sum anew for each of its users, a root once.
-    half = jnp.sqrt(jnp.clip(1 - _dot(tile, w, tile.w_star) * scale, 0, 2))
-    gap = half * half
-    near = jnp.minimum(gap, 2 - gap)
-    root = jnp.sqrt(near)
-    # Under 1e-3 this angle is off by eps/θ, the gradient by that times ‖w − w*‖/(kπ): by eps.
-    acute, sine = root * evaluate(_arccos_ratio, 1 - near), root * jnp.sqrt(2 - near)
-    theta = jnp.where(gap > 1, math.pi - acute, acute)
-    one = jnp.ones_like(scale)
-    p, c = tile.problem.coefficients(one if tile.normalize else squares * scale, one, theta, sine)
-    return scale, p, c
+        # With one counter: where XLA's clean-up of loops is left out, those of fori_loop would slow it down.
+        return jax.lax.while_loop(lambda carry: carry[0] < count, one, (jnp.zeros((), jnp.int32), w))[1]
 
+    def scaled(self, w: Array) -> Array:
+        """Returns w, on the sphere if so asked."""
+        return w / jnp.sqrt(self._dot(w, w)) if self.tile.normalize else w
 
-def _shrinker(tile: Tile) -> Callable[[Array], Array]:
-    step = tile.lam / tile.beta
-    if tile.penalty.separable:
-        return tile.penalty.shrinker(step)
-    return lambda w: jax.vmap(lambda penalty, v, s: penalty.shrinkage(v, s), (0, 1, 0), 1)(tile.penalty, w, step)
+    def total(self, values: Array) -> Array:
+        """Returns the sums of an array of shape (d, lanes) over d."""
+        return self._sum(lambda row: row, values)
+
+    def residual(self, w: Array) -> Array:
+        """Returns ‖∇f(w) + β(w − u)‖, of shape (lanes,), on the sphere of its tangential part alone."""
+        tile = self.tile
+        _, scale, p, c = self._geometry(w)
+        force = tile.beta * self.shrink(w * scale if tile.normalize else w)
+        if not tile.normalize:
+            parts = p * (w * scale) + c * tile.w_star + force
+            return jnp.sqrt(self._dot(parts, parts))
+        # As a vector: the two parts cancel, and their squares would lose the difference. Of w* − w, which is small at a
+        # limit, rather than of w*: c may be large.
+        gap = c * (tile.w_star - w * scale) + force
+        radial = self._dot(gap, w) * scale * scale
+        return jnp.sqrt(self._sum(lambda g, v: (g - radial * v) ** 2, gap, w))
+
+    def _step(self, w: Array, going: Array, pull: Array) -> Array:
+        norm, scale, p, c = self._geometry(w)
+        # As quotients, which XLA computes once for a lane; what is cheap it would compute for each component.
+        ahead = jnp.where(going, c, 0) / self.inverse_rate
+        if self.tile.normalize:
+            keep, seen = jnp.where(going, 1 - self.tile.learning_rate * p, norm) / norm, w * scale
+        else:
+            keep, seen = jnp.where(going, norm - self.tile.learning_rate * p, norm) / norm, w
+        return keep * w - ahead * self.tile.w_star - pull * self.shrink(seen)
+
+    def _geometry(self, w: Array) -> tuple[Array, Array, Array, Array]:
+        """Returns ‖w‖, 1/‖w‖ and the coefficients of the gradient at w, on the sphere at w/‖w‖."""
+        norm = jnp.sqrt(self._dot(w, w))
+        scale = 1 / norm
+        # All that follows is made of roots, √2·sin(θ/2) first: XLA computes a sum anew for each of its users, a root
+        # once.
+        half = jnp.sqrt(jnp.clip(1 - self._dot(w, self.tile.w_star) * scale, 0, 2))
+        gap = half * half
+        near = jnp.minimum(gap, 2 - gap)
+        root = jnp.sqrt(near)
+        # Under 1e-3 this angle is off by eps/θ, the gradient by that times ‖w − w*‖/(kπ): by eps.
+        acute, sine = root * evaluate(_arccos_ratio, 1 - near), root * jnp.sqrt(2 - near)
+        theta = jnp.where(gap > 1, math.pi - acute, acute)
+        one = jnp.ones_like(scale)
+        length = one if self.tile.normalize else norm
+        p, c = self.tile.problem.coefficients(length, one, theta, sine)
+        return norm, scale, p, c
+
+    def _shrinker(self, step: Array) -> Callable[[Array], Array]:
+        penalty = self.tile.penalty
+        if penalty.separable:
+            return penalty.shrinker(step)
+        return lambda w: jax.vmap(lambda penalty, v, s: penalty.shrinkage(v, s), (0, 1, 0), 1)(penalty, w, step)
+
+    def _dot(self, a: Array, b: Array) -> Array:
+        return self._sum(jax.lax.mul, a, b)
+
+    def _sum(self, part: Callable[..., Array], *arrays: Array) -> Array:
+        """Returns the sum of ``part`` over the rows of some arrays."""
+        if not self.tile.unrolled:
+            return jnp.sum(part(*arrays), 0)
+        # Four sums side by side, as an addition waits for the last one.
+        rows = zip(*([jax.lax.slice_in_dim(a, i, i + 1) for i in range(len(a))] for a in arrays), strict=True)
+        parts = [part(*row) for row in rows]
+        chains = [functools.reduce(jax.lax.add, parts[i::4]) for i in range(min(4, len(parts)))]
+        return functools.reduce(jax.lax.add, chains)[0]
 
 
 def _arccos_ratio(x: np.ndarray) -> np.ndarray:
     """Arccos(x)/√(1 − x): analytic around [0, 1], √2 at its end."""
     gap = np.sqrt(1 - x)
     return np.where(gap > 0, 2 * np.arcsin(gap / np.sqrt(2)) / np.where(gap > 0, gap, 1), np.sqrt(2))
-
-
-def _dot(tile: Tile, a: Array, b: Array) -> Array:
-    return _sum(tile, jax.lax.mul, a, b)
-
-
-def _sum(tile: Tile, part: Callable[..., Array], *arrays: Array) -> Array:
-    """Returns the sum of ``part`` over the rows of some arrays."""
-    if not tile.unrolled:
-        return jnp.sum(part(*arrays), 0)
-    # Four sums side by side, as an addition waits for the last one.
-    rows = zip(*([jax.lax.slice_in_dim(a, i, i + 1) for i in range(len(a))] for a in arrays), strict=True)
-    parts = [part(*row) for row in rows]
-    chains = [functools.reduce(jax.lax.add, parts[i::4]) for i in range(min(4, len(parts)))]
-    return functools.reduce(jax.lax.add, chains)[0]

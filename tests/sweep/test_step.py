@@ -56,8 +56,9 @@ def test_fused_step_is_the_chain(x64, kind, penalty, normalize):
         tile = fused.Tile(kind(k), cast, lam, beta, eta, w_star, normalize, unrolled)
 
         def run(tile=tile, w=w):
-            new = fused.advance(tile, w, 5)
-            return new, fused.residual(tile, new)
+            iteration = fused.Iteration(tile)
+            new = iteration.advance(w, jnp.ones(LANES, bool), 5)
+            return iteration.scaled(new), iteration.residual(new)
 
         got, got_residual = jax.jit(run)()
         want, want_residual = chains(*(numbers.astype(float) for numbers in drawn))
