@@ -55,7 +55,7 @@ def run(
     beta: float = 4e-3,
     a: float = 1.0,
     tol: float = 1e-6,
-    check_every: int = 8,
+    check_every: int = 16,
     drop: bool = False,
 ) -> tuple[Array, Array]:
     """Runs all lanes (rows of ``w``) to their limits; returns w and the steps of each.

@@ -34,9 +34,9 @@ class L1(Penalty):
 
     def prox(self, v: ArrayLike, step: ArrayLike) -> Array:
         """Returns ``v`` moved towards 0 by ``step``."""
-        v = jnp.asarray(v)
+        v, delta = jnp.asarray(v), self.shrinkage(v, step)
         # The difference alone may be rounding in place of 0: in a fused multiply-add, where v is a product.
-        return jnp.where(jnp.abs(v) <= step, 0, v - self.shrinkage(v, step))
+        return jnp.where(jnp.abs(v) <= step, 0, v - delta)
 
     def shrinkage(self, v: ArrayLike, step: ArrayLike) -> Array:
         """Returns ``v`` clipped to [−step, step]."""
