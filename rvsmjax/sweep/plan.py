@@ -166,7 +166,7 @@ def make_plan(grid: Grid, dtype: np.dtype, devices: tuple[Any, ...], progress: b
         activation=grid.activation,
         given_rate=axes.learning_rate is not None,
         dtype=dtype.name,
-        # On a CPU a tile stays in cache; on an accelerator it fills the chip.
+        # On an accelerator a tile fills the chip, on a CPU it stays in cache; the kernel takes whole blocks of 128.
         tile=65_536 if devices[0].platform != "cpu" else 112 if engine == "xla" else 128,
         devices=devices,
         progress=progress,

@@ -184,3 +184,12 @@ def test_shape_of_the_map(v, s, a, factor):
     if x > 0:  # less shrinkage further out
         assert far_shrinkage <= near_shrinkage * (1 + 1e-6)
     assert (F(v) <= threshold(F(s), F(a))) <= (x == 0)
+
+
+@pytest.mark.parametrize("a", [1e-3, 0.1, 1.0, 30.0, 1e20])
+@pytest.mark.parametrize("step", [0.0, 1e-4, 0.03, 2.0])
+def test_the_shrinker_of_loops_is_the_shrinkage(a, step):
+    penalty = rv.TransformedL1(a)
+    v = jnp.asarray(np.linspace(-4, 4, 4001), jnp.float32)
+    got, want = jax.jit(penalty.shrinker(jnp.float32(step)))(v), penalty.shrinkage(v, step)
+    np.testing.assert_allclose(got, want, rtol=4e-6, atol=1e-7)

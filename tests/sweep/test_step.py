@@ -65,3 +65,13 @@ def test_fused_step_is_the_chain(x64, kind, penalty, normalize):
         np.testing.assert_allclose(got, want, rtol=0, atol=rtol)
         np.testing.assert_allclose(got_residual, want_residual, rtol=0, atol=rtol)
         assert got.dtype == dtype
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_lanes_that_have_ended_stand_still_to_the_bit(normalize):
+    w_star, w, k, lam, beta, eta = lanes(jnp.float32)
+    going = jnp.arange(LANES) % 2 == 0
+    tile = fused.Tile(rv.NoOverlapReLU(k), rv.L1(), lam, beta, eta, w_star, normalize, True)
+    new = jax.jit(lambda w: fused.Iteration(tile).advance(w, going, 5))(w)
+    np.testing.assert_array_equal(new[:, ~going], w[:, ~going])
+    assert (new[:, going] != w[:, going]).any(0).all()
