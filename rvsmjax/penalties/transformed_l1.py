@@ -86,7 +86,9 @@ class TransformedL1(Penalty):
         a = jnp.asarray(self.a, step.dtype)
         t, _, _ = _edge(step, a)
         # With r = ∛(27K/4)/m, K = step·(a + 1)·a: q² = 1 − r³, δ = K/(m(1 − y))².
-        root = 3 / 4 ** (1 / 3) * jnp.cbrt(step) * jnp.cbrt(a + 1) * jnp.cbrt(a)  # K itself may overflow
+        # In parts, as K may overflow; as a quotient, which XLA computes once: what is cheap it computes and rounds anew
+        # wherever it is used.
+        root = jnp.cbrt(step) * jnp.cbrt(a + 1) / (4 ** (1 / 3) / 3 / jnp.cbrt(a))
         front = 4 / 27 * root
         above = 1 + 4 * jnp.finfo(step.dtype).eps  # than r³, for all its rounding
         word = {4: jnp.uint32, 8: jnp.uint64}[step.dtype.itemsize]

@@ -81,7 +81,7 @@ def test_a_lane_gives_the_same_bits_on_any_number_of_devices(alone):
     single = run(rv.Grid(**LANE, seeds=600))
     assert values(single, seed=5) == values(alone)
     for name, array in single.data.items():
-        np.testing.assert_array_equal(array, whole.data[name])
+        np.testing.assert_array_equal(array, whole.data[name], err_msg=name)
 
 
 def test_a_lane_that_diverges_leaves_its_neighbours_alone(alone):
