@@ -16,6 +16,7 @@ from rvsmjax.solve import Status
 from rvsmjax.sweep import program
 from rvsmjax.sweep.grid import Grid
 from rvsmjax.sweep.plan import Plan, arguments, cell_order, check_size, make_plan, precision
+from rvsmjax.sweep.progress import Progress, reporting
 from rvsmjax.sweep.result import SweepResult
 from rvsmjax.theory import Certificate
 
@@ -28,7 +29,7 @@ def run_sweep(
     max_steps: int = 100_000,
     dtype: Any = None,
     devices: Sequence[Any] | None = None,
-    progress: program.Progress | None = None,
+    progress: Progress | None = None,
     engine: str = "auto",
 ) -> SweepResult:
     """Runs RVSM on every lane of ``grid`` to its limit, in one call of one compiled program, on all devices.
@@ -79,7 +80,7 @@ def run_sweep(
     misses = program.compile_plan.cache_info().misses
     run = program.compile_plan(plan, jax.random.key_impl(key))
     compiled = time.perf_counter()
-    with program.reporting(progress, grid.size):
+    with reporting(progress, grid.size):
         outputs = _gathered(jax.block_until_ready(run(*_replicated(inputs, places))))
     finished = time.perf_counter()
     return SweepResult(

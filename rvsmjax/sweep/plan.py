@@ -14,6 +14,7 @@ from jax import Array
 
 from rvsmjax.penalties import L0, L1, TransformedL1
 from rvsmjax.sweep.grid import ACTIVATIONS, Grid
+from rvsmjax.sweep.step import FEW, UNROLLED
 
 ROWS = 64
 """Lanes are drawn and measured with d rounded up to a multiple of this, so that near d share that code."""
@@ -166,12 +167,22 @@ def make_plan(grid: Grid, dtype: np.dtype, devices: tuple[Any, ...], progress: b
         activation=grid.activation,
         given_rate=axes.learning_rate is not None,
         dtype=dtype.name,
-        # On an accelerator a tile fills the chip, on a CPU it stays in cache; the kernel takes whole blocks of 128.
-        tile=65_536 if devices[0].platform != "cpu" else 112 if engine == "xla" else 128,
+        tile=_lanes_at_once(max(axes.d), devices[0].platform, engine),
         devices=devices,
         progress=progress,
         engine=engine,
     )
+
+
+def _lanes_at_once(widest: int, platform: str, engine: str) -> int:
+    """Returns the lanes of a tile. Their number changes no bit."""
+    if platform != "cpu":
+        return 65_536  # fills the chip
+    if engine != "xla":
+        return 128  # the kernel takes whole blocks
+    if widest <= 24:
+        return 224
+    return 64 if FEW < widest <= UNROLLED else 112  # w and w* stay in a core's first cache
 
 
 def arguments(grid: Grid, plan: Plan, key: Array, tol: float, max_steps: int) -> tuple[Any, ...]:

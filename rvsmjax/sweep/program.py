@@ -18,10 +18,10 @@ from jax.sharding import Mesh, PartitionSpec
 from rvsmjax.penalties import moreau_envelope
 from rvsmjax.problems import OneLayerProblem
 from rvsmjax.solve import Status
-from rvsmjax.sweep import kernel
+from rvsmjax.sweep import kernel, progress
 from rvsmjax.sweep.grid import ACTIVATIONS
 from rvsmjax.sweep.plan import INNER, Block, Kind, Plan
-from rvsmjax.sweep.step import Iteration, Tile
+from rvsmjax.sweep.step import UNROLLED, Iteration, Tile
 from rvsmjax.theory import Certificate, certificate_at
 
 CHECK_EVERY = 16
@@ -29,11 +29,6 @@ CHECK_EVERY = 16
 IDLE = 32
 """Steps of a whole tile that may be spent on lanes that have ended before others take their place."""
 NO_LIMIT = 2**30
-UNROLLED = 112
-"""Greatest d whose sums are written out row by row on a CPU: LLVM then adds them in registers, which is faster than the
-library that XLA calls for a sum; beyond it does not."""
-
-Progress = Callable[[int, int], None]
 
 # XLA prefers half of AVX-512's width; where there is none the preference has no effect. What these passes move out of
 # loops is out of them here already, and with this many loops they take most of the time of compiling.
@@ -168,7 +163,7 @@ def _run_block(
         ended = ~_running(steps, status, max_steps) & (place < places)
         there = jnp.where(ended, jnp.asarray(starts)[state.kind] * size + place, places)  # else nowhere
         if plan.progress:
-            jax.debug.callback(_report, jnp.sum(ended & own.live))
+            jax.debug.callback(progress.report, jnp.sum(ended & own.live))
         through = (head >= total) & ~jnp.any(_running(steps, status, max_steps))
         return State(
             w=state.w.at[there].set(limits.T, mode="drop"),
@@ -330,7 +325,7 @@ def _run(
         tile = tile._replace(unrolled=plan.devices[0].platform == "cpu" and kind.d <= UNROLLED)
         own, executed, steps, status = _loop(tile, own, steps, status, budget, tol, max_steps)
     below = ((0, kind.rows - kind.d), (0, 0))
-    return jnp.pad(own, below), jnp.pad(Iteration(tile).scaled(own), below), steps, status, executed
+    return jnp.pad(own, below), jnp.pad(tile.scaled(own), below), steps, status, executed
 
 
 def _limits(kind: Kind, leaves: list[Array], lanes: Lanes, w: Array) -> tuple[Array, ...]:
@@ -343,7 +338,7 @@ def _limits(kind: Kind, leaves: list[Array], lanes: Lanes, w: Array) -> tuple[Ar
     if kind.separable:
         each = jax.vmap(jax.vmap(moreau_envelope, (None, 0, None)), (0, 1, 0), 1)(tile.penalty, own, step)
         # By row: how XLA's library rounds depends on what it finds around a sum, and so on the number of devices.
-        envelope = Iteration(tile._replace(unrolled=True)).total(each)
+        envelope = tile._replace(unrolled=True).sum(lambda row: row, each)
     else:
         envelope = jax.vmap(moreau_envelope, (0, 1, 0))(tile.penalty, own, step)
     vectors = [jnp.pad(v, ((0, kind.rows - kind.d), (0, 0))) for v in (own, tile.w_star, u)]
@@ -389,26 +384,3 @@ def _loop(
     begin = (w, none, none, live(steps, status), steps, status)
     w, executed, _, _, steps, status = jax.lax.while_loop(unfinished, body, begin)
     return w, executed, steps, status
-
-
-class reporting:
-    """Sends the progress of the running program to ``progress`` while the block runs."""
-
-    current: reporting | None = None
-
-    def __init__(self, progress: Progress | None, lanes: int) -> None:
-        self.progress, self.lanes, self.done = progress, lanes, 0
-
-    def __enter__(self) -> None:
-        reporting.current = self
-
-    def __exit__(self, *exception: Any) -> None:
-        jax.effects_barrier()
-        reporting.current = None
-
-
-def _report(ended: Any) -> None:
-    now = reporting.current
-    if now is not None and now.progress is not None:
-        now.done += int(ended)
-        now.progress(now.done, now.lanes)

@@ -21,6 +21,13 @@ from rvsmjax._polynomial import evaluate
 from rvsmjax.penalties import Penalty
 from rvsmjax.problems import OneLayerProblem
 
+UNROLLED = 112
+"""Greatest d whose sums are written out row by row on a CPU: LLVM then adds them in registers, which is faster than the
+library that XLA calls for a sum; beyond it does not."""
+FEW = 64
+"""Greatest d whose sums take four rows at once: beyond it XLA does not keep them in one loop. On its two sides they may
+round differently, but no code is shared across it, see ``plan.ROWS``."""
+
 
 class Tile(NamedTuple):
     """What stays fixed along the run of a tile; lane numbers have shape (lanes,).
@@ -44,6 +51,36 @@ class Tile(NamedTuple):
     w_star: Array
     normalize: bool
     unrolled: bool = False
+
+    def scaled(self, w: Array) -> Array:
+        """Returns w, on the sphere if so asked."""
+        return w / jnp.sqrt(self.dot(w, w)) if self.normalize else w
+
+    def dot(self, a: Array, b: Array) -> Array:
+        """Returns the inner product of two arrays of shape (d, lanes), of shape (lanes,)."""
+        return self.sum(jax.lax.mul, a, b)
+
+    def sum(self, part: Callable[..., Array], *arrays: Array, rows: int = 4) -> Array:
+        """Returns the sum of ``part`` over the rows of some arrays of shape (d, lanes), of shape (lanes,).
+
+        Four rows at once are compiled faster than one, but run slower where d is large or an array is computed for this
+        sum.
+        """
+        if not self.unrolled:
+            return jnp.sum(part(*arrays), 0)
+        d = len(arrays[0])
+        rows = rows if d <= FEW else 1
+
+        def at(i: int, n: int) -> Array:
+            return part(*(jax.lax.slice_in_dim(a, i, i + n) for a in arrays))
+
+        # Four sums side by side, as an addition waits for the last one.
+        parts, apart = [at(i, rows) for i in range(0, d - d % 4, rows)], 4 // rows
+        sums = [functools.reduce(jax.lax.add, parts[i::apart]) for i in range(apart if parts else 0)]
+        four = [jax.lax.slice_in_dim(one, i, i + 1) for one in sums for i in range(rows)]
+        rest = [at(i, 1) for i in range(d - d % 4, d)]
+        chains = [*map(jax.lax.add, four, rest), *four[len(rest) :]] or rest
+        return functools.reduce(jax.lax.add, chains)[0]
 
 
 class Iteration:
@@ -74,14 +111,6 @@ class Iteration:
         # With one counter: where XLA's clean-up of loops is left out, those of fori_loop would slow it down.
         return jax.lax.while_loop(lambda carry: carry[0] < count, one, (jnp.zeros((), jnp.int32), w))[1]
 
-    def scaled(self, w: Array) -> Array:
-        """Returns w, on the sphere if so asked."""
-        return w / jnp.sqrt(self._dot(w, w)) if self.tile.normalize else w
-
-    def total(self, values: Array) -> Array:
-        """Returns the sums of an array of shape (d, lanes) over d."""
-        return self._sum(lambda row: row, values)
-
     def residual(self, w: Array) -> Array:
         """Returns ‖∇f(w) + β(w − u)‖, of shape (lanes,), on the sphere of its tangential part alone."""
         tile = self.tile
@@ -89,12 +118,12 @@ class Iteration:
         force = tile.beta * self.shrink(w * scale if tile.normalize else w)
         if not tile.normalize:
             parts = p * (w * scale) + c * tile.w_star + force
-            return jnp.sqrt(self._dot(parts, parts))
+            return jnp.sqrt(tile.dot(parts, parts))
         # As a vector: the two parts cancel, and their squares would lose the difference. Of w* − w, which is small at a
         # limit, rather than of w*: c may be large.
         gap = c * (tile.w_star - w * scale) + force
-        radial = self._dot(gap, w) * scale * scale
-        return jnp.sqrt(self._sum(lambda g, v: (g - radial * v) ** 2, gap, w))
+        radial = tile.dot(gap, w) * scale * scale
+        return jnp.sqrt(tile.sum(lambda g, v: (g - radial * v) ** 2, gap, w, rows=1))
 
     def _step(self, w: Array, going: Array, pull: Array) -> Array:
         norm, scale, p, c = self._geometry(w)
@@ -108,11 +137,11 @@ class Iteration:
 
     def _geometry(self, w: Array) -> tuple[Array, Array, Array, Array]:
         """Returns ‖w‖, 1/‖w‖ and the coefficients of the gradient at w, on the sphere at w/‖w‖."""
-        norm = jnp.sqrt(self._dot(w, w))
+        norm = jnp.sqrt(self.tile.dot(w, w))
         scale = 1 / norm
         # All that follows is made of roots, √2·sin(θ/2) first: XLA computes a sum anew for each of its users, a root
         # once.
-        half = jnp.sqrt(jnp.clip(1 - self._dot(w, self.tile.w_star) * scale, 0, 2))
+        half = jnp.sqrt(jnp.clip(1 - self.tile.dot(w, self.tile.w_star) * scale, 0, 2))
         gap = half * half
         near = jnp.minimum(gap, 2 - gap)
         root = jnp.sqrt(near)
@@ -129,19 +158,6 @@ class Iteration:
         if penalty.separable:
             return penalty.shrinker(step)
         return lambda w: jax.vmap(lambda penalty, v, s: penalty.shrinkage(v, s), (0, 1, 0), 1)(penalty, w, step)
-
-    def _dot(self, a: Array, b: Array) -> Array:
-        return self._sum(jax.lax.mul, a, b)
-
-    def _sum(self, part: Callable[..., Array], *arrays: Array) -> Array:
-        """Returns the sum of ``part`` over the rows of some arrays."""
-        if not self.tile.unrolled:
-            return jnp.sum(part(*arrays), 0)
-        # Four sums side by side, as an addition waits for the last one.
-        rows = zip(*([jax.lax.slice_in_dim(a, i, i + 1) for i in range(len(a))] for a in arrays), strict=True)
-        parts = [part(*row) for row in rows]
-        chains = [functools.reduce(jax.lax.add, parts[i::4]) for i in range(min(4, len(parts)))]
-        return functools.reduce(jax.lax.add, chains)[0]
 
 
 def _arccos_ratio(x: np.ndarray) -> np.ndarray:

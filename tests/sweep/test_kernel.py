@@ -43,9 +43,9 @@ def test_in_float64_to_rounding(x64):
 def test_blocks_stop_alone():
     """Lanes with k = 1 end long before those with k = 50 in the same tile."""
     grid = rv.Grid(penalty="l1", d=100, k=[1, 50], seeds=64)
-    found, want = run(grid, "interpret"), run(grid, "xla")
+    found = run(grid, "interpret")
     assert kernel.lanes_of_a_block(100) == 64
-    assert found.steps_executed < 0.7 * want.steps_executed
+    assert found.steps_executed < 0.7 * grid.size * found.data["steps"].max()
     assert found.steps_executed >= found.steps_needed
 
 

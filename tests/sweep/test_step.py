@@ -58,7 +58,7 @@ def test_fused_step_is_the_chain(x64, kind, penalty, normalize):
         def run(tile=tile, w=w):
             iteration = fused.Iteration(tile)
             new = iteration.advance(w, jnp.ones(LANES, bool), 5)
-            return iteration.scaled(new), iteration.residual(new)
+            return tile.scaled(new), iteration.residual(new)
 
         got, got_residual = jax.jit(run)()
         want, want_residual = chains(*(numbers.astype(float) for numbers in drawn))
@@ -75,3 +75,12 @@ def test_lanes_that_have_ended_stand_still_to_the_bit(normalize):
     new = jax.jit(lambda w: fused.Iteration(tile).advance(w, going, 5))(w)
     np.testing.assert_array_equal(new[:, ~going], w[:, ~going])
     assert (new[:, going] != w[:, going]).any(0).all()
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+@pytest.mark.parametrize("d", [1, 3, 4, 7, 12, 64, 65])
+def test_sums_written_out_are_the_sums(d, rows):
+    a, b = jnp.asarray(np.random.default_rng(d).normal(size=(2, d, LANES)), jnp.float32)
+    tile = fused.Tile(None, None, None, None, None, None, normalize=True, unrolled=True)
+    found = jax.jit(functools.partial(tile.sum, jax.lax.mul, rows=rows))(a, b)
+    np.testing.assert_allclose(found, np.sum(np.multiply(a, b, dtype=float), 0), atol=1e-5)
