@@ -30,6 +30,7 @@ def measure(
     steps: int = 1000,
     repeats: int = 3,
     engines: tuple[str, ...] = ("pallas", "xla"),
+    penalties: tuple[str, ...] = PENALTIES,
 ) -> dict[str, Any]:
     """Times of the paper's grid, rates at a fixed number of steps, the floor, and how far the CPU's results are.
 
@@ -40,17 +41,18 @@ def measure(
       steps: of the rates.
       repeats: runs of each, after one that compiles.
       engines: of ``run_sweep``.
+      penalties: of all of these.
     """
     return {
-        "grid": [_grid(engine, n, repeats) for n in seeds for engine in engines],
-        "rates": [_rates(p, width, lanes, steps, repeats, engines) for p in PENALTIES for width in d],
-        "floor": {"operations/s": _floor(lanes, repeats), "operations": {p: _operations(p) for p in PENALTIES}},
-        "beside the CPU": [_beside_cpu(engine) for engine in engines],
+        "grid": [_grid(penalties, engine, n, repeats) for n in seeds for engine in engines],
+        "rates": [_rates(p, width, lanes, steps, repeats, engines) for p in penalties for width in d],
+        "floor": {"operations/s": _floor(lanes, repeats), "operations": {p: _operations(p) for p in penalties}},
+        "beside the CPU": [_beside_cpu(penalties, engine) for engine in engines],
     }
 
 
-def _grid(engine: str, seeds: int, repeats: int) -> dict[str, Any]:
-    grid = rv.Grid(k=[2, 5, 10, 20], seeds=seeds)
+def _grid(penalties: tuple[str, ...], engine: str, seeds: int, repeats: int) -> dict[str, Any]:
+    grid = rv.Grid(penalty=penalties, k=[2, 5, 10, 20], seeds=seeds)
     first = rv.run_sweep(grid, engine=engine)
     seconds = [rv.run_sweep(grid, engine=engine).run_seconds for _ in range(repeats)]
     own = {"engine": engine, "lanes": grid.size, "compile seconds": first.compile_seconds, "seconds": seconds}
@@ -119,9 +121,9 @@ def _operations(penalty: str, d: int = 50, lanes: int = 128) -> float:
     return float(found["flops"]) / w.size
 
 
-def _beside_cpu(engine: str) -> dict[str, Any]:
-    """Largest differences from the CPU's results, which runs XLA's loop, over a grid of all penalties."""
-    grid = rv.Grid(d=[10, 50], k=[2, 20], seeds=200)
+def _beside_cpu(penalties: tuple[str, ...], engine: str) -> dict[str, Any]:
+    """Largest differences from the CPU's results, which runs XLA's loop."""
+    grid = rv.Grid(penalty=penalties, d=[10, 50], k=[2, 20], seeds=200)
     here = rv.run_sweep(grid, engine=engine)
     there = rv.run_sweep(grid, devices=jax.devices("cpu")[:1], engine="xla")
     names = ("theta_w", "theta_u", "f_u", "lagrangian")

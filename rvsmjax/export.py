@@ -28,7 +28,14 @@ def to_bcoo(params: Any, mask: Mask = None) -> Any:
     """
     from jax.experimental.sparse import BCOO  # brings SciPy's sparse matrices: a third of a second
 
-    return jax.tree.map(lambda take, x: BCOO.fromdense(jnp.asarray(x)) if take else x, select(params, mask), params)
+    def sparse(x: Any) -> Any:
+        # By NumPy: BCOO.fromdense would be compiled anew for each shape and number of zeros.
+        dense = np.asarray(x)
+        kept = dense != 0
+        data, indices = jnp.asarray(dense[kept]), jnp.asarray(np.argwhere(kept), jnp.int32)
+        return BCOO((data, indices), shape=dense.shape, indices_sorted=True, unique_indices=True)
+
+    return jax.tree.map(lambda take, x: sparse(x) if take else x, select(params, mask), params)
 
 
 def from_bcoo(params: Any) -> Any:
