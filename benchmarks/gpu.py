@@ -41,12 +41,12 @@ def measure(
       steps: of the rates.
       repeats: runs of each, after one that compiles.
       engines: of ``run_sweep``.
-      penalties: of all of these.
+      penalties: of the grid and the rates.
     """
     return {
         "grid": [_grid(penalties, engine, n, repeats) for n in seeds for engine in engines],
         "rates": [_rates(p, width, lanes, steps, repeats, engines) for p in penalties for width in d],
-        "floor": {"operations/s": _floor(lanes, repeats), "operations": {p: _operations(p) for p in penalties}},
+        "floor": {"operations/s": _floor(lanes, repeats), "operations": {p: _operations(p) for p in PENALTIES}},
         "beside the CPU": [_beside_cpu(penalties, engine) for engine in engines],
     }
 

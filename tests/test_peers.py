@@ -59,8 +59,8 @@ def test_rates_are_taken():
 
 
 def test_the_gpu_script_runs_at_a_small_size():
-    engines, penalties = ("interpret", "xla"), ("l1", "tl1")
-    found = gpu.measure((2,), (5,), lanes=130, steps=8, repeats=1, engines=engines, penalties=penalties)
+    engines = ("interpret", "xla")
+    found = gpu.measure((2,), (5,), lanes=130, steps=8, repeats=1, engines=engines, penalties=("l1",))
     assert [own["engine"] for own in found["grid"]] == ["interpret", "xla"]
     for own in found["beside the CPU"]:
         assert own["largest difference"]["theta_w"] < 1e-4
@@ -68,4 +68,4 @@ def test_the_gpu_script_runs_at_a_small_size():
     operations = found["floor"]["operations"]
     assert 5 < operations["l1"] < operations["tl1"] < 100
     record = {"devices": ["d"], "versions": {"python": "3", "jax": "1", "torch": "2"}, "date": "d"}
-    assert "| interpret | 80 |" in gpu.table(record | found)
+    assert "| interpret | 40 |" in gpu.table(record | found)
