@@ -30,13 +30,12 @@ IDLE = 32
 """Steps of a whole tile that may be spent on lanes that have ended before others take their place."""
 NO_LIMIT = 2**30
 
-# XLA prefers half of AVX-512's width; where there is none the preference has no effect. What these passes move out of
-# loops is out of them here already, and with this many loops they take most of the time of compiling.
+# XLA prefers half of AVX-512's width; where there is none the preference has no effect. What two of these passes move
+# out of loops is out of them here already, and with this many loops they take most of the time of compiling. The third
+# splits the work on a tile among threads, which costs more than that work; cores are for devices.
+_PASSES_LEFT_OUT = "while-loop-invariant-code-motion,simplify-while-loops,cpu-parallel-task-assigner"
 _OPTIONS: dict[str, dict[str, str | bool]] = {
-    "cpu": {
-        "xla_cpu_prefer_vector_width": "512",
-        "xla_disable_hlo_passes": "while-loop-invariant-code-motion,simplify-while-loops",
-    }
+    "cpu": {"xla_cpu_prefer_vector_width": "512", "xla_disable_hlo_passes": _PASSES_LEFT_OUT}
 }
 
 
