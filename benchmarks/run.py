@@ -1,6 +1,6 @@
 """make bench: the sweep against NumPy, what rvsm adds to an update, training against PyTorch; peers in the same run.
 
-Sweep and NumPy run the same problems (same draws, float32) to the same tolerance, with a look every eight steps.
+Sweep and NumPy run the same problems (same draws, float32) to the same tolerance, with a look every 16 steps.
 Warm-up first; compilation is measured apart; each time is the least of several. Writes results/*.json and the tables
 between the markers in README.md.
 """
