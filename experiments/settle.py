@@ -41,11 +41,10 @@ def settle(subject: Subject, p: Parameters, start: Array, max_steps: Array | int
         # A tenth of what counts as a limit, if rounding lets it.
         tolerance = jnp.maximum(jnp.minimum(SETTLED, SHARE * p.beta) / 10, 1e-15)
         tile = Tile(problem, p.penalty, p.lam, p.beta, p.learning_rate, p.w_star.T, subject.normalize)
-
         iteration = Iteration(tile)
 
         def some(w: Array) -> Array:
-            return iteration.scaled(iteration.advance(w, jnp.ones(w.shape[1], bool), CHECK_EVERY))
+            return tile.scaled(iteration.advance(w, jnp.ones(w.shape[1], bool), CHECK_EVERY))
 
         off = iteration.residual
 

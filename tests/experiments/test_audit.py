@@ -1,5 +1,6 @@
 """The audit: what it counts, what it writes, and that a lane can be run again."""
 
+import functools
 import json
 import re
 import types
@@ -10,10 +11,14 @@ import pytest
 
 from experiments import cli
 from experiments.audit import AuditConfig, size_of
+from experiments.audit_lanes import draw, place
 from experiments.audit_summary import Tally, Verdict
 from experiments.audit_tiles import Seen, concerns, measured
+from experiments.settle import settle
 from rvsmjax.theory.claims import CLAIMS
+from rvsmjax.theory.claims.shared import SETTLED
 from rvsmjax.theory.margins import Margin
+from rvsmjax.theory.subjects import SUBJECTS, limit_at
 
 POINTS = ("A-5.2.2", "A-5.2.2-right", "F-eq18", "F-lemma5-half")
 PATHS = ("F-lemma5-stays", "F-lemma6")
@@ -107,6 +112,17 @@ def test_a_lane_does_not_depend_on_its_neighbours():
     ((_, other),) = measured("F path", PATHS, 0, lanes[::-1][:17], size)
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         np.testing.assert_array_equal(a[::-1][:17], b)
+
+
+@pytest.mark.parametrize("name", ["A limit", "F limit"])
+def test_lanes_are_run_to_their_limits(x64, name):
+    subject, key = SUBJECTS[name], jax.random.key(0)
+    fixed, raw = jax.vmap(functools.partial(draw, name, key))(np.arange(16))
+    p, start = jax.vmap(functools.partial(place, name))(fixed, raw)
+    w = jax.jit(functools.partial(settle, subject))(p, start[:, 0], 20_000)
+    limits = jax.vmap(functools.partial(limit_at, subject))(p, start[:, 0], w)
+    assert np.mean(limits.residual < SETTLED) > 0.7
+    np.testing.assert_allclose(np.linalg.norm(w, axis=1), 1, rtol=1e-6)
 
 
 def test_tallies_keep_violation_and_rounding_apart():
