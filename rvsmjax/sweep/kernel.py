@@ -6,6 +6,8 @@ The iteration is that of ``step``, which XLA's loop runs too; this file alone kn
 from __future__ import annotations
 
 import functools
+import importlib
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -76,6 +78,8 @@ def run(
         in_specs=[number, number, vectors, vectors, lanes, lanes, *[lanes] * len(leaves)],
         out_specs=[vectors, lanes, lanes, one],
         out_shape=[jax.ShapeDtypeStruct((_rows(d), n), w.dtype), whole((n,)), whole((n,)), whole((n // block,))],
+        # Names the backend: without these, some versions of JAX lower to Mosaic GPU, which lacks what is used here.
+        compiler_params=None if interpret else _triton().CompilerParams(num_warps=4),
         interpret=interpret,
     )(
         jnp.reshape(tol, 1),
@@ -87,6 +91,20 @@ def run(
         *leaves,
     )
     return found[:d], jnp.sum(executed, dtype=jnp.int32), ends, states.astype(jnp.int8)
+
+
+def available() -> bool:
+    """Tells whether this version of JAX has the backend that the kernel is written for."""
+    try:
+        return hasattr(_triton(), "CompilerParams")
+    except ImportError:
+        return False
+
+
+def _triton() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # to be removed: then ``available`` says so
+        return importlib.import_module("jax.experimental.pallas.triton")
 
 
 def _rows(d: int) -> int:

@@ -349,6 +349,16 @@ def _running(steps: Array, status: Array, max_steps: Array) -> Array:
     return (status == Status.CAP) & (steps < max_steps)
 
 
+def _judge(
+    iteration: Iteration, w: Array, going: Array, steps: Array, status: Array, tol: Array
+) -> tuple[Array, Array]:
+    """Returns the steps and the statuses of a tile whose lanes, those that were running, have gone on to w."""
+    res = iteration.residual(w)
+    ended = jnp.where(res <= tol, Status.CONVERGED, Status.CAP)
+    status = jnp.where(going, jnp.where(jnp.isfinite(res), ended, Status.DIVERGED), status).astype(status.dtype)
+    return steps + CHECK_EVERY * going, status
+
+
 def _loop(
     tile: Tile, w: Array, steps: Array, status: Array, budget: Array | int, tol: Array, max_steps: Array
 ) -> tuple[Array, Array, Array, Array]:
@@ -363,23 +373,20 @@ def _loop(
         return jnp.sum(_running(steps, status, max_steps), dtype=jnp.int32)
 
     def body(carry: Any) -> Any:
-        w, t, idle, _, steps, status = carry
+        w, t, steps, status, idle, _ = carry
         going = _running(steps, status, max_steps)
         w = iteration.advance(w, going, CHECK_EVERY)
-        res = iteration.residual(w)
-        finite = jnp.isfinite(res)
-        ended = jnp.where(res <= tol, Status.CONVERGED, Status.CAP)
-        status = jnp.where(going, jnp.where(finite, ended, Status.DIVERGED), status).astype(status.dtype)
-        steps = steps + CHECK_EVERY * going
+        steps, status = _judge(iteration, w, going, steps, status, tol)
         left = live(steps, status)
         idle = jnp.minimum(idle + CHECK_EVERY * (len(steps) - left), NO_LIMIT)
-        return w, t + CHECK_EVERY, idle, left, steps, status
+        return w, t + CHECK_EVERY, steps, status, idle, left
 
     def unfinished(carry: Any) -> Array:
-        _, _, idle, left, _, _ = carry
+        *_, idle, left = carry
         return (left > 0) & ((idle < budget) | (budget == NO_LIMIT))
 
     none = jnp.zeros((), jnp.int32)
-    begin = (w, none, none, live(steps, status), steps, status)
-    w, executed, _, _, steps, status = jax.lax.while_loop(unfinished, body, begin)
+    # Scalars that nobody reads after the loop come last: XLA's Triton crashes on one that stands before a vector.
+    begin = (w, none, steps, status, none, live(steps, status))
+    w, executed, steps, status, *_ = jax.lax.while_loop(unfinished, body, begin)
     return w, executed, steps, status

@@ -111,6 +111,10 @@ class Iteration:
         # With one counter: where XLA's clean-up of loops is left out, those of fori_loop would slow it down.
         return jax.lax.while_loop(lambda carry: carry[0] < count, one, (jnp.zeros((), jnp.int32), w))[1]
 
+    def step(self, w: Array, going: Array) -> Array:
+        """Returns w after one step, see ``advance``."""
+        return self._step(w, going, jnp.where(going, self.pull, 0))
+
     def residual(self, w: Array) -> Array:
         """Returns ‖∇f(w) + β(w − u)‖, of shape (lanes,), on the sphere of its tangential part alone."""
         tile = self.tile
