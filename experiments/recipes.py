@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import functools
 import hashlib
 import json
 from collections.abc import Callable
@@ -12,32 +11,17 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import nnx
 from jax import Array
 
 import rvsmjax as rv
+from experiments.chains import PENALTIES as PENALTIES
+from experiments.chains import RESTARTS
+from experiments.chains import SHARES as SHARES
+from experiments.chains import make_optimizer as make_optimizer
 from experiments.images import Data
-from experiments.magnitude import magnitude_pruning
-from experiments.released import SignedPercentile
-from experiments.training import Task
+from experiments.training import Labelled, Task
 from rvsmjax.transforms.selection import Mask
-
-RAMP = 2 / 3
-"""Share of the epochs over which a schedule of sparsity or λ rises."""
-
-PENALTIES: dict[str, Callable[[], rv.Penalty]] = {
-    "l1": rv.L1,
-    "l0": rv.L0,
-    "tl1": lambda: rv.TransformedL1(1.0),
-    "group_l1": lambda: rv.Grouped(rv.L1(), axes="filters"),
-    "group_l0": lambda: rv.Grouped(rv.L0(), axes="filters"),
-    "group_tl1": lambda: rv.Grouped(rv.TransformedL1(1.0), axes="filters"),
-    "channel_l1": lambda: rv.Grouped(rv.L1(), axes="channels"),
-}
-"""A group is the weights into one unit or filter, in ``channel_`` those out of one."""
-SHARES = ("top_k", "group_top_k")
-"""Penalties whose strength is their share of zeros."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,6 +42,13 @@ class Recipe(abc.ABC):
         ``cosine``.
       key, seed: root of all randomness, and what is folded into it.
       start: the run whose end this one starts from.
+      restart: what starts at 0 again with each epoch: ``nothing``, the ``momentum``, or ``all``, ADMM's dual variable
+        too.
+      dual_every: how often ADMM updates u and its dual variable: once an ``epoch``, or before each ``step``.
+      pull_per_layer: whether ADMM's pull ρ(w − u + z) is as many times as large as there are leaves that it splits.
+      settle: whether running means are estimated anew for u; else u is evaluated with those of w.
+      train_on: ``part`` of the training images, the others held out for choices, or ``all``. Then the test images are
+        evaluated on during training, and nothing may be chosen by what is found there.
     """
 
     method: Literal["sgd", "rvsm", "admm", "magnitude", "frozen"] = "sgd"
@@ -78,6 +69,11 @@ class Recipe(abc.ABC):
     key: int = 0
     seed: int = 0
     start: Recipe | None = None
+    restart: Literal["nothing", "momentum", "all"] = "nothing"
+    dual_every: Literal["epoch", "step"] = "epoch"
+    pull_per_layer: bool = False
+    settle: bool = True
+    train_on: Literal["part", "all"] = "part"
 
     @abc.abstractmethod
     def make_network(self) -> nnx.Module:
@@ -131,71 +127,21 @@ def make_task(recipe: Recipe, data: Data, start: tuple[Any, Any] | None = None) 
         if recipe.method == "frozen":
             params = keep_largest(params, recipe.sparsity, recipe.mask())
         nnx.update(network, params, rest)
-    steps = len(data.train.labels) // recipe.batch
-    optimizer = make_optimizer(recipe, steps, nnx.state(network, nnx.Param))
-    overwrite = recipe.overwrite and recipe.method == "rvsm"
-    return Task(network, optimizer, data.train, data.validation, recipe.preparation(), overwrite)
-
-
-def make_optimizer(recipe: Recipe, steps: int, params: Any) -> optax.GradientTransformation:
-    """Returns the chain: weight decay, the splitting at its place in SGD, then what sets zeros.
-
-    The same settings give the same object, so that seeds share a compiled step.
-
-    Args:
-      recipe: what to make.
-      steps: of an epoch.
-      params: at the start.
-    """
-    lam = recipe.lam
-    if recipe.method == "rvsm" and recipe.penalty in PENALTIES and recipe.sparsity:
-        penalty = PENALTIES[recipe.penalty]()
-        lam = rv.lam_for_sparsity(params, penalty, recipe.beta, recipe.sparsity, recipe.mask())
-    return _chain(dataclasses.replace(recipe, seed=0, start=None, lam=lam), steps)
-
-
-@functools.cache
-def _chain(recipe: Recipe, steps: int) -> optax.GradientTransformation:
-    total = steps * recipe.epochs
-    ramp = max(1, round(RAMP * total))
-    rates: optax.Schedule
-    if recipe.schedule == "cosine":
-        rates = optax.cosine_decay_schedule(recipe.learning_rate, total)
-    else:
-        ends = {round(share * total): 0.1 for share in recipe.milestones}
-        rates = optax.piecewise_constant_schedule(recipe.learning_rate, ends)
-    splitting = {"rvsm": _rvsm, "admm": _admm}.get(recipe.method)
-    split = [splitting(recipe, steps, ramp)] if splitting else []
-    moments = optax.trace(recipe.momentum, nesterov=recipe.nesterov)
-    parts = [*split, moments] if recipe.placement == "coupled" else [moments, *split]
-    parts = [optax.add_decayed_weights(recipe.weight_decay), *parts, optax.scale_by_learning_rate(rates)]
-    if recipe.method == "frozen":
-        parts.append(rv.keep_zeros(mask=recipe.mask()))
-    elif recipe.method == "magnitude":
-        shares = rv.cubic_sparsity(recipe.sparsity, 0, ramp)
-        parts.append(magnitude_pruning(shares, every=10, mask=recipe.mask()))
-    return optax.chain(*parts)
-
-
-def _rvsm(recipe: Recipe, steps: int, ramp: int) -> optax.GradientTransformation:
-    overrides = dict.fromkeys(recipe.left_out()) or None
-    share = rv.cubic_sparsity(recipe.sparsity, 0, ramp)
-    if recipe.penalty == "top_k":
-        top = rv.TopK(sparsity=share, scope="global")
-        return rv.rvsm(top, 1.0, recipe.beta, recipe.mask(), update_every=10, overrides=overrides)
-    if recipe.penalty == "group_top_k":
-        units = rv.Grouped(rv.TopK(sparsity=share), axes="filters")
-        return rv.rvsm(units, 1.0, recipe.beta, recipe.mask(), overrides=overrides)
-    lam = recipe.lam
-    rising = (lambda step: lam * jnp.clip(step / ramp, 0, 1) ** 2) if recipe.sparsity else lam
-    return rv.rvsm(PENALTIES[recipe.penalty](), rising, recipe.beta, recipe.mask(), overrides=overrides)
-
-
-def _admm(recipe: Recipe, steps: int, ramp: int) -> optax.GradientTransformation:
-    constraint: rv.Penalty = rv.TopK(sparsity=recipe.sparsity, scope="global")
-    if recipe.penalty == "signed_percentile":
-        constraint = SignedPercentile(recipe.sparsity)
-    return rv.admm(constraint, recipe.beta, dual_every=steps, mask=recipe.mask())
+    train, held_out = data.train, data.validation
+    if recipe.train_on == "all":
+        train = Labelled(*(jnp.concatenate(pair) for pair in zip(data.train, data.validation, strict=True)))
+        held_out = data.test
+    optimizer = make_optimizer(recipe, len(train.labels) // recipe.batch, nnx.state(network, nnx.Param))
+    return Task(
+        network,
+        optimizer,
+        train,
+        held_out,
+        recipe.preparation(),
+        overwrite=recipe.overwrite and recipe.method == "rvsm",
+        restart=RESTARTS[recipe.restart],
+        settle=recipe.settle,
+    )
 
 
 def keep_largest(params: Any, sparsity: float, mask: Mask = None) -> Any:

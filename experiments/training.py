@@ -1,11 +1,12 @@
 """Training a network to a fixed number of epochs: every deep experiment runs this loop.
 
-The state after an epoch is a function of the state before it and of the epoch's number alone, and is kept on disk; so a
-run that was killed goes on from its last whole epoch to the bits it would have had.
+The state after an epoch is a function of the state before it and of the epoch's number alone. Where it is kept on disk,
+a run that was killed goes on from its last saved epoch to the bits it would have had.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -22,13 +23,13 @@ from jax import Array
 
 import rvsmjax as rv
 from experiments.checkpoints import Checkpoints
+from experiments.programs import EVALUATED as EVALUATED
+from experiments.programs import Labelled as Labelled
+from experiments.programs import Prepare, make_count, make_epoch, make_settle, scans
+from experiments.programs import TrainState as TrainState
+from experiments.programs import make_step as make_step
 from experiments.record import BadInput
 from rvsmjax.transforms import splitting_states
-
-EVALUATED = 1000
-"""Images in a batch of an evaluation."""
-SETTLED, SETTLE_STEPS = 250, 20
-"""Images in a batch, and batches, by which running means are brought from w to u."""
 
 Row = dict[str, Any]
 """The metrics of an epoch."""
@@ -39,14 +40,7 @@ class Diverged(BadInput):
 
 
 class OutOfTime(Exception):
-    """The training was to stop before its last epoch; it goes on from its checkpoint next time."""
-
-
-class Labelled(NamedTuple):
-    """Examples on the device: ``images`` of shape (n, ...), ``labels`` of shape (n,)."""
-
-    images: Array
-    labels: Array
+    """The training was stopped before its last epoch; it goes on from its checkpoint where it has one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,25 +51,21 @@ class Task:
       network: its numbers at the start; in training mode.
       optimizer: an optax chain, learning rate included.
       train: examples to learn from.
-      held_out: examples to look at after each epoch.
+      held_out: examples on which the network is evaluated after an epoch.
       prepare: makes the network's input of a batch of images and a key; ``train`` says whether to augment.
       overwrite: whether the parameters become u at the end of each epoch.
+      restart: applied to the state of the chain before each epoch; None: nothing is.
+      settle: whether running means are estimated anew for u; else u is evaluated with those of w.
     """
 
     network: nnx.Module
     optimizer: optax.GradientTransformation
     train: Labelled
     held_out: Labelled
-    prepare: Callable[[Array, Array, bool], Array]
+    prepare: Prepare
     overwrite: bool = False
-
-
-class TrainState(NamedTuple):
-    """All that changes in training; ``rest`` holds what is no parameter, such as running means."""
-
-    params: Any
-    rest: Any
-    opt_state: Any
+    restart: Callable[[Any], Any] | None = None
+    settle: bool = True
 
 
 class Fit(NamedTuple):
@@ -87,17 +77,107 @@ class Fit(NamedTuple):
     history: list[Row]
 
 
+class Look(NamedTuple):
+    """What is measured after an epoch, on the device.
+
+    Attributes:
+      u: parameters with the split leaves thresholded.
+      rest_u: the rest of the network that goes with u.
+      right_w, right_u: numbers of right answers on the examples held out.
+      zeros: ``rv.sparsity`` of u.
+    """
+
+    u: Any
+    rest_u: Any
+    right_w: Array
+    right_u: Array
+    zeros: rv.Sparsity
+
+
+@dataclasses.dataclass(frozen=True)
+class Programs:
+    """The compiled functions of a task, shared by all tasks of the same network and chain.
+
+    Attributes:
+      epoch: see ``make_epoch``.
+      look: (state, training images, examples held out) -> ``Look``.
+      sparse: state -> u.
+      settle: (state, u, training images) -> the rest of the network that goes with u.
+      count: see ``make_count``.
+      whole: whether each of them is one program, as on accelerators.
+    """
+
+    epoch: Callable[..., tuple[TrainState, Array]]
+    look: Callable[[TrainState, Array, Labelled], Look]
+    sparse: Callable[[TrainState], Any]
+    settle: Callable[[TrainState, Any, Array], Any]
+    count: Callable[[Any, Any, Labelled], Array]
+    whole: bool
+
+
+def make_programs(task: Task, batch: int, whole: bool | None = None) -> Programs:
+    """Returns the functions of a task.
+
+    Args:
+      task: network, optimizer and data.
+      batch: images a step.
+      whole: whether an epoch, and a pass over a data set, is one program; default: on accelerators.
+    """
+    whole = scans() if whole is None else whole
+    graph = nnx.split(task.network, nnx.Param, ...)[0]
+    network = nnx.clone(task.network)
+    network.eval()
+    evaluated = nnx.split(network, nnx.Param, ...)[0]
+    has_means = bool(jax.tree.leaves(nnx.state(task.network, nnx.BatchStat)))
+    settles = task.settle and has_means
+    return Programs(
+        epoch=make_epoch(graph, task.optimizer.update, task.prepare, batch, task.restart, whole),
+        look=_make_look(graph, evaluated, task.prepare, settles, whole),
+        sparse=_sparse if whole else sparse,
+        settle=_make_settle(graph, task.prepare, settles, whole),
+        count=make_count(evaluated, task.prepare, whole),
+        whole=whole,
+    )
+
+
+def start(task: Task) -> TrainState:
+    """Returns the state at the start, in copies: the first step gives the memory of its arguments away."""
+    _, params, rest = nnx.split(task.network, nnx.Param, ...)
+    return jax.tree.map(jnp.copy, TrainState(params, rest, task.optimizer.init(params)))
+
+
+def compile_all(task: Task, programs: Programs, state: TrainState, key: Array, *others: Labelled) -> None:
+    """Compiles what ``fit`` will call for whole epochs, and the evaluation on ``others``; runs nothing.
+
+    A later call with arguments of the same shapes finds the compiled program.
+    """
+    if not programs.whole:
+        raise ValueError("programs must be of whole epochs: on a CPU a step compiles when it is first called")
+    lowered = [
+        programs.epoch.lower(state, task.train, key, jnp.int32(0)),
+        programs.look.lower(state, task.train.images, task.held_out),
+        *(programs.count.lower(state.params, state.rest, other) for other in others),
+    ]
+    if task.overwrite:
+        lowered.append(programs.sparse.lower(state))
+    for program in lowered:
+        program.compile()
+
+
 def fit(
     task: Task,
     *,
     epochs: int,
     batch: int,
     key: Array,
-    folder: Path,
+    folder: Path | None,
     on_epoch: Callable[[Row], None] = lambda row: None,
     settings: dict[str, Any] | None = None,
     stop: Callable[[], bool] = lambda: False,
     save_every: float = 0.0,
+    evaluate_every: int = 1,
+    programs: Programs | None = None,
+    fresh: TrainState | None = None,
 ) -> Fit:
     """Trains for ``epochs`` epochs and returns the end; goes on from the last epoch that ``folder`` keeps.
 
@@ -106,11 +186,15 @@ def fit(
       epochs: number of epochs in all.
       batch: images a step; the images of an epoch that fill no batch are left out, other ones each time.
       key: root of the order of the images and of the augmentation.
-      folder: of the checkpoints and ``metrics.jsonl``.
+      folder: of the checkpoints and ``metrics.jsonl``; None: nothing is kept.
       on_epoch: called with each new row of metrics.
       settings: what a run in ``folder`` must have been started with to be gone on with.
       stop: asked after each epoch but the last whether to stop there.
       save_every: seconds that are to pass between two checkpoints; the epoch of a stop and the last are always kept.
+      evaluate_every: epochs between two evaluations, >= 1; the last epoch always has one. In the row of an epoch
+        without, accuracies and zeros are None.
+      programs: default: ``make_programs(task, batch)``.
+      fresh: the state at the start, given away; default: ``start(task)``.
 
     Raises:
       BadInput: ``folder`` holds a run of other settings, or one that is further on; a batch larger than the set.
@@ -119,51 +203,52 @@ def fit(
     """
     if not 1 <= batch <= len(task.train.labels):
         raise BadInput(f"batch must be in [1, {len(task.train.labels):,}], the training images, got {batch}")
-    graph, params, rest = nnx.split(task.network, nnx.Param, ...)
-    with Checkpoints(folder, settings or {}) as checkpoints:
-        # Copies: the first step gives the memory of its arguments away, and the network's numbers are not ours.
-        fresh = jax.tree.map(jnp.copy, TrainState(params, rest, task.optimizer.init(params)))
-        state, history = checkpoints.restore(fresh)
+    programs = programs or make_programs(task, batch)
+    state, history = fresh or start(task), []
+    with contextlib.ExitStack() as stack:
+        checkpoints = stack.enter_context(Checkpoints(folder, settings or {})) if folder else None
+        if checkpoints:
+            state, history = checkpoints.restore(state)
         if len(history) > epochs:
             raise BadInput(f"epochs must be at least {len(history)}, which {folder} has already, got {epochs}")
-        step = make_step(graph, task.optimizer.update, task.prepare, batch)
-        accuracy, settle = evaluator(task), _settler(graph, task)
         if len(history) == epochs:
-            u = state.params if task.overwrite else sparse(state)
-            return Fit(state, u, settle(state, u), history)
+            u = state.params if task.overwrite else programs.sparse(state)
+            return Fit(state, u, programs.settle(state, u, task.train.images), history)
         saved = time.monotonic()
         for epoch in range(len(history), epochs):
-            order_key, augment_key = jax.random.split(jax.random.fold_in(key, epoch))
-            order = jax.random.permutation(order_key, len(task.train.labels))
-            total = jnp.zeros(2)
-            for i in range(len(order) // batch):
-                state, total = step(state, total, task.train, order, jnp.int32(i), augment_key)
-            loss, right = (total / (len(order) // batch * batch)).tolist()
+            state, sums = programs.epoch(state, task.train, key, jnp.int32(epoch))
+            loss, right = (sums / (len(task.train.labels) // batch * batch)).tolist()
             if not math.isfinite(loss):
-                raise Diverged(f"the loss is {loss} in epoch {epoch + 1}; {folder} keeps the last good checkpoint")
-            u = sparse(state)
-            rest_u = settle(state, u)
-            zeros = rv.sparsity(u)
-            row = {
-                "epoch": epoch + 1,
-                "loss": loss,
-                "train_accuracy": right,
-                "accuracy_w": accuracy(state.params, state.rest, task.held_out),
-                "accuracy_u": accuracy(u, rest_u, task.held_out),
-                "zeros": float(zeros.total.fraction),
-                "zeros_by_leaf": {name: float(leaf.fraction) for name, leaf in zeros.leaves.items()},
-            }
+                kept = f"; {folder} keeps the last good checkpoint" if folder else ""
+                raise Diverged(f"the loss is {loss} in epoch {epoch + 1}{kept}")
+            last = epoch + 1 == epochs
+            look = None
+            if last or (epoch + 1) % evaluate_every == 0:
+                look = programs.look(state, task.train.images, task.held_out)
+            row = {"epoch": epoch + 1, "loss": loss, "train_accuracy": right} | _measures(look, task.held_out)
             history.append(row)
             if task.overwrite:
-                state = state._replace(params=u)
-            stopping = epoch + 1 < epochs and stop()
-            if stopping or epoch + 1 == epochs or time.monotonic() - saved >= save_every:
+                state = state._replace(params=look.u if look else programs.sparse(state))
+            stopping = not last and stop()
+            if checkpoints and (stopping or last or time.monotonic() - saved >= save_every):
                 checkpoints.save(state, history)
                 saved = time.monotonic()
             on_epoch(row)
             if stopping:
                 raise OutOfTime
-        return Fit(state, u, rest_u, history)
+        return Fit(state, look.u, look.rest_u, history)
+
+
+def _measures(look: Look | None, held_out: Labelled) -> Row:
+    if look is None:
+        return dict.fromkeys(("accuracy_w", "accuracy_u", "zeros", "zeros_by_leaf"))
+    right_w, right_u, zeros = jax.device_get((look.right_w, look.right_u, look.zeros))
+    return {
+        "accuracy_w": int(right_w) / len(held_out.labels),
+        "accuracy_u": int(right_u) / len(held_out.labels),
+        "zeros": float(zeros.total.fraction),
+        "zeros_by_leaf": {name: float(leaf.fraction) for name, leaf in zeros.leaves.items()},
+    }
 
 
 def sparse(state: TrainState) -> Any:
@@ -171,74 +256,36 @@ def sparse(state: TrainState) -> Any:
     return rv.sparse_params(state.opt_state, state.params) if splitting_states(state.opt_state) else state.params
 
 
-def evaluator(task: Task) -> Callable[[Any, Any, Labelled], float]:
+_sparse = jax.jit(sparse)
+
+
+def _make_settle(graph: Any, prepare: Prepare, settles: bool, whole: bool) -> Callable[[TrainState, Any, Array], Any]:
+    settle = make_settle(graph, prepare, whole)
+    return lambda state, u, images: (
+        settle(u, state.rest, images) if settles and splitting_states(state.opt_state) else state.rest
+    )
+
+
+@functools.cache
+def _make_look(
+    graph: Any, evaluated: Any, prepare: Prepare, settles: bool, whole: bool
+) -> Callable[[TrainState, Array, Labelled], Look]:
+    count, settle = make_count(evaluated, prepare, whole), _make_settle(graph, prepare, settles, whole)
+
+    def look(state: TrainState, images: Array, held_out: Labelled) -> Look:
+        u = sparse(state)
+        rest_u = settle(state, u, images)
+        right_w = count(state.params, state.rest, held_out)
+        right_u = count(u, rest_u, held_out) if splitting_states(state.opt_state) else right_w
+        return Look(u, rest_u, right_w, right_u, rv.sparsity(u))
+
+    return jax.jit(look) if whole else look
+
+
+def evaluator(task: Task, whole: bool | None = None) -> Callable[[Any, Any, Labelled], float]:
     """Returns a function (params, rest, data) -> share of examples that the network with these numbers gets right."""
     network = nnx.clone(task.network)
     network.eval()
     graph, *_ = nnx.split(network, nnx.Param, ...)
-
-    def accuracy(params: Any, rest: Any, data: Labelled) -> float:
-        starts = range(0, len(data.labels), EVALUATED)
-        parts = [Labelled(*(array[start : start + EVALUATED] for array in data)) for start in starts]
-        return sum(int(_right(graph, task.prepare, params, rest, part)) for part in parts) / len(data.labels)
-
-    return accuracy
-
-
-# What follows is compiled once for all runs of one network and, the step, one optimizer.
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _right(graph: Any, prepare: Callable[..., Array], params: Any, rest: Any, data: Labelled) -> Array:
-    scores = nnx.merge(graph, params, rest)(prepare(data.images, jax.random.key(0), False))
-    return jnp.sum(scores.argmax(-1) == data.labels)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _see(graph: Any, prepare: Callable[..., Array], params: Any, rest: Any, images: Array) -> Any:
-    network = nnx.merge(graph, params, rest, copy=True)
-    network(prepare(images, jax.random.key(0), False))
-    return nnx.split(network, nnx.Param, ...)[2]
-
-
-def _settler(graph: Any, task: Task) -> Callable[[TrainState, Any], Any]:
-    """Returns a function (state, u) -> rest, with the running means of the network whose parameters are u."""
-    has_means = bool(jax.tree.leaves(nnx.state(task.network, nnx.BatchStat)))
-
-    def settle(state: TrainState, u: Any) -> Any:
-        rest = state.rest
-        if not (has_means and splitting_states(state.opt_state)):
-            return rest
-        for start in range(0, min(SETTLED * SETTLE_STEPS, len(task.train.labels)), SETTLED):
-            rest = _see(graph, task.prepare, u, rest, task.train.images[start : start + SETTLED])
-        return rest
-
-    return settle
-
-
-@functools.cache
-def make_step(
-    graph: Any, update: Callable[..., Any], prepare: Callable[..., Array], batch: int
-) -> Callable[..., tuple[TrainState, Array]]:
-    """Returns the compiled step (state, sums, data, order, i, key) -> (state, sums), the images taken on the device.
-
-    ``sums`` adds up the losses and the right answers; state and sums are given away.
-    """
-
-    def step(
-        state: TrainState, total: Array, data: Labelled, order: Array, i: Array, key: Array
-    ) -> tuple[TrainState, Array]:
-        rows = jax.lax.dynamic_slice_in_dim(order, i * batch, batch)
-        x = prepare(data.images[rows], jax.random.fold_in(key, i), True)
-        labels = data.labels[rows]
-
-        def loss(params: Any) -> tuple[Array, Any]:
-            network = nnx.merge(graph, params, state.rest, copy=True)
-            scores = network(x).astype(jnp.float32)
-            _, _, rest = nnx.split(network, nnx.Param, ...)
-            losses = optax.softmax_cross_entropy_with_integer_labels(scores, labels)
-            return losses.mean(), (rest, jnp.stack([losses.sum(), jnp.sum(scores.argmax(-1) == labels)]))
-
-        grads, (rest, sums) = jax.grad(loss, has_aux=True)(state.params)
-        updates, opt_state = update(grads, state.opt_state, state.params)
-        return TrainState(optax.apply_updates(state.params, updates), rest, opt_state), total + sums
-
-    return jax.jit(step, donate_argnums=(0, 1))
+    count = make_count(graph, task.prepare, scans() if whole is None else whole)
+    return lambda params, rest, data: int(count(params, rest, data)) / len(data.labels)

@@ -1,0 +1,194 @@
+"""The compiled programs of a training: one step, one epoch, and the measurements after an epoch.
+
+Each is compiled once for all runs of one network and one chain. On an accelerator an epoch, or a pass over a data set,
+is one program (``lax.scan``). On a CPU it is a Python loop over compiled steps: inside ``scan`` XLA's CPU backend does
+not use its fast convolutions, and a step takes ten times as long.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax import Array
+
+EVALUATED = 1000
+"""Images in a batch of an evaluation."""
+SETTLED, SETTLE_STEPS = 250, 20
+"""Images in a batch, and batches, by which running means are brought from w to u."""
+
+Prepare = Callable[[Array, Array, bool], Array]
+"""Makes the network's input of a batch of images and a key; the last argument says whether to augment."""
+
+
+class Labelled(NamedTuple):
+    """Examples on the device: ``images`` of shape (n, ...), ``labels`` of shape (n,)."""
+
+    images: Array
+    labels: Array
+
+
+class TrainState(NamedTuple):
+    """All that changes in training; ``rest`` holds what is no parameter, such as running means."""
+
+    params: Any
+    rest: Any
+    opt_state: Any
+
+
+Step = Callable[[TrainState, Array, Labelled, Array, Array, Array], tuple[TrainState, Array]]
+Epoch = Callable[[TrainState, Labelled, Array, Array], tuple[TrainState, Array]]
+
+
+def scans() -> bool:
+    """Whether an epoch is one program here: on every device but a CPU."""
+    return jax.default_backend() != "cpu"
+
+
+@functools.cache
+def make_step(graph: Any, update: Callable[..., Any], prepare: Prepare, batch: int) -> Step:
+    """Returns the compiled step (state, sums, data, order, i, key) -> (state, sums), the images taken on the device.
+
+    ``sums`` adds up the losses and the right answers; state and sums are given away.
+    """
+    return jax.jit(_step(graph, update, prepare, batch), donate_argnums=(0, 1))
+
+
+@functools.cache
+def make_epoch(
+    graph: Any,
+    update: Callable[..., Any],
+    prepare: Prepare,
+    batch: int,
+    restart: Callable[[Any], Any] | None = None,
+    whole: bool = False,
+) -> Epoch:
+    """Returns the function (state, data, key, epoch) -> (state, sums), which gives the state away.
+
+    Args:
+      graph: of the network, in training mode.
+      update: of the chain.
+      prepare: see ``Prepare``.
+      batch: images a step; the images that fill no batch are left out, other ones each epoch.
+      restart: applied to the state of the chain before the first step; None: nothing is.
+      whole: whether the epoch is one program; else one program a step.
+    """
+
+    def shuffled(data: Labelled, key: Array, epoch: Array) -> tuple[Array, Array]:
+        order_key, augment_key = jax.random.split(jax.random.fold_in(key, epoch))
+        return jax.random.permutation(order_key, len(data.labels)), augment_key
+
+    def restarted(state: TrainState) -> TrainState:
+        return state if restart is None else state._replace(opt_state=restart(state.opt_state))
+
+    def loop(state: TrainState, data: Labelled, key: Array, epoch: Array) -> tuple[TrainState, Array]:
+        order, augment_key = shuffled(data, key, epoch)
+        state, sums = restarted(state), jnp.zeros(2)
+        step = make_step(graph, update, prepare, batch)
+        for i in range(len(order) // batch):
+            state, sums = step(state, sums, data, order, jnp.int32(i), augment_key)
+        return state, sums
+
+    def scan(state: TrainState, data: Labelled, key: Array, epoch: Array) -> tuple[TrainState, Array]:
+        order, augment_key = shuffled(data, key, epoch)
+        step = _step(graph, update, prepare, batch)
+
+        def body(carry: tuple[TrainState, Array], i: Array) -> tuple[tuple[TrainState, Array], None]:
+            return step(*carry, data, order, i, augment_key), None
+
+        places = jnp.arange(len(order) // batch, dtype=jnp.int32)
+        return jax.lax.scan(body, (restarted(state), jnp.zeros(2)), places)[0]
+
+    return jax.jit(scan, donate_argnums=0) if whole else loop
+
+
+def _step(graph: Any, update: Callable[..., Any], prepare: Prepare, batch: int) -> Step:
+    def step(
+        state: TrainState, sums: Array, data: Labelled, order: Array, i: Array, key: Array
+    ) -> tuple[TrainState, Array]:
+        rows = jax.lax.dynamic_slice_in_dim(order, i * batch, batch)
+        x = prepare(data.images[rows], jax.random.fold_in(key, i), True)
+        labels = data.labels[rows]
+
+        def loss(params: Any) -> tuple[Array, Any]:
+            network = nnx.merge(graph, params, state.rest, copy=True)
+            scores = network(x).astype(jnp.float32)
+            _, _, rest = nnx.split(network, nnx.Param, ...)
+            losses = optax.softmax_cross_entropy_with_integer_labels(scores, labels)
+            return losses.mean(), (rest, jnp.stack([losses.sum(), jnp.sum(scores.argmax(-1) == labels)]))
+
+        grads, (rest, own) = jax.grad(loss, has_aux=True)(state.params)
+        updates, opt_state = update(grads, state.opt_state, state.params)
+        return TrainState(optax.apply_updates(state.params, updates), rest, opt_state), sums + own
+
+    return step
+
+
+@functools.cache
+def make_count(graph: Any, prepare: Prepare, whole: bool) -> Callable[[Any, Any, Labelled], Array]:
+    """Returns the function (params, rest, data) -> number of examples that the network gets right.
+
+    Args:
+      graph: of the network, in evaluation mode.
+      prepare: see ``Prepare``.
+      whole: whether a pass over the data is one program.
+    """
+
+    def count(params: Any, rest: Any, data: Labelled) -> Array:
+        def add(total: Array, part: Labelled) -> Array:
+            return total + _right(graph, prepare, params, rest, part)
+
+        return _fold(add, jnp.int32(0), data, EVALUATED, whole)
+
+    return jax.jit(count) if whole else count
+
+
+@functools.cache
+def make_settle(graph: Any, prepare: Prepare, whole: bool) -> Callable[[Any, Any, Array], Any]:
+    """Returns the function (u, rest, images) -> rest, with the running means of the network whose parameters are u.
+
+    Args:
+      graph: of the network, in training mode.
+      prepare: see ``Prepare``.
+      whole: whether a pass over the images is one program.
+    """
+
+    def settle(u: Any, rest: Any, images: Array) -> Any:
+        def see(rest: Any, part: Array) -> Any:
+            return _see(graph, prepare, u, rest, part)
+
+        return _fold(see, rest, images[: SETTLED * SETTLE_STEPS], SETTLED, whole)
+
+    return jax.jit(settle) if whole else settle
+
+
+def _fold(function: Callable[[Any, Any], Any], start: Any, data: Any, size: int, whole: bool) -> Any:
+    """Returns ``start`` after ``function(start, part)`` for each part of ``size`` rows, a last shorter one included."""
+    n = len(jax.tree.leaves(data)[0])
+    if not whole:
+        for place in range(0, n, size):
+            start = function(start, jax.tree.map(lambda a, place=place: a[place : place + size], data))
+        return start
+    full = n // size
+    if full:
+        parts = jax.tree.map(lambda a: a[: full * size].reshape(full, size, *a.shape[1:]), data)
+        start = jax.lax.scan(lambda carry, part: (function(carry, part), None), start, parts)[0]
+    return function(start, jax.tree.map(lambda a: a[full * size :], data)) if n % size else start
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _right(graph: Any, prepare: Prepare, params: Any, rest: Any, data: Labelled) -> Array:
+    scores = nnx.merge(graph, params, rest)(prepare(data.images, jax.random.key(0), False))
+    return jnp.sum(scores.argmax(-1) == data.labels)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _see(graph: Any, prepare: Prepare, params: Any, rest: Any, images: Array) -> Any:
+    network = nnx.merge(graph, params, rest, copy=True)
+    network(prepare(images, jax.random.key(0), False))
+    return nnx.split(network, nnx.Param, ...)[2]
