@@ -1,0 +1,187 @@
+"""What a rental measures and trains, most valuable first, with the seconds it takes on an H100."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from experiments.cifar_recipes import CifarRecipe
+
+START = 6.0
+"""Seconds until the process of a job has its device."""
+TRAIN_IMAGES = 45_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """How much is measured. The defaults are those of a rental.
+
+    Attributes:
+      kernels: engines of ``run_sweep`` beside XLA's loop, the most promising first.
+      penalties, dimensions: of the rates; XLA's loop and PyTorch run at ``compared`` alone.
+      lanes, steps, repeats: of the rates.
+      seeds: of the grids, few and many.
+      grid, beside: other arguments of the grids and of the comparison with the CPU.
+      images, trained: images of each kind of timing and of a training.
+      dtype: of the trainings.
+      rehearsal: whether the rows are those of ``--rehearse``.
+    """
+
+    kernels: tuple[str, ...] = ("cuda", "pallas")
+    penalties: tuple[str, ...] = ("l1", "tl1", "l0")
+    dimensions: tuple[int, ...] = (50, 10, 200)
+    compared: int = 50
+    lanes: int = 1_000_000
+    steps: int = 1000
+    repeats: int = 3
+    seeds: tuple[int, int] = (10_000, 1_000_000)
+    grid: dict[str, Any] = dataclasses.field(default_factory=dict)
+    beside: dict[str, Any] = dataclasses.field(default_factory=dict)
+    probed: int = 8192
+    batch: int = 128
+    torch_steps: int = 50
+    rehearsal: bool = False
+
+
+FULL = Sizes()
+TINY = Sizes(
+    kernels=("interpret",),
+    penalties=("l1",),
+    dimensions=(3,),
+    compared=3,
+    lanes=64,
+    steps=16,
+    repeats=1,
+    seeds=(4, 4),
+    grid={"penalties": ("l1",), "d": (3,), "k": (2,)},
+    beside={"penalties": ("l1",), "d": (3,), "k": (2,), "seeds": 4},
+    probed=64,
+    batch=20,
+    torch_steps=1,
+    rehearsal=True,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One result that is to be had.
+
+    Attributes:
+      job, part, name: together they identify it. The rows of a part are compared with each other, so they come from
+        one kind of device.
+      seconds: what it takes on an H100, before anything is measured there.
+      settings: what it measures.
+      recipe: what it trains.
+    """
+
+    job: str
+    part: str
+    name: str
+    seconds: float
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    recipe: CifarRecipe | None = None
+
+    @property
+    def id(self) -> str:
+        """``job/part/name``."""
+        return f"{self.job}/{self.part}/{self.name}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """Rows that one process measures, in order.
+
+    Attributes:
+      name: of the job.
+      rows: its rows.
+      trains: whether it needs the images, and begins with any row that fits into what is left. Other jobs begin when
+        all of their rows fit.
+      shares: whether a part of the device's memory is left to PyTorch.
+    """
+
+    name: str
+    rows: tuple[Row, ...]
+    trains: bool = False
+    shares: bool = False
+
+
+def make_jobs(sizes: Sizes = FULL) -> list[Job]:
+    """Returns the queue: the sweep, the trainings, then images per second."""
+    return [make_job(name, sizes) for name in ROWS]
+
+
+def make_job(name: str, sizes: Sizes) -> Job:
+    """Returns one job of the queue."""
+    return Job(name, tuple(ROWS[name](sizes)), trains=name == "train", shares=name in ("rates", "images"))
+
+
+def _probe(sizes: Sizes) -> Iterator[Row]:
+    for name, seconds in (("device", 1), ("copy", 2), ("products", 4), ("fma floor", 2)):
+        yield Row("probe", "ceilings", name, seconds, {"size": sizes.probed})
+
+
+def _equal(sizes: Sizes) -> Iterator[Row]:
+    for engine in (*sizes.kernels, "xla"):
+        yield Row("equal", "beside the CPU", engine, 8, {"engine": engine} | sizes.beside)
+
+
+def _rates(sizes: Sizes) -> Iterator[Row]:
+    first, *others = sizes.kernels
+    for d in sizes.dimensions:
+        for penalty in sizes.penalties:
+            settings = {"penalty": penalty, "d": d, "lanes": sizes.lanes, "steps": sizes.steps}
+            settings |= {"repeats": sizes.repeats}
+            part = f"{penalty} d={d}"
+            yield Row("rates", part, first, 2, settings | {"engine": first})
+            if d == sizes.compared:
+                yield Row("rates", part, "xla", 3, settings | {"engine": "xla"})
+            for engine in others:
+                yield Row("rates", part, engine, 2.5, settings | {"engine": engine})
+            if d == sizes.compared and penalty == sizes.penalties[0]:
+                yield Row("rates", part, "torch", 4, settings | {"engine": "torch"})
+                yield Row("rates", part, "torch-compiled", 10, settings | {"engine": "torch-compiled"})
+
+
+def _grid(sizes: Sizes) -> Iterator[Row]:
+    for engine in (*sizes.kernels, "xla"):
+        settings = {"engine": engine, "seeds": sizes.seeds[0], "repeats": sizes.repeats}
+        yield Row("grid", "default grid", engine, 21, settings | sizes.grid)
+
+
+def _grid_many(sizes: Sizes) -> Iterator[Row]:
+    settings = {"seeds": sizes.seeds[1], "repeats": 1}
+    yield Row("grid-many", "default grid", "kernel", 44, settings | sizes.grid)
+
+
+def _trainings(sizes: Sizes) -> Iterator[Row]:
+    from experiments.accelerator.recipes import curves, paper, tiny
+
+    for part, recipes in (("paper", paper()), ("curves", curves())) if not sizes.rehearsal else (("tiny", tiny()),):
+        for recipe in recipes:
+            seconds = 80 if part == "curves" else 150 if recipe.net == "vgg16" else 240
+            yield Row("train", part, recipe.name(), seconds, recipe=recipe)
+
+
+def _images(sizes: Sizes) -> Iterator[Row]:
+    from experiments.accelerator.recipes import timed
+
+    for name, recipe in timed(sizes.rehearsal).items():
+        yield Row("images", recipe.net, name, 18, recipe=recipe)
+    net = recipe.net
+    for name, seconds in (("torch", 12), ("torch-compiled", 36)):
+        settings = {"net": net, "batch": sizes.batch, "steps": sizes.torch_steps, "repeats": sizes.repeats}
+        yield Row("images", net, name, seconds, settings | {"compiled": name == "torch-compiled"})
+
+
+ROWS: dict[str, Callable[[Sizes], Iterator[Row]]] = {
+    "probe": _probe,
+    "equal": _equal,
+    "rates": _rates,
+    "grid": _grid,
+    "grid-many": _grid_many,
+    "train": _trainings,
+    "images": _images,
+}
+"""The jobs, in order."""

@@ -1,0 +1,53 @@
+"""Where things lie, on the rented machine and at home."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+NO_DEVICE = "the device must be a GPU or a TPU, got a CPU; --rehearse runs everything on one, small"
+
+
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """Folders and files below ``root``: the checkout, or a scratch folder of a rehearsal.
+
+    What lies in ``build`` is ignored by git. A machine that is still warm has it in the next call too.
+    """
+
+    root: Path = CHECKOUT
+
+    def carried(self, call: int) -> Path:
+        """Returns the folder of images that travels with a call, 1 or 2."""
+        return self.root / "build" / "carry" / f"call-{call}"
+
+    @property
+    def images(self) -> Path:
+        """Unpacked images."""
+        return self.root / "build" / "accelerator" / "images"
+
+    @property
+    def kept(self) -> Path:
+        """Results of earlier calls on this machine."""
+        return self.root / "build" / "accelerator" / "kept"
+
+    @property
+    def compiled(self) -> Path:
+        """Compiled programs."""
+        return self.root / "build" / "accelerator" / "compiled"
+
+    @property
+    def record(self) -> Path:
+        """The committed results, one JSON line each."""
+        return self.root / "benchmarks" / "results" / "accelerator.jsonl"
+
+    @property
+    def runs(self) -> Path:
+        """The committed trainings, one file each."""
+        return self.root / "experiments" / "runs"
+
+    @property
+    def page(self) -> Path:
+        """The page with the tables."""
+        return self.root / "docs" / "accelerators.md"

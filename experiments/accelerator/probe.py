@@ -1,0 +1,103 @@
+"""What the device is and can do at most: copies, matrix products, fused multiply-adds."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+REPEATS = 10
+
+
+def measure(name: str, size: int) -> dict[str, Any]:
+    """Returns one row of the probe.
+
+    Args:
+      name: ``device``, ``copy``, ``products`` or ``fma floor``.
+      size: side of the matrices.
+    """
+    if name == "device":
+        return device()
+    if name == "copy":
+        return {"bytes_per_second": copy(16 * size * size)}
+    if name == "products":
+        return {dtype: product(dtype, size) for dtype in ("bfloat16", "float32")}
+    return {"operations_per_second": fma_floor()}
+
+
+def device() -> dict[str, Any]:
+    """Returns versions, memory and, in base64, the serialized topology: programs can be compiled for it elsewhere."""
+    import jax
+    import jaxlib
+    from jax.experimental import topologies
+
+    from experiments.surroundings import usable_cores
+
+    own = jax.devices()[0]
+    stats: dict[str, Any] = {}
+    with contextlib.suppress(Exception):  # not every platform keeps them
+        stats = own.memory_stats() or {}
+    found = {
+        "platform": own.platform,
+        "platform_version": own.client.platform_version,
+        "devices": len(jax.devices()),
+        "memory_bytes": stats.get("bytes_limit"),
+        "python": platform.python_version(),
+        "jaxlib": jaxlib.__version__,
+        "cores": usable_cores(),
+    }
+    try:
+        topology = topologies.get_attached_topology().serialize()
+        found["topology"] = base64.b64encode(topology).decode()
+    except Exception as error:  # not every platform can
+        found["topology_missing"] = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+    return found
+
+
+def copy(size: int) -> float:
+    """Returns bytes read and written in a second by a copy of an array of ``size`` bytes to which 1 is added."""
+    import jax
+    import jax.numpy as jnp
+
+    x = jnp.zeros(size // 4, jnp.float32)
+    add = jax.jit(lambda x: x + 1, donate_argnums=0)
+    held = [add(x)]
+
+    def once() -> Any:
+        held[0] = add(held[0])
+        return held[0]
+
+    return 2 * size / seconds(once)
+
+
+def product(dtype: str, size: int) -> float:
+    """Returns operations in a second of a product of two square matrices of normal numbers."""
+    import jax
+    import jax.numpy as jnp
+
+    a, b = (jax.random.normal(jax.random.key(i), (size, size), jnp.dtype(dtype)) for i in (0, 1))
+    multiply = jax.jit(lambda a, b: a @ b)
+    return 2 * size**3 / seconds(lambda: multiply(a, b))
+
+
+def fma_floor() -> float:
+    """Returns operations in a second of fused multiply-adds in registers, two for each."""
+    from benchmarks import gpu
+
+    return float(gpu.fma_floor())
+
+
+def seconds(once: Callable[[], Any]) -> float:
+    """Returns the median time of a call whose result is waited for, after two that are not counted."""
+    import jax
+
+    times = []
+    for _ in range(REPEATS + 2):
+        started = time.perf_counter()
+        jax.block_until_ready(once())
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[2:])

@@ -1,0 +1,47 @@
+"""Which trainings a rental makes: the paper's, curves of accuracy against sparsity, and short ones to be timed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from experiments.cifar_recipes import CifarRecipe, modern, released
+
+SPARSITIES = (0.9, 0.95, 0.98, 0.99)
+CURVE_EPOCHS, CURVE_SEEDS = 60, 3
+TIMED_EPOCHS = 3
+
+
+def paper() -> Iterator[CifarRecipe]:
+    """Yields I's Tables 1 and 2: ResNet18 with ℓ0, sgd, ADMM as released and as meant, then VGG-16."""
+    for method, penalty in (("rvsm", "l0"), ("sgd", ""), ("admm", "signed_percentile"), ("admm", "")):
+        yield released("resnet18", method, penalty, dtype="bfloat16")
+    for method, penalty in (("sgd", ""), ("rvsm", "l0"), ("rvsm", "l1"), ("rvsm", "tl1")):
+        yield released("vgg16", method, penalty, dtype="bfloat16")
+
+
+def curves() -> Iterator[CifarRecipe]:
+    """Yields accuracy against sparsity in fewer epochs, the first seed of all before the second of any."""
+    for seed in range(CURVE_SEEDS):
+        for net in ("resnet18", "vgg16"):
+            common = {"dtype": "bfloat16", "epochs": CURVE_EPOCHS, "seed": seed}
+            yield modern(net, "sgd", "", **common)
+            for sparsity in SPARSITIES:
+                for penalty in ("top_k", "l0"):
+                    yield modern(net, "rvsm", penalty, sparsity=sparsity, lam=0.0, **common)
+
+
+def tiny() -> Iterator[CifarRecipe]:
+    """Yields what ``--rehearse`` trains."""
+    for method, penalty in (("rvsm", "l0"), ("sgd", "")):
+        yield released("slim", method, penalty, epochs=2, batch=20)
+
+
+def timed(rehearsal: bool) -> dict[str, CifarRecipe]:
+    """Returns the trainings whose epochs are timed, by name."""
+    if rehearsal:
+        return {"rvsm l0": next(tiny())}  # of which the program is there
+    common = {"epochs": TIMED_EPOCHS, "dtype": "bfloat16"}
+    return {
+        "sgd": released("resnet18", "sgd", "", **common),
+        "rvsm l0": released("resnet18", "rvsm", "l0", **common),
+    }

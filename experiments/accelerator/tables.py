@@ -1,0 +1,152 @@
+"""The results as tables of a page, and the rates of each kind of device."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.accelerator import records
+from experiments.accelerator.places import Places
+from experiments.accelerator.records import Line
+from experiments.document import fill
+
+MARKER = "accelerator"
+NOTHING = "Not yet measured."
+BEGINNING = f"<!-- {MARKER} -->\n{NOTHING}\n<!-- end -->\n"
+
+
+def rates_by_engine(lines: Sequence[Line]) -> dict[tuple[str, str, int], dict[str, float]]:
+    """Returns the median component updates in a second of each engine, by kind of device, penalty and d."""
+    found: dict[tuple[str, str, int], dict[str, float]] = {}
+    for line in _results(lines, "rates"):
+        own = line["result"]
+        key = (line["device_kind"], own["penalty"], own["d"])
+        found.setdefault(key, {})[own["engine"]] = statistics.median(own["updates_per_second"])
+    return found
+
+
+def write_page(places: Places) -> None:
+    """Puts the tables of all committed lines between the page's markers."""
+    if not places.page.exists():
+        places.page.parent.mkdir(parents=True, exist_ok=True)
+        places.page.write_text(BEGINNING, encoding="utf-8")
+    fill(places.page, MARKER, page(records.read(places.record)))
+
+
+def page(lines: Sequence[Line]) -> str:
+    """Returns the tables as Markdown."""
+    if not any(line.get("kind") == "result" for line in lines):
+        return NOTHING
+    parts = []
+    for card in dict.fromkeys(line["device_kind"] for line in lines):
+        here = [line for line in lines if line["device_kind"] == card]
+        tables = [
+            _ceilings(here),
+            _equal(here),
+            _rates(here),
+            _grids(here),
+            _images(here),
+            _trainings(here),
+            _failed(here),
+        ]
+        versions = ", ".join(dict.fromkeys(line["jax"] for line in here))
+        days = sorted({line["date"][:10] for line in here})
+        parts += [f"### {card}", f"JAX {versions}; {days[0]}" + f" to {days[-1]}" * (len(days) > 1) + "."]
+        parts += [table for table in tables if table]
+    return "\n\n".join(parts)
+
+
+def _results(lines: Sequence[Line], *jobs: str) -> list[Line]:
+    """Returns the results of jobs; of a row that was measured twice, the last."""
+    found = {
+        (line["id"], line["device_kind"]): line for line in lines if line["kind"] == "result" and line["job"] in jobs
+    }
+    return list(found.values())
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], labels: int = 1) -> str:
+    if not rows:
+        return ""
+    align = ["---" if place < labels else "--:" for place in range(len(columns))]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (columns, align, *rows))
+
+
+def _spread(values: Sequence[float], unit: float = 1.0) -> str:
+    """Returns the median, least and most."""
+    median, least, most = (value / unit for value in (statistics.median(values), min(values), max(values)))
+    return f"{median:,.4g} ({least:,.4g} to {most:,.4g})"
+
+
+def _ceilings(lines: Sequence[Line]) -> str:
+    units = {
+        "bytes_per_second": ("copy, read and written", 1e12, "TB/s"),
+        "bfloat16": ("product of matrices, bfloat16", 1e12, "TFLOP/s"),
+        "float32": ("product of matrices, float32", 1e12, "TFLOP/s"),
+        "operations_per_second": ("fused multiply-adds in registers", 1e12, "TFLOP/s"),
+    }
+    found: dict[str, Any] = {}
+    for line in _results(lines, "probe"):
+        found |= line["result"]
+    rows = [[label, f"{found[name] / unit:.3g} {word}"] for name, (label, unit, word) in units.items() if name in found]
+    return _table(["what the device can do at most", ""], rows)
+
+
+def _equal(lines: Sequence[Line]) -> str:
+    rows = []
+    for line in _results(lines, "equal"):
+        numbers = [f"{name} {_number(value)}" for name, value in line["result"].items() if name != "engine"]
+        rows.append([line["result"]["engine"], "; ".join(numbers)])
+    return _table(["engine", "largest differences from the CPU's results"], rows, labels=2)
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_number(own)}" for name, own in value.items())
+    return f"{value:.2g}" if isinstance(value, float) else str(value)
+
+
+def _rates(lines: Sequence[Line]) -> str:
+    found = rates_by_engine(lines)
+    engines = list(dict.fromkeys(engine for own in found.values() for engine in own))
+    rows = []
+    for (_, penalty, d), own in found.items():
+        cells = [f"{own[engine] / 1e9:,.4g}" if engine in own else "" for engine in engines]
+        kernels = [rate for engine, rate in own.items() if engine != "xla" and not engine.startswith("torch")]
+        over = f"{max(kernels) / own['xla']:.2f}" if kernels and "xla" in own else ""
+        rows.append([f"{penalty}, d = {d}", *cells, over])
+    return _table(["10⁹ component updates/s", *engines, "kernel over loop"], rows)
+
+
+def _grids(lines: Sequence[Line]) -> str:
+    rows = []
+    for line in _results(lines, "grid", "grid-many"):
+        own = line["result"]
+        rows.append([own["engine"], f"{own['seeds']:,}", _spread(own["seconds"]) if "seconds" in own else ""])
+    return _table(["default grid", "seeds of a cell", "seconds: median (least to most)"], rows)
+
+
+def _images(lines: Sequence[Line]) -> str:
+    rows, base = [], {}
+    for line in _results(lines, "images"):
+        rate = statistics.median(line["result"]["images_per_second"])
+        base.setdefault(line["part"], rate)
+        rows.append([line["part"], line["row"], f"{rate:,.0f}", f"{rate / base[line['part']]:.2f}"])
+    return _table(["network", "training", "images/s", "over the first"], rows, labels=2)
+
+
+def _trainings(lines: Sequence[Line]) -> str:
+    rows = []
+    for line in _results(lines, "train"):
+        own = line["result"]
+        accuracy = [f"{100 * own[name]:.2f}" if name in own else "" for name in ("test_accuracy_u", "test_accuracy_w")]
+        zeros = f"{100 * own['zeros']:.2f}" if "zeros" in own else ""
+        rows.append([own["run"], *accuracy, zeros, f"{own['seconds_per_epoch']:.2f}", f"{line['seconds']:.0f}"])
+    return _table(["training", "accuracy of u, %", "of w", "zeros, %", "s an epoch", "s in all"], rows)
+
+
+def _failed(lines: Sequence[Line]) -> str:
+    had = {line["id"] for line in lines if line["kind"] == "result"}
+    found = {line["id"]: line["error"] for line in lines if line["kind"] in ("failed", "stopped")}
+    rows = [[name, error.replace("|", "\\|")] for name, error in found.items() if name not in had]
+    return _table(["not measured", "why"], rows, labels=2)

@@ -1,0 +1,128 @@
+"""Rows that train, and rows that time epochs, ours and PyTorch's."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import itertools
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from experiments.accelerator.jobs import TRAIN_IMAGES
+from experiments.accelerator.sweeps import Missing
+
+if TYPE_CHECKING:
+    from experiments.cifar_recipes import CifarRecipe
+    from experiments.images import Data
+
+SMALL = {"train": 200, "validation": 300, "test": 100}
+"""Images of a rehearsal."""
+
+
+class CannotEnd(Exception):
+    """A training whose first epochs show that it would not end in time.
+
+    Args:
+      paces: seconds of its epochs, those of the first left out.
+    """
+
+    def __init__(self, paces: list[float]) -> None:
+        super().__init__(f"would have ended too late: {len(paces) + 1} epochs were made" if paces else "began too late")
+        self.found = {"seconds_per_epoch": statistics.median(paces)} if paces else {}
+
+
+def train(recipe: CifarRecipe, data: Data, until: float, following: CifarRecipe | None) -> dict[str, Any]:
+    """Trains and returns the record of the run; the program of the next one is compiled meanwhile.
+
+    Args:
+      recipe: what to train.
+      data: images.
+      until: ``time.monotonic()`` at which it must have ended.
+      following: the next training.
+
+    Raises:
+      CannotEnd: as soon as its epochs show it.
+    """
+    from experiments import rented
+    from experiments.training import OutOfTime
+
+    ends: list[float] = []
+
+    def on_epoch(row: dict[str, Any]) -> None:
+        ends.append(time.monotonic())
+        if len(ends) == 1 and following is not None:
+            rented.compile_ahead(following, data)  # only now: its own program is there
+
+    try:
+        record = rented.train(recipe, data, until, on_epoch)
+    except OutOfTime:
+        raise CannotEnd([after - before for before, after in itertools.pairwise(ends)]) from None
+    short = {name: record[name] for name in ("seconds_per_epoch", "test_accuracy_u", "test_accuracy_w", "zeros")}
+    return {"run": recipe.name()} | short | {"record": record}
+
+
+@functools.cache
+def data(folder: Path, small: bool) -> Data:
+    """Returns CIFAR-10 on the device; ``small``: of the few images of a rehearsal, some are kept for validation."""
+    from experiments import cifar10, images
+
+    if small:
+        images.SOURCES["cifar10"] = (cifar10.load_cifar10, SMALL["validation"])
+    return images.load("cifar10", folder)
+
+
+def drawn(sizes: dict[str, int]) -> Data:
+    """Returns images of CIFAR-10's shape, drawn by chance, for timing alone; ``sizes`` are those of each part."""
+    import jax.numpy as jnp
+
+    from experiments.images import Data
+    from experiments.training import Labelled
+
+    rng = np.random.default_rng(0)
+
+    def part(n: int) -> Labelled:
+        pictures = rng.integers(0, 256, (n, 32, 32, 3), np.uint8)
+        return Labelled(jnp.asarray(pictures), jnp.asarray(rng.integers(0, 10, n), jnp.int32))
+
+    return Data(**{name: part(count) for name, count in sizes.items()})
+
+
+def images_per_second(recipe: CifarRecipe, small: bool) -> dict[str, Any]:
+    """Returns the images in a second of our training, whole epochs with their share of evaluation."""
+    from experiments import rented
+
+    sizes = SMALL if small else {"train": TRAIN_IMAGES, "validation": 5000, "test": 10_000}
+    record = rented.train(recipe, drawn(sizes), time.monotonic() + 1e6, lambda row: None)
+    return {
+        "net": recipe.net,
+        "batch": recipe.batch,
+        "images_per_second": [sizes["train"] / record["seconds_per_epoch"]],
+    }
+
+
+def torch_images_per_second(net: str, batch: int, steps: int, repeats: int, compiled: bool) -> dict[str, Any]:
+    """Returns the images in a second of PyTorch, channels last, bfloat16 on an accelerator.
+
+    Raises:
+      Missing: PyTorch is not installed.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise Missing("PyTorch is not installed")
+    import torch
+
+    from benchmarks import cifar
+
+    turns = cifar.peers(net, batch, steps, torch.cuda.is_available())
+    turn: Callable[[], Any] = next(turn for name, turn in turns.items() if name.endswith("compiled") == compiled)
+    turn()
+    found = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        turn()
+        found.append(steps * batch / (time.perf_counter() - started))
+    return {"net": net, "batch": batch, "images_per_second": found}

@@ -1,0 +1,136 @@
+"""The process of one job: it runs the rows that are left, writes each at once, and ends with whoever started it."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.accelerator import records, sweeps, trainings
+from experiments.accelerator.estimates import SLACK, Estimates
+from experiments.accelerator.jobs import Row, Sizes, make_job
+from experiments.accelerator.places import NO_DEVICE, Places
+from experiments.accelerator.records import Line, Writer
+from experiments.record import BadInput
+
+
+def run_job(
+    places: Places, sizes: Sizes, name: str, out: Path, until: float, commit: Any, again: Sequence[str] = ()
+) -> None:
+    """Runs what is left of a job.
+
+    Args:
+      places: where things lie.
+      sizes: of the queue.
+      name: of the job.
+      out: folder of the results.
+      until: ``time.monotonic()`` at which it is ended.
+      commit: of the code.
+      again: jobs of which what is committed does not count.
+
+    Raises:
+      BadInput: there is no accelerator.
+    """
+    end_with_parent()
+    import jax
+
+    if jax.default_backend() == "cpu" and not sizes.rehearsal:
+        raise BadInput(NO_DEVICE)
+    card = jax.devices()[0].device_kind
+    stamp = {"device_kind": card, "jax": jax.__version__, "commit": commit}
+    writer = Writer((out, places.kept), stamp | ({"rehearsal": True} if sizes.rehearsal else {}))
+    job = make_job(name, sizes)
+    tried: set[str] = set()
+    while True:
+        lines = records.known(places, out, again)
+        rows = [row for row in records.left(job, lines, card, commit, places.runs) if row.id not in tried]
+        if job.trains:
+            rows = _fitting(rows, Estimates([job], lines, card), until)
+        if not rows:
+            return
+        tried.add(rows[0].id)
+        here = [line for line in lines if line.get("device_kind") == card]
+        _run_row(writer, places, sizes, rows, here, until)
+
+
+def _fitting(rows: Sequence[Row], estimates: Estimates, until: float) -> list[Row]:
+    """Returns the first row that can end in time, and of those after it the first that could follow."""
+    chosen: list[Row] = []
+    free = until - time.monotonic()
+    for row in rows:
+        if SLACK * estimates.row(row) <= free:
+            chosen.append(row)
+            free -= estimates.row(row)
+        if len(chosen) == 2:
+            break
+    return chosen
+
+
+def _run_row(
+    writer: Writer, places: Places, sizes: Sizes, rows: Sequence[Row], lines: Sequence[Line], until: float
+) -> None:
+    row, following = rows[0], rows[1].recipe if len(rows) > 1 else None
+    now = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}"
+    named = {"id": row.id, "job": row.job, "part": row.part, "row": row.name, "date": now}
+    writer.write({"kind": "begun"} | named)
+    print(f"{now} {row.id}", flush=True)
+    started = time.monotonic()
+    said: list[str] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("default")
+            result = _measure(row, following, places, sizes, lines, until)
+        said = sorted({str(own.message)[:300] for own in caught if issubclass(own.category, UserWarning)})
+    except sweeps.Missing as error:
+        writer.write({"kind": "failed", "error": str(error)} | named)
+    except trainings.CannotEnd as error:
+        writer.write({"kind": "stopped", "error": str(error), "result": error.found} | named)
+    except Exception as error:
+        traceback.print_exc()
+        first = (str(error).strip().splitlines() or [""])[0][:300]
+        writer.write({"kind": "failed", "error": f"{type(error).__name__}: {first}"} | named)
+    else:
+        line = {"kind": "result", "seconds": time.monotonic() - started, "result": result} | named
+        writer.write(line | ({"warnings": said} if said else {}))
+
+
+def _measure(
+    row: Row, following: Any, places: Places, sizes: Sizes, lines: Sequence[Line], until: float
+) -> dict[str, Any]:
+    if row.job == "probe":
+        from experiments.accelerator import probe
+
+        return probe.measure(row.name, **row.settings)
+    if row.job == "equal":
+        return sweeps.beside_cpu(**row.settings)
+    if row.job == "rates":
+        return sweeps.rate(**row.settings)
+    if row.job == "grid":
+        return sweeps.grid(**row.settings)
+    if row.job == "grid-many":
+        return sweeps.grid(lines=lines, **row.settings)
+    if row.job == "images" and row.recipe is None:
+        return trainings.torch_images_per_second(**row.settings)
+    if row.recipe is None:
+        raise ValueError(f"{row.id} must have a recipe, got none")
+    if row.job == "images":
+        return trainings.images_per_second(row.recipe, sizes.rehearsal)
+    return trainings.train(row.recipe, trainings.data(places.images, sizes.rehearsal), until, following)
+
+
+def end_with_parent() -> None:
+    """Ends this process when the other end of its standard input is closed."""
+
+    def watch() -> None:
+        while os.read(sys.stdin.fileno(), 1):
+            pass
+        os._exit(3)
+
+    threading.Thread(target=watch, daemon=True).start()
