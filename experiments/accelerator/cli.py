@@ -159,12 +159,13 @@ def show_plan(places: Places, sizes: Any, rental: float | None) -> None:
 
 def plan(places: Places, sizes: Any, rental: float | None) -> Any:
     """Returns what ``estimates.plan_rental`` does, by the committed lines; devices are those of the last of them."""
-    from experiments.accelerator import estimates, jobs, pack, records
+    from experiments import surroundings
+    from experiments.accelerator import estimates, jobs, records
 
     lines = records.read(places.record)
     card = lines[-1]["device_kind"] if lines else ""
     queue = jobs.make_jobs(sizes)
-    commit = pack.surroundings.commit(places.root)
+    commit = surroundings.commit(places.root)
     left = [(job, records.left(job, lines, card, commit, places.runs)) for job in queue]
     return estimates.plan_rental(left, estimates.Estimates(queue, lines, card), rental or estimates.RENTAL)
 

@@ -100,7 +100,8 @@ def plan_call(
       estimates: of the seconds.
       seconds: that the queue has.
     """
-    planned, rest = [], []
+    planned: list[Planned] = []
+    rest: list[tuple[Job, list[Row]]] = []
     for place, (job, rows) in enumerate(queue):
         if call == 1 and job.trains:
             rest += queue[place:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import importlib.metadata
 import platform
 import statistics
 import time
@@ -32,7 +33,6 @@ def measure(name: str, size: int) -> dict[str, Any]:
 def device() -> dict[str, Any]:
     """Returns versions, memory and, in base64, the serialized topology: programs can be compiled for it elsewhere."""
     import jax
-    import jaxlib
     from jax.experimental import topologies
 
     from experiments.surroundings import usable_cores
@@ -47,12 +47,12 @@ def device() -> dict[str, Any]:
         "devices": len(jax.devices()),
         "memory_bytes": stats.get("bytes_limit"),
         "python": platform.python_version(),
-        "jaxlib": jaxlib.__version__,
+        "jaxlib": importlib.metadata.version("jaxlib"),
         "cores": usable_cores(),
     }
     try:
-        topology = topologies.get_attached_topology().serialize()
-        found["topology"] = base64.b64encode(topology).decode()
+        topology: Any = topologies.get_attached_topology()
+        found["topology"] = base64.b64encode(topology.serialize()).decode()
     except Exception as error:  # not every platform can
         found["topology_missing"] = f"{type(error).__name__}: {error}".splitlines()[0][:300]
     return found

@@ -137,7 +137,7 @@ class Queue:
             process = subprocess.Popen(
                 command,
                 cwd=CHECKOUT,
-                env=self.environment | (more or {}),
+                env=self.environment | dict(more or {}),
                 stdin=subprocess.PIPE,
                 stdout=said,
                 stderr=said,

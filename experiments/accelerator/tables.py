@@ -127,7 +127,8 @@ def _grids(lines: Sequence[Line]) -> str:
 
 
 def _images(lines: Sequence[Line]) -> str:
-    rows, base = [], {}
+    rows: list[list[str]] = []
+    base: dict[str, float] = {}
     for line in _results(lines, "images"):
         rate = statistics.median(line["result"]["images_per_second"])
         base.setdefault(line["part"], rate)
