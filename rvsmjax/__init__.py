@@ -28,6 +28,7 @@ from rvsmjax.storage import save_npz as save_npz
 from rvsmjax.storage import save_safetensors as save_safetensors
 from rvsmjax.sweep import Grid as Grid
 from rvsmjax.sweep import SweepResult as SweepResult
+from rvsmjax.sweep import lower_sweep as lower_sweep
 from rvsmjax.sweep import run_sweep as run_sweep
 from rvsmjax.transforms import adaptive_hard_threshold as adaptive_hard_threshold
 from rvsmjax.transforms import admm as admm

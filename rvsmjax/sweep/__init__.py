@@ -2,6 +2,7 @@
 
 from rvsmjax.sweep.engine import run_sweep as run_sweep
 from rvsmjax.sweep.grid import Grid as Grid
+from rvsmjax.sweep.lower import lower_sweep as lower_sweep
 from rvsmjax.sweep.result import SweepResult as SweepResult
 from rvsmjax.sweep.slabs import Slab as Slab
 from rvsmjax.sweep.slabs import slabs as slabs

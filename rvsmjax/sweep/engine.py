@@ -50,9 +50,11 @@ def run_sweep(
       dtype: working precision; default is JAX's default float, float32 unless 64-bit numbers are enabled.
       devices: default all devices, of every process.
       progress: called as ``progress(lanes_done, lanes)`` from another thread while the program runs; of this process.
-      engine: ``"xla"``, a loop in XLA; ``"pallas"``, a kernel for GPUs that keeps w in registers; ``"interpret"``, that
-        kernel as plain JAX, slow; ``"auto"``, the kernel on a GPU and the loop elsewhere. What the kernel lacks (d
-        beyond 512, penalties that are not separable) the loop runs. They agree to rounding.
+      engine: ``"xla"``, a loop in XLA; ``"cuda"``, a kernel for NVIDIA GPUs that keeps w in registers, in float32;
+        ``"pallas"``, another; ``"interpret"``, that one as plain JAX, slow; ``"auto"``, what was measured to be the
+        fastest on devices of this name, else the loop. What a kernel lacks (d beyond 2048 or 512, penalties that are
+        not separable) the loop runs; a device that cannot run the kernel gets the loop and a warning. They agree to
+        rounding.
 
     Raises:
       TypeError: ``grid`` is no Grid.

@@ -13,6 +13,7 @@ import numpy as np
 from jax import Array
 
 from rvsmjax.penalties import L0, L1, TransformedL1
+from rvsmjax.sweep.engines import chosen
 from rvsmjax.sweep.grid import ACTIVATIONS, Grid
 from rvsmjax.sweep.step import FEW, UNROLLED
 
@@ -21,9 +22,6 @@ ROWS = 64
 
 CODE = 8_000_000
 """Components of a device that code of its own must save a kind: compiling it takes as long as a run of these."""
-
-ENGINES = ("auto", "xla", "pallas", "interpret")
-"""What runs a tile: XLA's loop; a Pallas kernel, on GPUs; that kernel as plain JAX, to test it. Auto: by platform."""
 
 INNER = ("k", "lam", "beta", "learning_rate", "seed")
 """Axes within a kind of lanes, behind the entries of the penalty axis; the last one is the fastest."""
@@ -46,7 +44,11 @@ class Kind:
     @property
     def separable(self) -> bool:
         """Whether the penalty is that of each component alone."""
-        return bool(self._like.separable)
+        return bool(self.like(0.0).separable)
+
+    def like(self, leaf: Any) -> Any:
+        """Returns the penalty with ``leaf`` for each of its numbers."""
+        return jax.tree.unflatten(self.penalty, [leaf] * self.penalty.num_leaves)
 
     @property
     def measured_with(self) -> Any:
@@ -56,11 +58,7 @@ class Kind:
     @property
     def zeros_stay(self) -> bool:
         """Whether components that are zero from the start are known to stay so."""
-        return isinstance(self._like, (L1, L0, TransformedL1))
-
-    @property
-    def _like(self) -> Any:
-        return jax.tree.unflatten(self.penalty, [0.0] * self.penalty.num_leaves)
+        return isinstance(self.like(0.0), (L1, L0, TransformedL1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,15 +141,12 @@ def make_plan(grid: Grid, dtype: np.dtype, devices: tuple[Any, ...], progress: b
       dtype: working precision.
       devices: all of one platform.
       progress: whether the program reports.
-      engine: one of ``ENGINES``.
+      engine: one of ``engines.ENGINES``.
 
     Raises:
       ValueError: an unknown engine.
     """
-    if engine not in ENGINES:
-        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
-    if engine == "auto":
-        engine = "pallas" if devices[0].platform == "gpu" else "xla"
+    engine = chosen(engine, devices)
     axes = grid.axes
     entries: dict[Any, list[int]] = {}
     for index, penalty in enumerate(axes.penalty):
@@ -177,7 +172,7 @@ def make_plan(grid: Grid, dtype: np.dtype, devices: tuple[Any, ...], progress: b
 def _lanes_at_once(widest: int, platform: str, engine: str) -> int:
     """Returns the lanes of a tile. Their number changes no bit."""
     if platform != "cpu":
-        return 65_536  # fills the chip
+        return 262_144 if engine == "cuda" else 65_536  # fills the chip, many times over where warps stop alone
     if engine != "xla":
         return 128  # the kernel takes whole blocks
     if widest <= 24:

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import itertools
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,12 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
 from rvsmjax.penalties import moreau_envelope
 from rvsmjax.problems import OneLayerProblem
 from rvsmjax.solve import Status
-from rvsmjax.sweep import kernel, progress
+from rvsmjax.sweep import cuda, kernel, progress, ptx
 from rvsmjax.sweep.grid import ACTIVATIONS
 from rvsmjax.sweep.plan import INNER, Block, Kind, Plan
 from rvsmjax.sweep.step import UNROLLED, Iteration, Tile
@@ -42,6 +43,12 @@ _OPTIONS: dict[str, dict[str, str | bool]] = {
 @functools.lru_cache(maxsize=64)
 def compile_plan(plan: Plan, key_impl: Any) -> Any:
     """Returns the compiled program of a plan: one trace, one executable."""
+    mesh = Mesh(np.asarray(plan.devices), ("lanes",))
+    return lower_plan(plan, key_impl, mesh).compile(_OPTIONS.get(plan.devices[0].platform))
+
+
+def lower_plan(plan: Plan, key_impl: Any, mesh: Mesh | AbstractMesh, platforms: tuple[str, ...] | None = None) -> Any:
+    """Returns the lowered program of a plan, for the devices of a mesh or for platforms that need not be there."""
     number = jnp.dtype(plan.dtype)
     axes = {name: jax.ShapeDtypeStruct((n,), number) for name, n in zip(INNER, plan.lengths, strict=True)}
     axes["seed"] = jax.ShapeDtypeStruct((plan.lengths[-1],), jnp.uint32)
@@ -62,14 +69,13 @@ def compile_plan(plan: Plan, key_impl: Any) -> Any:
         ]
 
     tol = jax.ShapeDtypeStruct((), number)
-    mesh = Mesh(np.asarray(plan.devices), ("lanes",))
     everywhere, split = PartitionSpec(), PartitionSpec("lanes")
     sharded = jax.shard_map(local, mesh=mesh, in_specs=everywhere, out_specs=split, check_vma=False)
-    return (
-        jax.jit(sharded)
-        .lower(axes, leaves, cells, tiles, key_data, tol, count)
-        .compile(_OPTIONS.get(plan.devices[0].platform))
-    )
+    traced = jax.jit(sharded).trace(axes, leaves, cells, tiles, key_data, tol, count)
+    with warnings.catch_warnings():
+        # Where the backend is gone for good, ``engines.chosen`` says so.
+        warnings.filterwarnings("ignore", "The Pallas Triton backend is deprecated", DeprecationWarning)
+        return traced.lower(lowering_platforms=platforms)
 
 
 class Lanes(NamedTuple):
@@ -138,10 +144,10 @@ def _run_block(
     starts = (0, *itertools.accumulate(block.rounds))
     places, rows = starts[-1] * size, block.kinds[0].rows
 
-    in_kernel = [plan.engine != "xla" and kernel.fits(kind.d, kind.separable) for kind in block.kinds]
-    runner = [i if inside else block.runner(i) for i, inside in enumerate(in_kernel)]
+    engines = [_engine(plan, kind) for kind in block.kinds]
+    runner = [i if engine != "xla" else block.runner(i) for i, engine in enumerate(engines)]
     runners = list(dict.fromkeys(runner))
-    runs = [functools.partial(_run, plan, block.kinds[i], leaves[i], tol, max_steps, in_kernel[i]) for i in runners]
+    runs = [functools.partial(_run, plan, block.kinds[i], leaves[i], tol, max_steps, engines[i]) for i in runners]
     # One more branch, never taken: a single one would be inlined, and might round differently.
     runs.append(lambda lanes, fresh, w, steps, status, budget: (w, w, steps, status, budget))  # type: ignore[arg-type]
     branch = jnp.asarray([runners.index(i) for i in runner])
@@ -219,8 +225,9 @@ def _run_block(
     room = nothing(starts[-1], size)
     found = jax.lax.fori_loop(0, sum(rounds), store, room)
     steps, status = (column.reshape(-1, size) for column in state.ends.T)
+    together = {"xla": lambda d: size, "cuda": cuda.lanes_of_a_warp}
     at_once = [
-        kernel.lanes_of_a_block(k.d) if inside else size for k, inside in zip(block.kinds, in_kernel, strict=True)
+        together.get(engine, kernel.lanes_of_a_block)(k.d) for k, engine in zip(block.kinds, engines, strict=True)
     ]
     return {
         **found._asdict(),
@@ -230,6 +237,31 @@ def _run_block(
         "width": jnp.asarray(at_once, jnp.int32),
         "orders": orders,
     }
+
+
+@functools.lru_cache(maxsize=1024)
+def _engine(plan: Plan, kind: Kind) -> str:
+    """Returns what runs a kind: the plan's engine, or ``xla`` where that lacks something of the kind."""
+    if plan.engine != "cuda":
+        return plan.engine if plan.engine == "xla" or kernel.fits(kind.d, kind.separable) else "xla"
+    if not cuda.fits(kind.d, kind.separable, kind.zeros_stay, plan.dtype):
+        return "xla"
+    lane, lane_int = (jax.ShapeDtypeStruct((plan.tile,), dtype) for dtype in (jnp.float32, jnp.int32))
+    vector, number = jax.ShapeDtypeStruct((kind.d, plan.tile), jnp.float32), jax.ShapeDtypeStruct((), jnp.float32)
+
+    def written(w: Array, w_star: Array, steps: Array, tol: Array, *lanes: Array) -> Array:
+        k, lam, beta, rate, *leaves = lanes
+        penalty = jax.tree.unflatten(kind.penalty, leaves)
+        tile = Tile(ACTIVATIONS[plan.activation](k), penalty, lam, beta, rate, w_star, kind.normalize)
+        cuda.source(_judge, CHECK_EVERY, tile, w, steps, steps, tol)
+        return w
+
+    try:
+        jax.eval_shape(written, vector, vector, lane_int, number, *[lane] * (4 + kind.penalty.num_leaves))
+    except ptx.Unsupported as lacking:
+        warnings.warn(f"engine 'cuda' lacks {lacking}; XLA's loop runs {kind.like(0.0).name}", stacklevel=2)
+        return "xla"
+    return "cuda"
 
 
 def _draw(block: Block, seeds: Array, tiles: Array, key: Array) -> Array:
@@ -301,7 +333,7 @@ def _run(
     leaves: list[Array],
     tol: Array,
     max_steps: Array,
-    in_kernel: bool,
+    engine: str,
     lanes: Lanes,
     fresh: Array,
     w: Array,
@@ -317,8 +349,10 @@ def _run(
     own = jnp.where(fresh, start, w[: kind.d])
     steps = jnp.where(fresh, 0, steps)
     status = jnp.where(fresh, jnp.where(lanes.live, Status.CAP, Status.CONVERGED), status).astype(jnp.int8)
-    if in_kernel:
-        interpret = plan.engine == "interpret"
+    if engine == "cuda":
+        own, executed, steps, status = cuda.run(_judge, CHECK_EVERY, tile, own, steps, status, tol, max_steps)
+    elif engine != "xla":
+        interpret = engine == "interpret"
         own, executed, steps, status = kernel.run(_loop, tile, own, steps, status, tol, max_steps, interpret)
     else:
         tile = tile._replace(unrolled=plan.devices[0].platform == "cpu" and kind.d <= UNROLLED)

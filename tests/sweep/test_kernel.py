@@ -74,5 +74,5 @@ def test_what_the_kernel_lacks_runs_in_the_loop():
 
 
 def test_an_unknown_engine_is_named():
-    with pytest.raises(ValueError, match=r"^engine must be one of auto, xla, pallas, interpret, got 'triton'$"):
+    with pytest.raises(ValueError, match=r"^engine must be one of auto, xla, cuda, pallas, interpret, got 'triton'$"):
         run(rv.Grid(seeds=1), "triton")

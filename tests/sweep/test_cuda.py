@@ -1,0 +1,226 @@
+"""The CUDA kernel, its text run by a machine in NumPy: the lanes of XLA's loop to rounding; warps stop alone."""
+
+import dataclasses
+import itertools
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rvsmjax as rv
+from rvsmjax.sweep import cuda, engines, program, ptx
+from rvsmjax.sweep.step import Tile
+from tests.sweep.machine import Machine
+from tests.sweep.test_kernel import require_close
+
+LAUNCHES = []
+
+
+def emulated(text, blocks, operands, outputs):
+    """``cuda.launch`` on a CPU."""
+
+    def launch(*arrays):
+        written = [np.full(out.shape, 7, out.dtype) for out in outputs]  # memory that nobody has cleared
+        machine = Machine(text, blocks, [*(np.array(a) for a in arrays), *written])
+        machine.run()
+        LAUNCHES.append(text)
+        return written
+
+    return jax.pure_callback(launch, outputs, *operands)
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    monkeypatch.setattr(cuda, "launch", emulated)
+    monkeypatch.setattr(engines, "_lacking", lambda engine, device: "")
+    LAUNCHES.clear()
+
+
+def run(grid, engine="cuda", **options):
+    return rv.run_sweep(grid, jax.random.key(3), devices=jax.devices()[:1], engine=engine, **options)
+
+
+@pytest.mark.parametrize(
+    ("penalty", "activation", "normalize"),
+    [(["l1", "l0", "tl1"], "relu", True), ("tl1", "relu", False), ("l1", "binary", True)],
+)
+def test_lanes_are_those_of_the_loop(machine, penalty, activation, normalize):
+    grid = rv.Grid(penalty=penalty, d=5, k=[2, 10], seeds=12, activation=activation, normalize=normalize)
+    found, want = run(grid), run(grid, "xla")
+    assert LAUNCHES
+    assert found.counts["converged"] == grid.size
+    require_close(found, want)
+
+
+@pytest.mark.parametrize("d", [1, 65, 130])
+def test_lanes_of_several_threads(machine, d):
+    """Of one, two and four threads a lane; the last component of some threads does not exist."""
+    grid = rv.Grid(penalty="l1", d=d, k=1, beta=0.05, seeds=24)
+    assert [cuda.threads_of_a_lane(n) for n in (1, 64, 65, 128, 129, 2048)] == [1, 1, 2, 2, 4, 32]
+    found, want = run(grid), run(grid, "xla")
+    require_close(found, want)
+    assert LAUNCHES
+
+
+def test_warps_stop_alone(machine):
+    """Lanes with k = 1 end long before those with k = 30 in the same tile."""
+    grid = rv.Grid(penalty="l1", d=5, k=[1, 30], seeds=64)
+    found = run(grid)
+    assert found.steps_executed < 0.7 * grid.size * found.data["steps"].max()
+    assert found.steps_executed >= found.steps_needed
+
+
+def test_a_lane_gives_the_same_bits_in_any_grid(machine):
+    lane = {"penalty": "tl1", "d": 5, "k": 3}
+    alone = run(rv.Grid(**lane, seeds=[5]))
+    beside = run(rv.Grid(penalty=["l1", "tl1"], d=5, k=[1, 3], seeds=[9, 300, 5]))
+    for name, values in alone.data.items():
+        assert values.ravel()[0].tobytes() == beside.data[name][1, 0, 1, 0, 0, 0, 0, 2].tobytes(), name
+
+
+def test_lanes_that_diverge_or_reach_the_cap_are_told(machine):
+    grid = rv.Grid(penalty="l1", d=5, k=50, learning_rate=[0.1, 1e4], normalize=False, seeds=3)
+    found, want = (run(grid, engine, max_steps=200) for engine in ("cuda", "xla"))
+    assert found.counts == want.counts
+    assert found.counts["diverged"] == found.counts["cap"] == 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Log(rv.Penalty):
+    """Of the user: Σ log(1 + |x|); its primitives are not those of the built-in ones."""
+
+    def value(self, x):
+        return jnp.sum(jnp.log1p(jnp.abs(x)))
+
+    def prox(self, v, step):
+        size = jnp.abs(v)
+        root = jnp.sqrt(jnp.maximum(jnp.square(1 + size) - 4 * step, 0))
+        return jnp.sign(v) * jnp.where(size > step, jnp.maximum((size - 1 + root) / 2, 0), 0)
+
+    def threshold(self, step):
+        return step
+
+
+def test_a_penalty_of_the_user_is_translated_too(machine):
+    grid = rv.Grid(penalty=Log(), d=6, k=2, seeds=16)
+    found, want = run(grid), run(grid, "xla")
+    assert LAUNCHES
+    require_close(found, want)
+
+
+@dataclasses.dataclass(frozen=True)
+class Untranslated(rv.L1):
+    """Of the user, with a primitive that has no translation."""
+
+    def shrinker(self, step):
+        return lambda v: jnp.clip(v + 0 * jax.lax.lgamma(v), -step, step)
+
+
+def test_what_has_no_translation_runs_in_the_loop_with_one_warning(machine):
+    with pytest.warns(
+        UserWarning, match=r"^engine 'cuda' lacks the primitive lgamma .*; XLA's loop runs untranslated$"
+    ):
+        found = run(rv.Grid(penalty=Untranslated(), d=3, seeds=2))
+    assert not LAUNCHES
+    assert found.counts["converged"] == 2
+
+
+def test_a_device_that_cannot_run_it_gets_the_loop_with_one_warning():
+    grid = rv.Grid(penalty="l1", d=3, seeds=2)
+    with pytest.warns(
+        UserWarning, match=r"^engine 'cuda' needs an NVIDIA GPU, got the cpu device 'cpu'; XLA's loop runs"
+    ):
+        found = run(grid)
+    np.testing.assert_array_equal(found.data["steps"], run(grid, "xla").data["steps"])
+
+
+@dataclasses.dataclass
+class Card:
+    device_kind: str
+    compute_capability: str
+    platform: str = "gpu"
+
+
+def test_which_engine_a_card_gets(monkeypatch):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert engines.chosen("auto", (Card("NVIDIA A100", "8.0"),)) == "xla"  # never measured there
+        monkeypatch.setitem(engines.FASTEST, "NVIDIA A100", "cuda")
+        assert engines.chosen("auto", (Card("NVIDIA A100", "8.0"),)) == "cuda"
+        assert engines.chosen("cuda", (Card("NVIDIA T4", "7.5"),)) == "cuda"
+    for card in (Card("Tesla V100", "7.0"), Card("AMD Instinct MI300X", "gfx942"), Card("TPU v5e", "", "tpu")):
+        with pytest.warns(UserWarning, match="engine 'cuda' needs"):
+            assert engines.chosen("cuda", (card,)) == "xla"
+
+
+def test_a_pallas_backend_that_is_gone_is_told(monkeypatch):
+    monkeypatch.setattr(engines.kernel, "available", lambda: False)
+    with pytest.warns(UserWarning, match="engine 'pallas' needs JAX's Triton backend"):
+        assert engines.chosen("pallas", (Card("NVIDIA H100", "9.0"),)) == "xla"
+
+
+def kernel_text(penalty, problem, d, normalize=True, lanes=128):
+    """The kernel's text."""
+    lane, lane_int = (jax.ShapeDtypeStruct((lanes,), dtype) for dtype in (jnp.float32, jnp.int32))
+    vector, number = jax.ShapeDtypeStruct((d, lanes), jnp.float32), jax.ShapeDtypeStruct((), jnp.float32)
+    texts = []
+
+    def written(w, w_star, k, lam, beta, rate, steps, tol):
+        like = jax.tree.map(lambda leaf: jnp.full_like(lam, leaf), penalty)
+        tile = Tile(problem(k), like, lam, beta, rate, w_star, normalize)
+        texts.append(cuda.source(program._judge, 16, tile, w, steps, steps, tol)[0])
+        return w
+
+    jax.eval_shape(written, vector, vector, lane, lane, lane, lane, lane_int, number)
+    return texts[0]
+
+
+def test_a_step_of_l1_takes_nine_instructions_a_component():
+    """Products are fused, choices are minimum and maximum, and what belongs to the lane is outside of the loop."""
+    text = kernel_text(rv.L1(), rv.NoOverlapReLU, 50)
+    body = text[text.index("STEP:") : text.index("bra STEP")].splitlines()
+    ops = [line.split()[1 if line.startswith("@") else 0] for line in body if line.endswith(";")]
+    assert ops.count("min.f32") - 2 == 50 == ops.count("max.f32") - 1
+    assert len(ops) <= 9 * 50
+    assert not any(op.startswith(("div", "ld", "st", "bar")) for op in ops)
+
+
+def test_graph_keeps_a_number_once_and_knows_what_is_outside_of_the_loop():
+    graph = ptx.Graph()
+    w, k = graph.leaf(["%f0", "%f1"], "f32", ptx.STEP, vector=True), graph.leaf("%f2", "f32", ptx.ONCE)
+    once = graph.node("mul", [k, k], "f32")
+    assert once is graph.node("mul", [k, k], "f32")
+    assert (once.level, once.vector) == (ptx.ONCE, False)
+    whole = graph.node("sum", [graph.node("mul", [w, once], "f32")], "f32", vector=False)
+    assert (whole.level, whole.vector) == (ptx.STEP, False)
+
+
+@pytest.mark.parametrize(
+    ("penalty", "problem", "normalize"),
+    [*itertools.product([rv.L1(), rv.L0(), rv.TransformedL1()], [rv.NoOverlapReLU, rv.NoOverlapBinary], [True, False])],
+)
+def test_every_step_is_the_loop_s(penalty, problem, normalize):
+    """Some steps from the same start, every kind; where lanes have ended they stand still to the bit."""
+    d, lanes = 7, 64
+    rng = np.random.default_rng(4)
+    w, w_star = rng.standard_normal((2, d, lanes)).astype(np.float32)
+    w, w_star = w / np.linalg.norm(w, axis=0), w_star / np.linalg.norm(w_star, axis=0)
+    k, lam, beta = np.float32([rng.integers(1, 9, lanes), rng.uniform(1e-4, 1e-2, lanes), rng.uniform(1e-2, 1, lanes)])
+    like = jax.tree.map(lambda leaf: jnp.full(lanes, leaf), penalty)
+    status = np.where(np.arange(lanes) % 3 == 0, rv.Status.CONVERGED, rv.Status.CAP).astype(np.int32)
+    tile = Tile(problem(k), like, jnp.asarray(lam), beta, jnp.asarray(0.2 / (4 + beta)), jnp.asarray(w_star), normalize)
+    steps, tol, cap = np.zeros(lanes, np.int32), jnp.float32(0), jnp.int32(16)
+
+    text, consts = cuda.source(program._judge, 16, tile, jnp.asarray(w), jnp.asarray(steps), jnp.asarray(status), tol)
+    found, ends, states, executed = np.full_like(w, 7), *np.full((3, lanes), 7, np.int32)
+    operands = [w, w_star, steps, status, np.asarray([cap]), *(np.array(c).reshape(-1) for c in consts)]
+    Machine(text, 1, [*operands, found, ends, states, executed]).run()
+
+    want, _, want_steps, want_status = program._loop(tile, jnp.asarray(w), steps, status, program.NO_LIMIT, tol, cap)
+    np.testing.assert_array_equal(found[:, ::3], w[:, ::3])
+    np.testing.assert_array_equal(ends, want_steps)
+    np.testing.assert_array_equal(states, want_status)
+    np.testing.assert_allclose(found, want, atol=2e-6 * np.abs(want).max())
+    assert (executed == 16).all()

@@ -1,0 +1,47 @@
+"""The sweep's program lowered for devices that are not there: every kind of lane, kernels and loop."""
+
+import pytest
+
+import rvsmjax as rv
+from rvsmjax.sweep import engines
+
+KINDS = {"penalty": ["l1", "l0", "tl1"], "d": [7, 50, 130], "normalize": [True, False], "seeds": 4}
+MARKS = {"cuda": "__gpu$xla.gpu.ptx", "pallas": "__gpu$xla.gpu.triton"}
+
+
+@pytest.mark.parametrize("activation", ["relu", "binary"])
+@pytest.mark.parametrize(
+    ("platform", "engine"), [("cuda", "cuda"), ("cuda", "pallas"), ("cuda", "xla"), ("tpu", "auto")]
+)
+def test_every_kind_lowers(platform, engine, activation):
+    grid = rv.Grid(activation=activation, **KINDS)
+    text = rv.lower_sweep(grid, platform=platform, engine=engine).as_text()
+    for name, mark in MARKS.items():
+        # One of a kind; functions that are called from several places stand there once.
+        assert text.count(mark) == (18 if name == engine else 0), name
+    assert "bf16" not in text  # nothing of the iteration is rounded to half
+    assert "while" in text
+
+
+def test_auto_is_what_was_measured(monkeypatch):
+    grid = rv.Grid(penalty="l1", d=7, seeds=4)
+    assert not any(mark in rv.lower_sweep(grid, platform="cuda").as_text() for mark in MARKS.values())
+    monkeypatch.setitem(engines.FASTEST, "NVIDIA H100 80GB HBM3", "cuda")
+    assert MARKS["cuda"] in rv.lower_sweep(grid, platform="cuda").as_text()
+
+
+def test_more_devices():
+    text = rv.lower_sweep(rv.Grid(penalty="l1", d=7, seeds=4), platform="tpu", devices=8).as_text()
+    assert '"lanes"=8' in text
+
+
+def test_bad_input_is_named():
+    grid = rv.Grid(seeds=1)
+    with pytest.raises(TypeError, match=r"^grid must be a Grid, got 'l1'$"):
+        rv.lower_sweep("l1")
+    with pytest.raises(ValueError, match=r"^platform must be one of cuda, tpu, cpu, got 'rocm'$"):
+        rv.lower_sweep(grid, platform="rocm")
+    with pytest.raises(ValueError, match=r"^engine must be one of auto, xla, cuda, pallas, interpret, got 'triton'$"):
+        rv.lower_sweep(grid, engine="triton")
+    with pytest.raises(ValueError, match=r"^devices must be"):
+        rv.lower_sweep(grid, devices=0)
