@@ -82,12 +82,13 @@ def share(counts: Sequence[Sequence[int]]) -> float:
 
 
 @matplotlib.rc_context(STYLE)
-def curves(outcomes: Outcomes, least: float | None = None) -> Figure:
-    """Returns validation accuracy and zeros of u over the epochs: means of the seeds, and their range.
+def curves(outcomes: Outcomes, least: float | None = None, part: str = "validation") -> Figure:
+    """Returns validation accuracy and zeros of u over the epochs evaluated: means of the seeds, and their range.
 
     Args:
       outcomes: the runs.
       least: accuracy from which the axis begins.
+      part: images that were evaluated on after an epoch.
     """
     figure, panels = new_figure(11.0, 4.4, ncols=2)
     for i, (label, runs) in enumerate(outcomes.items()):
@@ -95,15 +96,16 @@ def curves(outcomes: Outcomes, least: float | None = None) -> Figure:
             continue
         color, style = PALETTE[i % len(PALETTE)], ("-", "--", ":")[i // len(PALETTE) % 3]
         for axes, name in zip(panels, ("accuracy_u", "zeros"), strict=True):
-            values = 100 * np.array([run["curves"][name] for run in runs])
-            epochs = np.arange(1, values.shape[1] + 1)
+            values = 100 * np.array([run["curves"][name] for run in runs], float)
+            evaluated = ~np.isnan(values).any(0)
+            values, epochs = values[:, evaluated], 1 + np.flatnonzero(evaluated)
             marker = "o" if len(epochs) == 1 else None
             axes.plot(epochs, values.mean(0), color=color, ls=style, marker=marker, label=label, lw=1.5)
             if len(runs) > 1:
                 axes.fill_between(epochs, values.min(0), values.max(0), color=color, alpha=0.2, lw=0)
     for axes in panels:
         axes.xaxis.get_major_locator().set_params(integer=True)
-    panels[0].set(xlabel="epoch", title="validation accuracy of u  [%]")
+    panels[0].set(xlabel="epoch", title=f"{part} accuracy of u  [%]")
     if least is not None:
         panels[0].set_ylim(bottom=100 * least)
     panels[1].set(xlabel="epoch", title="zeros of u  [%]", ylim=(-2, 102))

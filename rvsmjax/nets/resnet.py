@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 from jax.typing import DTypeLike
 
 from rvsmjax import _checks
 
-KERNEL = jax.nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-"""Keeps the variance of gradients through a convolution and a ReLU."""
+Init = Literal["he", "torch"]
+"""How weights are drawn: ``"he"``, convolutions from a normal distribution of variance 2/fan_out, which keeps the
+variance of gradients through a convolution and a ReLU, linear layers as in Flax, biases 0; ``"torch"``, PyTorch's
+default, weights and biases of a layer from the uniform distribution on ±1/√fan_in."""
+INITS = ("he", "torch")
+
+LECUN, ZEROS = jax.nn.initializers.lecun_normal(), jax.nn.initializers.zeros
+HE = jax.nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+UNIFORM = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+"""Uniform on ±1/√fan_in: what PyTorch's ``kaiming_uniform_`` with a = √5 comes to."""
 
 
 class ResNet(nnx.Module):
@@ -24,12 +34,14 @@ class ResNet(nnx.Module):
       width: channels of the first stage >= 1.
       classes: classes >= 1.
       dtype: of the computation; parameters and running means are float32.
+      init: how weights are drawn, ``"he"`` or ``"torch"``, see ``Init``.
       rngs: for the weights.
 
     Raises:
-      ValueError: a number under 1; in use, an ``x`` that is no batch of images with three channels.
+      ValueError: a number under 1, an unknown ``init``; in use, an ``x`` that is no batch of images with three
+        channels.
 
-    Source: I section 4.2; the form for small images of the authors' released code.
+    Source: I Table 2; the form for small images of the authors' released code.
     """
 
     def __init__(
@@ -39,23 +51,24 @@ class ResNet(nnx.Module):
         width: int = 64,
         classes: int = 10,
         dtype: DTypeLike | None = None,
+        init: Init = "he",
         rngs: nnx.Rngs,
     ) -> None:
         for number in blocks:
             _checks.integer("blocks", number, at_least=1)
         _checks.integer("width", width, at_least=1)
         _checks.integer("classes", classes, at_least=1)
-        self.conv = convolution(3, width, 3, dtype=dtype, rngs=rngs)
+        self.conv = convolution(3, width, 3, dtype=dtype, init=init, rngs=rngs)
         self.norm = nnx.BatchNorm(width, momentum=0.9, dtype=dtype, rngs=rngs)
         stages, channels = [], width
         for stage, number in enumerate(blocks):
             out = width * 2**stage
             for place in range(number):
                 stride = 2 if stage and not place else 1
-                stages.append(BasicBlock(channels, out, stride, dtype=dtype, rngs=rngs))
+                stages.append(BasicBlock(channels, out, stride, dtype=dtype, init=init, rngs=rngs))
                 channels = out
         self.blocks = nnx.List(stages)
-        self.head = nnx.Linear(channels, classes, dtype=dtype, rngs=rngs)
+        self.head = linear(channels, classes, dtype=dtype, init=init, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         """Returns class scores, of shape (n, classes), of images of shape (n, h, w, 3)."""
@@ -74,14 +87,16 @@ ResNet18 = functools.partial(ResNet, blocks=(2, 2, 2, 2), width=64)
 class BasicBlock(nnx.Module):
     """Two normalised 3 × 3 convolutions beside a shortcut, which is a 1 × 1 convolution where the shape changes."""
 
-    def __init__(self, channels: int, out: int, stride: int, *, dtype: DTypeLike | None, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self, channels: int, out: int, stride: int, *, dtype: DTypeLike | None, init: Init, rngs: nnx.Rngs
+    ) -> None:
         norm = functools.partial(nnx.BatchNorm, out, momentum=0.9, dtype=dtype, rngs=rngs)
-        self.conv1 = convolution(channels, out, 3, stride, dtype=dtype, rngs=rngs)
+        self.conv1 = convolution(channels, out, 3, stride, dtype=dtype, init=init, rngs=rngs)
         self.norm1 = norm()
-        self.conv2 = convolution(out, out, 3, dtype=dtype, rngs=rngs)
+        self.conv2 = convolution(out, out, 3, dtype=dtype, init=init, rngs=rngs)
         self.norm2 = norm()
         changes = stride > 1 or channels != out
-        self.shortcut = convolution(channels, out, 1, stride, dtype=dtype, rngs=rngs) if changes else None
+        self.shortcut = convolution(channels, out, 1, stride, dtype=dtype, init=init, rngs=rngs) if changes else None
         self.shortcut_norm = norm() if changes else None
 
     def __call__(self, x: Array) -> Array:
@@ -94,9 +109,19 @@ class BasicBlock(nnx.Module):
 
 
 def convolution(
-    channels: int, out: int, side: int, stride: int = 1, *, bias: bool = False, dtype: DTypeLike | None, rngs: nnx.Rngs
+    channels: int,
+    out: int,
+    side: int,
+    stride: int = 1,
+    *,
+    bias: bool = False,
+    dtype: DTypeLike | None,
+    init: Init,
+    rngs: nnx.Rngs,
 ) -> nnx.Conv:
     """Returns a convolution that sees ``side // 2`` zeros around the image, on whichever side a stride leaves them."""
+    if init not in INITS:
+        raise ValueError(f"init must be one of {', '.join(INITS)}, got {init!r}")
     edge = side // 2
     return nnx.Conv(
         channels,
@@ -105,7 +130,26 @@ def convolution(
         stride,
         padding=((edge, edge),) * 2,
         use_bias=bias,
-        kernel_init=KERNEL,
+        kernel_init=HE if init == "he" else UNIFORM,
+        bias_init=ZEROS if init == "he" else uniform(side * side * channels),
         dtype=dtype,
         rngs=rngs,
     )
+
+
+def linear(inputs: int, out: int, *, dtype: DTypeLike | None, init: Init, rngs: nnx.Rngs) -> nnx.Linear:
+    """Returns a linear layer with biases."""
+    kernel_init, bias_init = (LECUN, ZEROS) if init == "he" else (UNIFORM, uniform(inputs))
+    return nnx.Linear(inputs, out, kernel_init=kernel_init, bias_init=bias_init, dtype=dtype, rngs=rngs)
+
+
+@functools.cache  # layers of the same settings are equal then, and share what is compiled
+def uniform(fan_in: int) -> Callable[..., Array]:
+    """Returns an initializer that draws from the uniform distribution on ±1/√fan_in."""
+    bound = fan_in**-0.5
+
+    def draw(key: Array, shape: Any, dtype: Any = jnp.float32, **kwargs: Any) -> Array:
+        del kwargs  # a sharding, which Flax may pass
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return draw

@@ -10,7 +10,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from rvsmjax import _checks
-from rvsmjax.nets.resnet import convolution
+from rvsmjax.nets.resnet import Init, convolution, linear
 
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 """Channels of the convolutions between two poolings."""
@@ -24,13 +24,14 @@ class VGG16(nnx.Module):
       width: channels of the first stage >= 1; the others in proportion.
       channels: of each convolution, >= 1, where they are others (see ``shrink``); ``width`` has no effect then.
       dtype: of the computation; parameters and running means are float32.
+      init: how weights are drawn, ``"he"`` or ``"torch"``, see ``ResNet``.
       rngs: for the weights.
 
     Raises:
-      ValueError: a number under 1, ``channels`` that are no thirteen numbers; in use, an ``x`` that is no batch of
-        images of 32 × 32 pixels and three channels.
+      ValueError: a number under 1, ``channels`` that are no thirteen numbers, an unknown ``init``; in use, an ``x``
+        that is no batch of images of 32 × 32 pixels and three channels.
 
-    Source: I section 4.1.
+    Source: I Table 1.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class VGG16(nnx.Module):
         width: int = 64,
         channels: Sequence[int] | None = None,
         dtype: DTypeLike | None = None,
+        init: Init = "he",
         rngs: nnx.Rngs,
     ) -> None:
         _checks.integer("classes", classes, at_least=1)
@@ -51,10 +53,10 @@ class VGG16(nnx.Module):
             raise ValueError(f"channels must be {len(wide)} numbers, got {sizes}")
         convs, norms = [], []
         for before, out in zip([3, *sizes], sizes, strict=False):
-            convs.append(convolution(before, out, 3, bias=True, dtype=dtype, rngs=rngs))
+            convs.append(convolution(before, out, 3, bias=True, dtype=dtype, init=init, rngs=rngs))
             norms.append(nnx.BatchNorm(out, momentum=0.9, dtype=dtype, rngs=rngs))
         self.convs, self.norms = nnx.List(convs), nnx.List(norms)
-        self.head = nnx.Linear(sizes[-1], classes, dtype=dtype, rngs=rngs)
+        self.head = linear(sizes[-1], classes, dtype=dtype, init=init, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         """Returns class scores, of shape (n, classes), of images of shape (n, 32, 32, 3)."""

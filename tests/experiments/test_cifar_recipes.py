@@ -12,9 +12,11 @@ from flax import nnx
 import rvsmjax as rv
 from experiments import images
 from experiments.augment import flipped
+from experiments.chains import restart_all, restart_momentum
 from experiments.cifar_recipes import convolutions, modern, preparation, released, short
 from experiments.recipes import make_optimizer, make_task
 from experiments.released import SignedPercentile
+from experiments.training_study import KEPT
 
 W = {
     "conv": {"kernel": np.random.default_rng(0).normal(size=(3, 3, 2, 2)) * 0.05},
@@ -45,6 +47,72 @@ def test_released_steps_written_out(x64):
         moves = jax.tree.map(lambda g, m, r: g + 0.9 * m + r, g, m, r)
         w = jax.tree.map(np.array, optax.apply_updates(w, optax.tree.scale(-rate, moves)))
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-14), params, w)
+
+
+def test_released_admm_written_out(x64):
+    """Two epochs as the code runs them: u, z before each step, z anew each epoch; a pull for each convolution."""
+    tree = {**W, "conv2": {"kernel": np.random.default_rng(5).normal(size=(3, 3, 2, 3)) * 0.05}}
+    recipe = released("resnet18", "admm", "signed_percentile", epochs=200)
+    chain = make_optimizer(recipe, 4, jax.tree.map(jnp.asarray, tree))
+    params = jax.tree.map(jnp.asarray, tree)
+    state, update = chain.init(params), jax.jit(chain.update)
+    w, rng, zeros = jax.tree.map(np.copy, tree), np.random.default_rng(2), []
+    for _ in range(2):
+        state = restart_all(state)
+        m = jax.tree.map(np.zeros_like, w)
+        z = {name: np.zeros_like(w[name]["kernel"]) for name in ("conv", "conv2")}
+        for _ in range(4):
+            g = jax.tree.map(lambda x: rng.normal(size=x.shape) * 0.01, tree)
+            updates, state = update(jax.tree.map(jnp.asarray, g), state, params)
+            params = optax.apply_updates(params, updates)
+            pull = jax.tree.map(np.zeros_like, w)
+            for name in z:
+                v = w[name]["kernel"] + z[name]
+                u = np.where(np.abs(v) < np.percentile(v, 60), 0, v)
+                zeros.append((u == 0).mean())
+                z[name] = z[name] + w[name]["kernel"] - u
+                pull[name]["kernel"] = 2 * 1e-2 * (w[name]["kernel"] - u + z[name])
+            g = jax.tree.map(lambda g, w: g + 5e-4 * w, g, w)
+            m = jax.tree.map(lambda m, g: 0.9 * m + g, m, g)
+            w = jax.tree.map(lambda w, g, m, r: w - 0.1 * (g + 0.9 * m + r), w, g, m, pull)
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-13), params, w)
+    assert max(zeros) > 0.1  # the projection is at work
+
+
+def test_momentum_starts_anew():
+    recipe = released("resnet18", "rvsm", "l0")
+    params = jax.tree.map(jnp.asarray, W)
+    chain = make_optimizer(recipe, 3, params)
+    state = chain.init(params)
+    ones = jax.tree.map(jnp.ones_like, params)
+    first, state = chain.update(ones, state, params)
+    second, state = chain.update(ones, state, params)
+    fresh, after = chain.update(ones, restart_momentum(state), params)
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b), fresh, first)
+    assert float(jnp.abs(second["head"]["bias"] - first["head"]["bias"]).min()) > 0.05
+    counts = [int(leaf) for leaf in jax.tree.leaves(after) if leaf.dtype == jnp.int32 and leaf.ndim == 0]
+    assert 3 in counts  # the schedules go on
+
+
+def test_names_of_runs_hold():
+    """Finished runs are found by these names; a new field must not change them."""
+    for method, penalty in (("sgd", ""), ("rvsm", "l0"), ("admm", ""), ("admm", "signed_percentile")):
+        path = KEPT / f"{short('slim', method, penalty, epochs=2, seed=1).name()}.json"
+        assert path.exists()
+    assert modern("resnet18", "rvsm", "l0").name() == "resnet18-rvsm-l0-1e-06-seed0-2a503127"
+
+
+def test_the_released_code_trains_on_all_images():
+    data = images.load("digits32")
+    task = make_task(released("slim", "rvsm", "l0", epochs=1), data)
+    assert len(task.train.labels) == 1437
+    assert task.held_out is data.test
+    assert (task.settle, task.restart) == (False, restart_momentum)
+    admm = [make_task(released("slim", "admm", penalty, epochs=1), data) for penalty in ("", "signed_percentile")]
+    assert [(task.settle, task.restart) for task in admm] == [(True, restart_momentum), (False, restart_all)]
+    plain = make_task(modern("slim", "rvsm", "l0", epochs=1), data)
+    assert len(plain.train.labels) == 1137
+    assert (plain.settle, plain.restart) == (True, None)
 
 
 def test_w_becomes_u_with_the_released_rvsm_alone():

@@ -16,6 +16,7 @@ from experiments.lenet_recipes import LeNetRecipe
 from experiments.record import BadInput
 from experiments.runs import Runs
 from experiments.training import Labelled, OutOfTime
+from experiments.training_report import curves
 
 RECIPE = LeNetRecipe(
     method="rvsm", penalty="l0", lam=1e-3, activation="relu", learning_rate=0.05, epochs=3, batch=25, data="digits"
@@ -88,6 +89,30 @@ def test_evaluation_is_every_so_many_epochs_and_at_the_end(data, as_on_a_card):
     assert [every["curves"]["accuracy_u"][i] for i in (1, 2)] == found["curves"]["accuracy_u"][1:]
 
 
+def test_a_run_on_all_images_reports_the_best_epoch_apart(data):
+    """Curves are of the test images then, and there is no accuracy on images held out."""
+    whole = dataclasses.replace(RECIPE, train_on="all", settle=False)
+    rows = []
+    found = rented.train(whole, data, soon(), rows.append, evaluate_every=1)
+    assert found["validation_accuracy_u"] is found["validation_accuracy_w"] is None
+    for name in ("accuracy_u", "accuracy_w"):
+        assert found["curves"][name][-1] == pytest.approx(found[f"test_{name}"], abs=1e-5)
+        assert found["best_epoch_on_test"][name] == max(round(row[name], 5) for row in rows)
+    assert found["best_epoch_on_test"]["evaluated_epochs"] == 3
+    sparse = rented.train(whole, data, soon(), evaluate_every=2)
+    assert sparse["best_epoch_on_test"]["evaluated_epochs"] == 2
+    assert "best_epoch_on_test" not in rented.train(RECIPE, data, soon())
+
+
+def test_curves_with_gaps_are_drawn(data):
+    found = rented.train(RECIPE, data, soon(), evaluate_every=2)
+    figure = curves({"rvsm": [found]}, part="test")
+    line = figure.axes[0].lines[0]
+    assert line.get_xdata().tolist() == [2, 3]
+    assert line.get_ydata().tolist() == pytest.approx([100 * value for value in found["curves"]["accuracy_u"][1:]])
+    assert figure.axes[0].get_title() == "test accuracy of u  [%]"
+
+
 def test_what_was_compiled_ahead_is_not_compiled_again(data, as_on_a_card):
     """Nor is a run with another λ, β and seed: nothing at all is compiled for it."""
     own = dataclasses.replace(RECIPE, epochs=4)
@@ -131,7 +156,7 @@ WITHOUT = """
 import sys
 for name in ("tyro", "zarr", "pooch", "platformdirs", "sklearn"):
     sys.modules[name] = None
-import experiments.rented, experiments.cifar_recipes
+import experiments.rented, experiments.cifar_recipes, experiments.lowered, benchmarks.cifar
 """
 
 

@@ -40,10 +40,46 @@ def test_errors():
         ResNet(blocks=(1,), width=2, rngs=nnx.Rngs(0))(jnp.zeros((1, 32, 32, 1)))
     with pytest.raises(ValueError, match=r"^x must have shape \(n, 32, 32, 3\), got \(1, 28, 28, 3\)$"):
         VGG16(width=2, rngs=nnx.Rngs(0))(jnp.zeros((1, 28, 28, 3)))
+    with pytest.raises(ValueError, match=r"^init must be one of he, torch, got 'lecun'$"):
+        VGG16(width=2, init="lecun", rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match=r"^width must be "):
         ResNet(width=0, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match=r"^blocks must be "):
         ResNet(blocks=(2, 0), rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize(("kind", "sizes"), [(ResNet, {"blocks": (1, 1), "width": 64}), (VGG16, {"width": 32})])
+def test_pytorchs_initialisation(kind, sizes):
+    """Uniform on ±1/√fan_in, weights and biases; norms and the default are as they were."""
+    network = kind(init="torch", rngs=nnx.Rngs(0), **sizes)
+    seen = 0
+    for path, module in nnx.iter_modules(network):
+        if not isinstance(module, (nnx.Conv, nnx.Linear)):
+            continue
+        kernel = np.asarray(module.kernel[...])
+        bound = np.prod(kernel.shape[:-1]) ** -0.5
+        drawn = [kernel.ravel()] + ([np.asarray(module.bias[...])] if module.bias is not None else [])
+        for values in drawn:
+            assert np.abs(values).max() <= bound * (1 + 1e-6), path  # rounded to float32
+            assert np.std(values) == pytest.approx(bound / np.sqrt(3), abs=4 * bound / np.sqrt(len(values))), path
+            assert np.abs(values).max() > bound * (1 - 10 / len(values)), path
+            seen += 1
+    assert seen == (8 if kind is ResNet else 28)
+    plain = nnx.state(kind(rngs=nnx.Rngs(0), **sizes), nnx.Param)
+    assert float(jnp.abs(plain["head"]["bias"][...]).max()) == 0
+    assert nnx.graphdef(network) == nnx.graphdef(kind(init="torch", rngs=nnx.Rngs(1), **sizes))
+
+
+def test_pytorchs_initialisation_beside_pytorch():
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    twin = dict(vgg_twin(torch, width=32).named_parameters())
+    network = VGG16(width=32, init="torch", rngs=nnx.Rngs(0))
+    for i, conv in enumerate(network.convs):
+        theirs, ours = twin[f"convs.{i}.weight"].detach().numpy().ravel(), np.asarray(conv.kernel[...]).ravel()
+        quantiles = np.linspace(0.05, 0.95, 7)
+        spread = 5 * theirs.std() / np.sqrt(len(theirs))
+        np.testing.assert_allclose(np.quantile(ours, quantiles), np.quantile(theirs, quantiles), atol=2 * spread)
 
 
 def copy(torch, network, twin):
