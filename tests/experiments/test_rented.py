@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import subprocess
 import sys
@@ -9,14 +10,18 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from experiments import images, programs, rented, training
+from benchmarks import cifar
+from experiments import cifar_recipes, images, programs, rented, training
 from experiments.lenet_recipes import LeNetRecipe
 from experiments.record import BadInput
 from experiments.runs import Runs
 from experiments.training import Labelled, OutOfTime
 from experiments.training_report import curves
+from rvsmjax.nets import ResNet
 
 RECIPE = LeNetRecipe(
     method="rvsm", penalty="l0", lam=1e-3, activation="relu", learning_rate=0.05, epochs=3, batch=25, data="digits"
@@ -150,6 +155,20 @@ def test_faults_of_the_thread_reach_the_run(data):
         rented.compile_ahead(bad, data).result()
     with pytest.raises(KeyError, match="l7"):
         rented.train(bad, data, soon())
+
+
+@pytest.mark.parametrize("card", [False, True])
+def test_images_per_second_are_those_of_whole_batches(card, monkeypatch):
+    monkeypatch.setitem(cifar_recipes.NETS, "slim", functools.partial(ResNet, blocks=(1,), width=4))
+    monkeypatch.setattr(cifar, "scans", lambda: card)
+    clock = iter(range(100))
+    monkeypatch.setattr(cifar.time, "perf_counter", lambda: 2.0 * next(clock))
+    found = cifar.images_per_second("slim", "l0", count=70, batch=30, dtype="float32", epochs=2)
+    assert found == [30.0, 30.0]  # 60 images in 2 s
+    turn = cifar.ours(cifar.make_recipe("slim", "sgd", 30, "float32"), steps=2)
+    before = [np.asarray(leaf) for leaf in jax.tree.leaves(turn()) if leaf.dtype == jnp.float32]
+    after = [np.asarray(leaf) for leaf in jax.tree.leaves(turn()) if leaf.dtype == jnp.float32]
+    assert any((a != b).any() for a, b in zip(before, after, strict=True))
 
 
 WITHOUT = """
