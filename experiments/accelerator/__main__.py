@@ -1,8 +1,12 @@
 """``python3 -m experiments.accelerator``."""
 
+import os
 import sys
 
 from experiments.accelerator.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    environment = dict(os.environ)
+    if "job" not in sys.argv:
+        os.environ["JAX_PLATFORMS"] = "cpu"  # the device is for the processes of the jobs
+    sys.exit(main(environment=environment))

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -51,12 +51,17 @@ def make_parser() -> Parser:
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit code: 0, or 2 for bad input."""
+def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> int:
+    """Runs the command and returns its exit code: 0, or 2 for bad input.
+
+    Args:
+      arguments: of the command; default: this process's own.
+      environment: of the jobs.
+    """
     try:
         options = make_parser().parse_args(arguments)
         check(options)
-        run(options)
+        run(options, environment)
     except BadInput as error:
         print(f"{PROGRAM}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -78,11 +83,8 @@ def check(options: argparse.Namespace) -> None:
         raise BadInput(f"--root must be given with --rehearse alone, got {options.root}")
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace, environment: Mapping[str, str]) -> None:
     """Does what was asked for."""
-    environment = dict(os.environ)
-    if options.action != "job":
-        os.environ["JAX_PLATFORMS"] = "cpu"  # the device is for the processes of the jobs
     places = Places(options.root.absolute()) if options.root else Places()
     sizes = TINY if options.rehearse else FULL
     if options.rehearse and options.action in ("unpack", "job"):
@@ -106,7 +108,7 @@ def run(options: argparse.Namespace) -> None:
     elif options.plan:
         show_plan(places, sizes, options.seconds)
     elif options.rehearse:
-        rehearse(options)
+        rehearse(options, environment)
     else:
         from experiments.accelerator.estimates import CALL, RESERVE
         from experiments.accelerator.runner import Queue
@@ -192,13 +194,13 @@ def unpack(places: Places) -> None:
         print(f"call {call}: {', '.join(names) or 'no images'}")
 
 
-def rehearse(options: argparse.Namespace) -> None:
+def rehearse(options: argparse.Namespace, environment: Mapping[str, str]) -> None:
     """Rehearses in the scratch folder given, or in a temporary one."""
     from experiments.accelerator.rehearsal import rehearse
 
     seconds = options.seconds or 600.0
     if options.root is not None:
-        rehearse(Places(options.root.absolute()), seconds)
+        rehearse(Places(options.root.absolute()), seconds, environment)
         return
     with tempfile.TemporaryDirectory() as scratch:
-        rehearse(Places(Path(scratch)), seconds)
+        rehearse(Places(Path(scratch)), seconds, environment)

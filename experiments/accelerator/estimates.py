@@ -6,7 +6,7 @@ import dataclasses
 import statistics
 from collections.abc import Sequence
 
-from experiments.accelerator.jobs import START, TRAIN_IMAGES, Job, Row
+from experiments.accelerator.jobs import IMAGES, START, Job, Row, epoch_images
 from experiments.accelerator.records import Line
 
 SLACK = 1.15
@@ -35,7 +35,7 @@ class Estimates:
     def __init__(self, jobs: Sequence[Job], lines: Sequence[Line], card: str) -> None:
         rows = {row.id: row for job in jobs for row in job.rows}
         self.seconds: dict[str, float] = {}
-        self.paces: dict[str, float] = {}
+        self.rates: dict[str, float] = {}
         ratios: dict[str, list[float]] = {}
         timed: dict[str, float] = {}
         for line in lines:
@@ -44,21 +44,21 @@ class Estimates:
                 continue
             recipe, result = row.recipe, line["result"]
             if recipe is not None and row.job == "train" and result.get("seconds_per_epoch"):
-                self.paces[recipe.net] = result["seconds_per_epoch"]
-            elif recipe is not None and result.get("images_per_second"):
-                timed[recipe.net] = TRAIN_IMAGES / statistics.median(result["images_per_second"])
+                self.rates[recipe.net] = epoch_images(recipe, IMAGES) / result["seconds_per_epoch"]
+            elif row.job == "images" and not row.name.startswith("torch"):
+                timed[row.settings["net"]] = statistics.median(result["images_per_second"])
             if line["kind"] == "result":
                 self.seconds[row.id] = line["seconds"]
                 ratios.setdefault(row.job, []).append(line["seconds"] / row.seconds)
-        self.paces = timed | self.paces
+        self.rates = timed | self.rates
         self.scales = {job: min(MOST, max(LEAST, statistics.median(found))) for job, found in ratios.items()}
 
     def row(self, row: Row) -> float:
-        """Returns the seconds of a row: its own of last time, by epochs, or scaled as the rows of its job were."""
+        """Returns the seconds of a row: its own of last time, by its images, or scaled as the rows of its job were."""
         if row.id in self.seconds:
             return self.seconds[row.id]
-        if row.job == "train" and row.recipe is not None and row.recipe.net in self.paces:
-            return COMPILING + row.recipe.epochs * self.paces[row.recipe.net]
+        if row.job == "train" and row.recipe is not None and row.recipe.net in self.rates:
+            return COMPILING + row.recipe.epochs * epoch_images(row.recipe, IMAGES) / self.rates[row.recipe.net]
         return row.seconds * self.scales.get(row.job, 1.0)
 
     def job(self, rows: Sequence[Row]) -> float:

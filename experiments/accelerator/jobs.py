@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 START = 6.0
 """Seconds until the process of a job has its device."""
-TRAIN_IMAGES = 45_000
+IMAGES = {"train": 45_000, "validation": 5000, "test": 10_000}
+"""Of CIFAR-10, by part."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,9 +24,9 @@ class Sizes:
       penalties, dimensions: of the rates; XLA's loop and PyTorch run at ``compared`` alone.
       lanes, steps, repeats: of the rates.
       seeds: of the grids, few and many.
-      grid, beside: other arguments of the grids and of the comparison with the CPU.
-      images, trained: images of each kind of timing and of a training.
-      dtype: of the trainings.
+      grid, beside, timed: other arguments of the grids, of the comparison with the CPU and of our images per second.
+      probed: side of the matrices of the probe.
+      batch, torch_steps: images of a step of PyTorch's, and steps that are timed.
       rehearsal: whether the rows are those of ``--rehearse``.
     """
 
@@ -41,6 +42,7 @@ class Sizes:
     beside: dict[str, Any] = dataclasses.field(default_factory=dict)
     probed: int = 8192
     batch: int = 128
+    timed: dict[str, Any] = dataclasses.field(default_factory=dict)
     torch_steps: int = 50
     rehearsal: bool = False
 
@@ -59,6 +61,7 @@ TINY = Sizes(
     beside={"penalties": ("l1",), "d": (3,), "k": (2,), "seeds": 4},
     probed=64,
     batch=20,
+    timed={"batch": 20, "dtype": "float32", "count": 100, "epochs": 1},
     torch_steps=1,
     rehearsal=True,
 )
@@ -87,6 +90,11 @@ class Row:
     def id(self) -> str:
         """``job/part/name``."""
         return f"{self.job}/{self.part}/{self.name}"
+
+
+def epoch_images(recipe: CifarRecipe, sizes: dict[str, int]) -> int:
+    """Returns the images of an epoch; ``sizes`` are those of each part."""
+    return sizes["train"] + (sizes["validation"] if recipe.train_on == "all" else 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,13 +173,13 @@ def _trainings(sizes: Sizes) -> Iterator[Row]:
 
 
 def _images(sizes: Sizes) -> Iterator[Row]:
-    from experiments.accelerator.recipes import timed
+    from experiments.accelerator.recipes import TINY_NET
 
-    for name, recipe in timed(sizes.rehearsal).items():
-        yield Row("images", recipe.net, name, 18, recipe=recipe)
-    net = recipe.net
+    net, torch_net = (TINY_NET, "slim") if sizes.rehearsal else ("resnet18", "resnet18")
+    for method in ("sgd", "l0"):
+        yield Row("images", net, method, 18, {"net": net, "method": method} | sizes.timed)
     for name, seconds in (("torch", 12), ("torch-compiled", 36)):
-        settings = {"net": net, "batch": sizes.batch, "steps": sizes.torch_steps, "repeats": sizes.repeats}
+        settings = {"net": torch_net, "batch": sizes.batch, "steps": sizes.torch_steps, "repeats": sizes.repeats}
         yield Row("images", net, name, seconds, settings | {"compiled": name == "torch-compiled"})
 
 

@@ -7,6 +7,7 @@ import contextlib
 import importlib.metadata
 import platform
 import statistics
+import subprocess
 import time
 from collections.abc import Callable
 from typing import Any
@@ -44,6 +45,7 @@ def device() -> dict[str, Any]:
     found = {
         "platform": own.platform,
         "platform_version": own.client.platform_version,
+        "driver": _driver(),
         "devices": len(jax.devices()),
         "memory_bytes": stats.get("bytes_limit"),
         "python": platform.python_version(),
@@ -56,6 +58,15 @@ def device() -> dict[str, Any]:
     except Exception as error:  # not every platform can
         found["topology_missing"] = f"{type(error).__name__}: {error}".splitlines()[0][:300]
     return found
+
+
+def _driver() -> str | None:
+    """Returns the version of the NVIDIA driver, or None where there is none."""
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        return subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0]
+    except (OSError, subprocess.SubprocessError, IndexError):
+        return None
 
 
 def copy(size: int) -> float:

@@ -1,14 +1,16 @@
-"""Which trainings a rental makes: the paper's, curves of accuracy against sparsity, and short ones to be timed."""
+"""Which trainings a rental makes: the paper's, and curves of accuracy against sparsity."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
-from experiments.cifar_recipes import CifarRecipe, modern, released
+from experiments.cifar_recipes import NETS, CifarRecipe, modern, released
+from rvsmjax.nets import ResNet
 
 SPARSITIES = (0.9, 0.95, 0.98, 0.99)
 CURVE_EPOCHS, CURVE_SEEDS = 60, 3
-TIMED_EPOCHS = 3
+TINY_NET = "tiny"
 
 
 def paper() -> Iterator[CifarRecipe]:
@@ -31,17 +33,7 @@ def curves() -> Iterator[CifarRecipe]:
 
 
 def tiny() -> Iterator[CifarRecipe]:
-    """Yields what ``--rehearse`` trains."""
+    """Yields what ``--rehearse`` trains: a network of three convolutions, which compiles in seconds."""
+    NETS.setdefault(TINY_NET, functools.partial(ResNet, blocks=(1,), width=4))
     for method, penalty in (("rvsm", "l0"), ("sgd", "")):
-        yield released("slim", method, penalty, epochs=2, batch=20)
-
-
-def timed(rehearsal: bool) -> dict[str, CifarRecipe]:
-    """Returns the trainings whose epochs are timed, by name."""
-    if rehearsal:
-        return {"rvsm l0": next(tiny())}  # of which the program is there
-    common = {"epochs": TIMED_EPOCHS, "dtype": "bfloat16"}
-    return {
-        "sgd": released("resnet18", "sgd", "", **common),
-        "rvsm l0": released("resnet18", "rvsm", "l0", **common),
-    }
+        yield released(TINY_NET, method, penalty, epochs=2, batch=20)

@@ -16,7 +16,7 @@ from experiments.accelerator.jobs import Job, Row
 from experiments.accelerator.places import Places
 from experiments.record import BadInput
 
-FILE_BYTES, FILES = 15 * 2**20, 6
+FILE_BYTES, FILES = 15 * 2**20, 3
 """Of the results that go home: fewer and smaller than may be brought back."""
 Line = dict[str, Any]
 
@@ -89,7 +89,7 @@ def known(places: Places, out: Path, again: Sequence[str] = ()) -> list[Line]:
 def files(place: Path) -> list[Path]:
     """Returns a file itself, or the results in a folder; nothing where there is none."""
     if place.is_dir():
-        return sorted(place.glob("results*.jsonl"))
+        return sorted(place.glob("results*.jsonl"), key=lambda path: (len(path.name), path.name))
     return [place] if place.is_file() else []
 
 

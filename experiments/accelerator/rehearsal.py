@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +20,13 @@ COUNT = 100
 SUMS = "sums.json"
 
 
-def rehearse(places: Places, seconds: float) -> None:
+def rehearse(places: Places, seconds: float, environment: Mapping[str, str]) -> None:
     """Runs both calls in a scratch folder; what an earlier rehearsal there has finished is not run again.
 
     Args:
       places: below the scratch folder.
       seconds: of a call.
+      environment: of the jobs.
     """
     packed = places.root / "packed"
     if not (packed / SUMS).is_file():
@@ -33,7 +34,7 @@ def rehearse(places: Places, seconds: float) -> None:
     use_small_images(places)
     for call, size in pack.pack(places, packed).items():
         print(f"call {call}: {size / 2**20:.1f} MiB to carry")
-    environment = dict(os.environ) | {"JAX_PLATFORMS": "cpu"}
+    environment = dict(environment) | {"JAX_PLATFORMS": "cpu"}
     for call in (1, 2):
         out = places.root / f"out-{call}"
         Queue(places, TINY, call, seconds, out, environment).run()

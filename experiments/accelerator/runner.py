@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.accelerator import mosaics, pack, records
+from experiments.accelerator import mosaics, pack, records, tables
 from experiments.accelerator.estimates import SLACK, Estimates, beginning
 from experiments.accelerator.jobs import START, Job, Sizes, make_jobs
 from experiments.accelerator.places import CHECKOUT, NO_DEVICE, Places
@@ -53,7 +53,7 @@ class Queue:
         self.environment = dict(environment) | {
             "JAX_COMPILATION_CACHE_DIR": str(places.compiled),
             "JAX_ENABLE_COMPILATION_CACHE": "true",
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
         }
         self.jobs, self.again = make_jobs(sizes), again
 
@@ -82,7 +82,8 @@ class Queue:
                     self._work_through(job)
                 if unpacking.wait():
                     self._say(f"images: not unpacked, see {LOG}")
-        self._say(f"call {self.call}: over, {self.ends - time.monotonic():.0f} s left")
+        self._say(f"call {self.call}: over, {self.ends - time.monotonic():.0f} s left\n")
+        self._say(tables.page(records.known(self.places, self.out, self.again)))
 
     def _work_through(self, job: Job) -> None:
         while True:
@@ -98,11 +99,10 @@ class Queue:
                 return
             box = free if job.trains else SLACK * estimates.job(chosen)
             self._say(f"{job.name}: {len(chosen)} of {len(rows)} rows, {estimates.job(chosen):.0f} s of {free:.0f} s")
+            before = len(records.read(self.out))
             code = self._run(job, time.monotonic() + box)
-            found = records.read(self.out)
-            self.card = next(
-                (line["device_kind"] for line in reversed(found) if line.get("job") == job.name), self.card
-            )
+            found = records.read(self.out)[before:]
+            self.card = found[-1]["device_kind"] if found else self.card
             if code is None:
                 self._say(f"{job.name}: ended at its box of {box:.0f} s; the rest is for another call")
                 return
@@ -149,6 +149,8 @@ class Queue:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)  # and what it has started
                 process.wait()
+                if process.stdin:
+                    process.stdin.close()
         if log.stat().st_size > LOG_BYTES:
             log.write_bytes(log.read_bytes()[-LOG_BYTES:])
 

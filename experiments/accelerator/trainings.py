@@ -11,17 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from experiments.accelerator.jobs import TRAIN_IMAGES
 from experiments.accelerator.sweeps import Missing
 
 if TYPE_CHECKING:
     from experiments.cifar_recipes import CifarRecipe
     from experiments.images import Data
 
-SMALL = {"train": 200, "validation": 300, "test": 100}
-"""Images of a rehearsal."""
+SMALL = 300
+"""Images of a rehearsal that are kept for validation."""
 
 
 class CannotEnd(Exception):
@@ -68,41 +65,19 @@ def train(recipe: CifarRecipe, data: Data, until: float, following: CifarRecipe 
 
 @functools.cache
 def data(folder: Path, small: bool) -> Data:
-    """Returns CIFAR-10 on the device; ``small``: of the few images of a rehearsal, some are kept for validation."""
+    """Returns CIFAR-10 on the device; ``small``: the few images of a rehearsal."""
     from experiments import cifar10, images
 
     if small:
-        images.SOURCES["cifar10"] = (cifar10.load_cifar10, SMALL["validation"])
+        images.SOURCES["cifar10"] = (cifar10.load_cifar10, SMALL)
     return images.load("cifar10", folder)
 
 
-def drawn(sizes: dict[str, int]) -> Data:
-    """Returns images of CIFAR-10's shape, drawn by chance, for timing alone; ``sizes`` are those of each part."""
-    import jax.numpy as jnp
+def images_per_second(net: str, method: str, **settings: Any) -> dict[str, Any]:
+    """Returns the images in a second of our training, an entry an epoch."""
+    from benchmarks import cifar
 
-    from experiments.images import Data
-    from experiments.training import Labelled
-
-    rng = np.random.default_rng(0)
-
-    def part(n: int) -> Labelled:
-        pictures = rng.integers(0, 256, (n, 32, 32, 3), np.uint8)
-        return Labelled(jnp.asarray(pictures), jnp.asarray(rng.integers(0, 10, n), jnp.int32))
-
-    return Data(**{name: part(count) for name, count in sizes.items()})
-
-
-def images_per_second(recipe: CifarRecipe, small: bool) -> dict[str, Any]:
-    """Returns the images in a second of our training, whole epochs with their share of evaluation."""
-    from experiments import rented
-
-    sizes = SMALL if small else {"train": TRAIN_IMAGES, "validation": 5000, "test": 10_000}
-    record = rented.train(recipe, drawn(sizes), time.monotonic() + 1e6, lambda row: None)
-    return {
-        "net": recipe.net,
-        "batch": recipe.batch,
-        "images_per_second": [sizes["train"] / record["seconds_per_epoch"]],
-    }
+    return {"net": net, "images_per_second": cifar.images_per_second(net, method, **settings)}
 
 
 def torch_images_per_second(net: str, batch: int, steps: int, repeats: int, compiled: bool) -> dict[str, Any]:
