@@ -47,6 +47,7 @@ def make_parser() -> Parser:
     job = actions.add_parser("job", help="run one job; the queue starts these")
     job.add_argument("name", help="of the job")
     job.add_argument("--out", type=Path, required=True, help="folder of the results")
+    job.add_argument("--one-by-one", action="store_true", help="compile the programs of a row with the row")
     job.add_argument("--until", type=float, required=True, help="end on the machine's steady clock")
     return parser
 
@@ -104,7 +105,8 @@ def run(options: argparse.Namespace, environment: Mapping[str, str]) -> None:
         from experiments.accelerator import pack, worker
 
         commit = pack.packed_commit(places)
-        worker.run_job(places, sizes, options.name, options.out, options.until, commit, options.again)
+        ahead = not options.one_by_one
+        worker.run_job(places, sizes, options.name, options.out, options.until, commit, options.again, ahead)
     elif options.plan:
         show_plan(places, sizes, options.seconds)
     elif options.rehearse:

@@ -173,9 +173,9 @@ def _trainings(sizes: Sizes) -> Iterator[Row]:
 
 
 def _images(sizes: Sizes) -> Iterator[Row]:
-    from experiments.accelerator.recipes import TINY_NET
+    from experiments.accelerator.recipes import tiny_net
 
-    net, torch_net = (TINY_NET, "slim") if sizes.rehearsal else ("resnet18", "resnet18")
+    net, torch_net = (tiny_net(), "slim") if sizes.rehearsal else ("resnet18", "resnet18")
     for method in ("sgd", "l0"):
         yield Row("images", net, method, 18, {"net": net, "method": method} | sizes.timed)
     for name, seconds in (("torch", 12), ("torch-compiled", 36)):

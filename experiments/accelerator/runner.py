@@ -86,6 +86,7 @@ class Queue:
         self._say(tables.page(records.known(self.places, self.out, self.again)))
 
     def _work_through(self, job: Job) -> None:
+        ahead = True
         while True:
             lines = records.known(self.places, self.out, self.again)
             rows = records.left(job, lines, self.card, self.commit, self.places.runs)
@@ -100,7 +101,7 @@ class Queue:
             box = free if job.trains else SLACK * estimates.job(chosen)
             self._say(f"{job.name}: {len(chosen)} of {len(rows)} rows, {estimates.job(chosen):.0f} s of {free:.0f} s")
             before = len(records.read(self.out))
-            code = self._run(job, time.monotonic() + box)
+            code = self._run(job, time.monotonic() + box, ahead)
             found = records.read(self.out)[before:]
             self.card = found[-1]["device_kind"] if found else self.card
             if code is None:
@@ -112,16 +113,20 @@ class Queue:
             ended = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
             self._say(f"{job.name}: {ended}, see {LOG}")
             broken = records.under_way(found)
-            if broken is None:
+            if broken is None and not ahead:
                 return
+            ahead = False
+            if broken is None:
+                continue  # one by one, so that it is seen which row it is
             # Another process goes on behind the row that ended this one.
             begun = next(line for line in reversed(found) if line["id"] == broken)
             Writer((self.out, self.places.kept), {}).write(begun | {"kind": "failed", "error": ended})
 
-    def _run(self, job: Job, until: float) -> int | None:
+    def _run(self, job: Job, until: float, ahead: bool) -> int | None:
         """Returns the exit code of a job's process, or None where it was ended at its box."""
         shared = {"XLA_PYTHON_CLIENT_MEM_FRACTION": TORCH_SHARE} if job.shares else {}
         options = ["job", job.name, "--out", str(self.out), "--until", repr(until)]
+        options += [] if ahead else ["--one-by-one"]
         with self._process(options, shared) as process:
             try:
                 return process.wait(max(0.0, until - time.monotonic()))

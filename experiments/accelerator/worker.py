@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
+import dataclasses
 import datetime
 import os
 import sys
@@ -19,13 +22,23 @@ from experiments.accelerator.jobs import Row, Sizes, make_job
 from experiments.accelerator.places import NO_DEVICE, Places
 from experiments.accelerator.records import Line, Writer
 from experiments.record import BadInput
+from experiments.surroundings import usable_cores
 
+AHEAD, THREADS = ("equal", "rates", "grid"), 12
+"""Jobs whose programs are compiled before the first row, and in how many threads at most."""
 LAST = 5.0
 """Seconds before the end at which a training must have ended: its last measures come after its last epoch."""
 
 
 def run_job(
-    places: Places, sizes: Sizes, name: str, out: Path, until: float, commit: Any, again: Sequence[str] = ()
+    places: Places,
+    sizes: Sizes,
+    name: str,
+    out: Path,
+    until: float,
+    commit: Any,
+    again: Sequence[str] = (),
+    ahead: bool = True,
 ) -> None:
     """Runs what is left of a job.
 
@@ -37,6 +50,7 @@ def run_job(
       until: ``time.monotonic()`` at which it is ended.
       commit: of the code.
       again: jobs of which what is committed does not count.
+      ahead: whether the programs of all rows are compiled before the first is measured.
 
     Raises:
       BadInput: there is no accelerator.
@@ -58,9 +72,31 @@ def run_job(
             rows = _fitting(rows, Estimates([job], lines, card), until)
         if not rows:
             return
+        if ahead and not tried and name in AHEAD:
+            writer.stamp["ahead_seconds"] = compile_ahead(rows, places, sizes)
         tried.add(rows[0].id)
         here = [line for line in lines if line.get("device_kind") == card]
         _run_row(writer, places, sizes, rows, here, until)
+
+
+def compile_ahead(rows: Sequence[Row], places: Places, sizes: Sizes) -> float:
+    """Compiles the programs of rows in threads and returns the seconds; what goes wrong the row itself will say.
+
+    Each row is run with few steps, so that the programs are those that it looks up. Nothing is measured meanwhile.
+    """
+    started = time.monotonic()
+
+    def run(row: Row) -> None:
+        few = {name: 16 if name == "steps" else 1 for name in ("steps", "repeats") if name in row.settings}
+        with contextlib.suppress(Exception):
+            _measure(dataclasses.replace(row, settings=row.settings | few), None, places, sizes, [], 0.0)
+
+    ours = [row for row in rows if not row.name.startswith("torch")]
+    with warnings.catch_warnings(), concurrent.futures.ThreadPoolExecutor(min(THREADS, usable_cores())) as pool:
+        warnings.simplefilter("ignore")
+        list(pool.map(run, ours))
+    print(f"{len(ours)} rows compiled in {time.monotonic() - started:.1f} s", flush=True)
+    return time.monotonic() - started
 
 
 def _fitting(rows: Sequence[Row], estimates: Estimates, until: float) -> list[Row]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jax.experimental import topologies
 
 from experiments import cifar10
 from experiments.accelerator import cli, collect, estimates, mosaics, pack, records, rehearsal, runner, tables
@@ -55,7 +56,7 @@ def environment(tmp_path):
     folder = tmp_path / "site"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(BLOCK)
-    return os.environ | {"PYTHONPATH": str(folder), "JAX_PLATFORMS": "cpu"}
+    return os.environ | {"PYTHONPATH": f"{folder}:{ROOT}", "JAX_PLATFORMS": "cpu"}
 
 
 # The whole of it
@@ -67,7 +68,7 @@ def test_a_rehearsal_killed_three_times_loses_nothing_and_runs_nothing_twice(env
     command = [sys.executable, "-m", "experiments.accelerator", "--rehearse", "--root", str(root)]
 
     def run_until(begun):
-        """Kills the queue as soon as the row has begun; its processes end with it."""
+        """Kills the queue as soon as the row has begun; its processes end with it, and the row is not had."""
         with (tmp_path / "said").open("ab") as said:
             process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=said, stderr=said)
             while not any(own["id"] == begun for own in known()):
@@ -78,6 +79,7 @@ def test_a_rehearsal_killed_three_times_loses_nothing_and_runs_nothing_twice(env
         while others := processes(str(root)):
             time.sleep(0.02)
             assert time.monotonic() < end, others
+        assert records.under_way(known()) == begun
 
     def known():
         return records.read(root / "out-1", root / "out-2")
@@ -87,7 +89,7 @@ def test_a_rehearsal_killed_three_times_loses_nothing_and_runs_nothing_twice(env
     first, second = (row.id for row in make_job("train", TINY).rows)
     seen = []
 
-    run_until("rates/l1 d=3/interpret")
+    run_until("grid-many/default grid/kernel")
     # The machine is lost; what it wrote goes home.
     assert cli_process(environment, *command[3:], "collect", str(root / "out-1")).returncode == 0
     seen += known()
@@ -110,7 +112,7 @@ def test_a_rehearsal_killed_three_times_loses_nothing_and_runs_nothing_twice(env
     begun = [own["id"] for own in seen if own["kind"] == "begun"]
     ended = [own["id"] for own in seen if own["kind"] in ("result", "failed")]
     rows = [row.id for job in jobs for row in job.rows]
-    killed = ["rates/l1 d=3/interpret", second, "images/tiny/sgd"]
+    killed = ["grid-many/default grid/kernel", second, "images/tiny/sgd"]
     assert sorted(ended) == sorted(rows)
     assert sorted(begun) == sorted(rows + killed)
     torch = [name for name in rows if "torch" in name]
@@ -126,7 +128,8 @@ def test_a_rehearsal_killed_three_times_loses_nothing_and_runs_nothing_twice(env
         assert 0 <= run["test_accuracy_u"] <= 1
     assert "| l1, d = 3 |" in places.page.read_text()
     (device,) = (own for own in committed if own["id"] == "probe/ceilings/device")
-    assert len(device["result"]["topology"]) > 100
+    known = hasattr(topologies.TopologyDescription, "serialize")  # by this version of JAX
+    assert len(device["result"]["topology" if known else "topology_missing"]) > 20
 
 
 def processes(word):
@@ -181,7 +184,7 @@ probe.measure = broken
 
 
 def test_a_crash_costs_its_row_and_what_hangs_is_ended_at_its_box(environment, tmp_path, capfd):
-    Path(environment["PYTHONPATH"], "sitecustomize.py").write_text(BREAKING)
+    (tmp_path / "site" / "sitecustomize.py").write_text(BREAKING)
     places = Places(tmp_path / "root")
     rehearsal.make_images(places.root / "packed")
     with pytest.MonkeyPatch.context() as patch:
