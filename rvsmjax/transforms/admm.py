@@ -109,7 +109,10 @@ def admm(
             return u, map_marked(lambda z, w, v: (z + w - v).astype(z.dtype), marks, state.z, params, u)
 
         due = (state.count > 0) & (state.count % dual_every == 0)
-        u, z = jax.lax.cond(due, dual_step, lambda: (state.u, state.z))
+        if isinstance(dual_every, int) and dual_every == 1:  # a branch would only spare the first step
+            u, z = jax.tree.map(lambda new, old: jnp.where(due, new, old), dual_step(), (state.u, state.z))
+        else:
+            u, z = jax.lax.cond(due, dual_step, lambda: (state.u, state.z))
 
         def add(g: Array, w: Array, v: Array, y: Array) -> Array:
             return g + (rho_now * (w - v + y)).astype(g.dtype)

@@ -173,19 +173,20 @@ def lam_for_sparsity(
     size = sum(leaf.size for leaf in leaves)
     need = round(sparsity * size)
 
-    @jax.jit
-    def zeros(step: Array) -> Array:
-        return jnp.sum(jnp.asarray([jnp.sum(u == 0) for u in penalty.prox_leaves(leaves, step)]))
+    def reached(step: float) -> bool:
+        return int(_zeros(penalty, leaves, jnp.float32(step))) >= need
 
-    def reached(log_step: float) -> bool:
-        return int(zeros(jnp.float32(np.exp(log_step)))) >= need
-
-    if int(zeros(jnp.float32(0))) >= need:
+    if reached(0.0):
         return 0.0
     low, high = -80.0, 80.0
-    if not reached(high):
+    if not reached(np.exp(high)):
         raise ValueError(f"sparsity must be one that some lam reaches, got {sparsity}")
     for _ in range(iterations):
         middle = (low + high) / 2
-        low, high = (low, middle) if reached(middle) else (middle, high)
+        low, high = (low, middle) if reached(np.exp(middle)) else (middle, high)
     return float(beta) * float(np.exp(high))
+
+
+@jax.jit  # of arguments, not of captured arrays: those would be constants of the program, which XLA folds for long
+def _zeros(penalty: Penalty, leaves: list[Array], step: Array) -> Array:
+    return jnp.sum(jnp.asarray([jnp.sum(u == 0) for u in penalty.prox_leaves(leaves, step)]))
