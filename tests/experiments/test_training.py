@@ -14,8 +14,9 @@ from sklearn.datasets import load_digits
 
 import rvsmjax as rv
 from experiments import training
+from experiments.chains import restart_momentum
 from experiments.record import BadInput
-from experiments.training import Diverged, Labelled, OutOfTime, Task, fit, sparse
+from experiments.training import Diverged, Labelled, OutOfTime, Task, fit, make_programs, sparse
 
 KEY = jax.random.key(5)
 
@@ -132,6 +133,45 @@ def test_w_becomes_u_at_the_end_of_an_epoch(tmp_path):
     for found in (again, fit(own, epochs=3, batch=64, key=KEY, folder=tmp_path / "whole")):
         assert bits((found.state, found.u, found.rest_u)) == bits((whole.state, whole.u, whole.rest_u))
     assert whole.history != fit(task(penalty=L1), epochs=3, batch=64, key=KEY, folder=tmp_path / "plain").history
+
+
+@pytest.mark.parametrize("changes", [{}, {"overwrite": True}, {"restart": restart_momentum, "settle": False}])
+def test_an_epoch_as_one_program_is_the_loop(changes):
+    """To rounding: parameters, running means, dropout keys, u and all measures; nothing is written."""
+    own = dataclasses.replace(task(0.05), **changes)
+    loop, whole = (
+        fit(own, epochs=2, batch=50, key=KEY, folder=None, programs=make_programs(own, 50, whole=whole))
+        for whole in (False, True)
+    )
+    for ours, theirs in zip(
+        *(jax.tree.leaves((end.state, end.u, end.rest_u)) for end in (whole, loop)),
+        strict=True,
+    ):
+        if jnp.issubdtype(ours.dtype, jax.dtypes.prng_key):
+            ours, theirs = jax.random.key_data(ours), jax.random.key_data(theirs)
+        np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=2e-5)
+    for ours, theirs in zip(whole.history, loop.history, strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
+        assert ours["zeros"] == pytest.approx(theirs["zeros"], abs=1e-3)
+        assert ours["accuracy_u"] == pytest.approx(theirs["accuracy_u"], abs=0.005)
+    assert whole.history[1]["loss"] < whole.history[0]["loss"]
+
+
+def test_without_an_evaluation_an_epoch_is_the_same():
+    """Also where w becomes u, which is then formed apart from the evaluation."""
+    own = dataclasses.replace(task(0.05), overwrite=True)
+    every, last = (
+        fit(own, epochs=3, batch=50, key=KEY, folder=None, evaluate_every=often, programs=make_programs(own, 50, True))
+        for often in (1, 3)
+    )
+    assert bits((every.state, every.u, every.rest_u)) == bits((last.state, last.u, last.rest_u))
+    assert [row["accuracy_w"] is None for row in last.history] == [True, True, False]
+    assert last.history[2] == every.history[2]
+
+
+def test_without_a_folder_a_loss_that_is_not_finite_is_named():
+    with pytest.raises(Diverged, match=r"^the loss is (nan|inf) in epoch \d$"):
+        fit(task(jnp.nan), epochs=3, batch=64, key=KEY, folder=None)
 
 
 def test_checkpoints_are_apart_in_time_and_a_stop_is_kept(tmp_path):
