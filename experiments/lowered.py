@@ -13,12 +13,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import ShapeDtypeStruct
 
-from experiments.chains import PENALTIES, RESTARTS, SHARES, make_optimizer
+from experiments.chains import PENALTIES, SHARES
 from experiments.cifar_recipes import CifarRecipe, modern, released
-from experiments.programs import Labelled, TrainState, make_epoch, make_step
+from experiments.programs import Labelled, TrainState, make_step
+from experiments.recipes import task_of
+from experiments.training import Task, make_programs
 
-IMAGES = {"part": 45_000, "all": 50_000}
-"""Training images of CIFAR-10, see ``Recipe.train_on``."""
+IMAGES = {"part": (45_000, 5_000), "all": (50_000, 10_000)}
+"""Images of CIFAR-10 that are trained on and evaluated on, see ``Recipe.train_on``."""
 
 
 def make_recipe(net: str, method: str, batch: int = 128, dtype: str = "bfloat16") -> CifarRecipe:
@@ -55,19 +57,34 @@ def training_program(
     return program_of(make_recipe(net, method, batch, dtype), whole_epoch)
 
 
+def evaluation_program(
+    net: str, method: str, batch: int = 128, dtype: str = "bfloat16"
+) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """Returns the same of what is measured after an epoch: u, its running means, both accuracies, zeros."""
+    recipe = make_recipe(net, method, batch, dtype)
+    task, state = _abstract(recipe)
+    return make_programs(task, batch, whole=True).look, (state, task.train.images, task.held_out)
+
+
 def program_of(recipe: CifarRecipe, whole_epoch: bool = True) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    """Returns the same for any recipe on CIFAR-10."""
-    n = IMAGES[recipe.train_on]
-    graph, params, rest = nnx.split(nnx.eval_shape(recipe.make_network), nnx.Param, ...)
-    optimizer = make_optimizer(recipe, n // recipe.batch, params)
-    state = TrainState(params, rest, jax.eval_shape(optimizer.init, params))
-    data = Labelled(ShapeDtypeStruct((n, 32, 32, 3), jnp.uint8), ShapeDtypeStruct((n,), jnp.int32))
+    """Returns the training program of any recipe on CIFAR-10."""
+    task, state = _abstract(recipe)
     key, number = jax.eval_shape(lambda: jax.random.key(0)), ShapeDtypeStruct((), jnp.int32)
-    prepare = recipe.preparation()
     if whole_epoch:
-        epoch = make_epoch(graph, optimizer.update, prepare, recipe.batch, RESTARTS[recipe.restart], whole=True)
-        return epoch, (state, data, key, number)  # type: ignore[return-value]
-    sums: Any = ShapeDtypeStruct((2,), jnp.float32)
-    order: Any = ShapeDtypeStruct((n,), jnp.int32)
-    step = make_step(graph, optimizer.update, prepare, recipe.batch)
-    return step, (state, sums, data, order, number, key)
+        return make_programs(task, recipe.batch, whole=True).epoch, (state, task.train, key, number)
+    sums, order = ShapeDtypeStruct((2,), jnp.float32), ShapeDtypeStruct(task.train.labels.shape, jnp.int32)
+    graph = nnx.split(task.network, nnx.Param, ...)[0]
+    step = make_step(graph, task.optimizer.update, task.prepare, recipe.batch)
+    return step, (state, sums, task.train, order, number, key)
+
+
+def _abstract(recipe: CifarRecipe) -> tuple[Task, TrainState]:
+    def images(n: int) -> Labelled:
+        whole: Any = ShapeDtypeStruct((n, 32, 32, 3), jnp.uint8), ShapeDtypeStruct((n,), jnp.int32)
+        return Labelled(*whole)
+
+    train, held_out = IMAGES[recipe.train_on]
+    network = nnx.eval_shape(recipe.make_network)
+    _, params, rest = nnx.split(network, nnx.Param, ...)
+    task = task_of(recipe, network, images(train), images(held_out))
+    return task, TrainState(params, rest, jax.eval_shape(task.optimizer.init, params))

@@ -131,7 +131,13 @@ def make_task(recipe: Recipe, data: Data, start: tuple[Any, Any] | None = None) 
     if recipe.train_on == "all":
         train = Labelled(*(jnp.concatenate(pair) for pair in zip(data.train, data.validation, strict=True)))
         held_out = data.test
-    optimizer = make_optimizer(recipe, len(train.labels) // recipe.batch, nnx.state(network, nnx.Param))
+    return task_of(recipe, network, train, held_out)
+
+
+def task_of(recipe: Recipe, network: nnx.Module, train: Labelled, held_out: Labelled) -> Task:
+    """Returns the same with the network and images given, which may be abstract."""
+    steps = train.labels.shape[0] // recipe.batch
+    optimizer = make_optimizer(recipe, steps, nnx.state(network, nnx.Param))
     return Task(
         network,
         optimizer,

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import pytest
 
-from experiments.lowered import make_recipe, program_of, training_program
+from experiments.lowered import evaluation_program, make_recipe, program_of, training_program
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
@@ -29,6 +29,18 @@ def test_an_epoch_is_one_loop_over_all_images():
     assert "callback" not in text
     assert text.count("stablehlo.convolution") == 59
     assert "dense<390> : tensor<i32>" in text  # steps of 128 images
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_an_evaluation_is_one_program(platform):
+    function, arguments = evaluation_program("resnet18", "top_k")
+    text = function.trace(*arguments).lower(lowering_platforms=(platform,)).as_text()
+    assert arguments[2].images.shape == (5_000, 32, 32, 3)
+    assert text.count("stablehlo.convolution") == 2 * 20  # one function for w and u, one for u's means
+    released, arguments = evaluation_program("resnet18", "l0")
+    text = released.trace(*arguments).lower(lowering_platforms=(platform,)).as_text()
+    assert arguments[2].images.shape == (10_000, 32, 32, 3)
+    assert text.count("stablehlo.convolution") == 20  # u with the running means of w
 
 
 @pytest.mark.parametrize(
