@@ -25,7 +25,7 @@ def collect(places: Places, sizes: Sizes, folder: Path) -> tuple[list[Line], lis
     Raises:
       BadInput: there are no results in it.
     """
-    found = records.files(folder) if folder.is_dir() else []
+    found = [*sorted(folder.glob(f"{records.EARLIER}*.jsonl")), *records.files(folder)] if folder.is_dir() else []
     if not found:
         raise BadInput(f"the folder must hold results.jsonl, got {folder}")
     rows = {row.id: row for job in make_jobs(sizes) for row in job.rows}

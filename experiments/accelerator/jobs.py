@@ -176,7 +176,7 @@ def _images(sizes: Sizes) -> Iterator[Row]:
     from experiments.accelerator.recipes import tiny_net
 
     net, torch_net = (tiny_net(), "slim") if sizes.rehearsal else ("resnet18", "resnet18")
-    for method in ("sgd", "l0"):
+    for method in ("sgd",) if sizes.rehearsal else ("sgd", "l0"):
         yield Row("images", net, method, 18, {"net": net, "method": method} | sizes.timed)
     for name, seconds in (("torch", 12), ("torch-compiled", 36)):
         settings = {"net": torch_net, "batch": sizes.batch, "steps": sizes.torch_steps, "repeats": sizes.repeats}

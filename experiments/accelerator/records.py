@@ -18,6 +18,8 @@ from experiments.record import BadInput
 
 FILE_BYTES, FILES = 15 * 2**20, 3
 """Of the results that go home: fewer and smaller than may be brought back."""
+EARLIER = "earlier-"
+"""Before the names of the results that an earlier call on the same machine wrote; they go home again."""
 Line = dict[str, Any]
 
 

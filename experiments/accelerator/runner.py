@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -65,9 +66,15 @@ class Queue:
         """
         self.out.mkdir(parents=True, exist_ok=True)
         self.places.compiled.mkdir(parents=True, exist_ok=True)
-        with alone(self.out) as held:
+        with contextlib.ExitStack() as stack:
+            try:
+                held = stack.enter_context(alone(self.out))
+            except OSError:
+                held = True  # a file system without locks
             if not held:
                 raise BadInput(f"--out must be a folder that no other queue fills, got {self.out}")
+            for path in records.files(self.places.kept):
+                shutil.copyfile(path, self.out / f"{records.EARLIER}{path.name}")
             with self._unpacking() as unpacking:
                 self.card = self._find_card()
                 for job in self.jobs:
@@ -113,11 +120,12 @@ class Queue:
             ended = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
             self._say(f"{job.name}: {ended}, see {LOG}")
             broken = records.under_way(found)
-            if broken is None and not ahead:
+            if ahead and (broken is None or job.trains):
+                ahead = False
+                continue  # one by one: it may have been a row that was compiled ahead
+            if broken is None:
                 return
             ahead = False
-            if broken is None:
-                continue  # one by one, so that it is seen which row it is
             # Another process goes on behind the row that ended this one.
             begun = next(line for line in reversed(found) if line["id"] == broken)
             Writer((self.out, self.places.kept), {}).write(begun | {"kind": "failed", "error": ended})

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import datetime
 import os
+import signal
 import sys
 import threading
 import time
@@ -76,7 +77,7 @@ def run_job(
             writer.stamp["ahead_seconds"] = compile_ahead(rows, places, sizes)
         tried.add(rows[0].id)
         here = [line for line in lines if line.get("device_kind") == card]
-        _run_row(writer, places, sizes, rows, here, until)
+        _run_row(writer, places, sizes, rows if ahead else rows[:1], here, until)
 
 
 def compile_ahead(rows: Sequence[Row], places: Places, sizes: Sizes) -> float:
@@ -171,6 +172,8 @@ def end_with_parent() -> None:
     def watch() -> None:
         while os.read(sys.stdin.fileno(), 1):
             pass
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)  # and what it has started
         os._exit(3)
 
     threading.Thread(target=watch, daemon=True).start()

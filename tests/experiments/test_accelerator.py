@@ -84,7 +84,7 @@ def test_a_rehearsal_killed_three_times_loses_nothing_and_runs_nothing_twice(env
     def known():
         return records.read(root / "out-1", root / "out-2")
 
-    end = time.monotonic() + 300
+    end = time.monotonic() + 900
     jobs = make_jobs(TINY)
     first, second = (row.id for row in make_job("train", TINY).rows)
     seen = []
@@ -209,6 +209,31 @@ def test_a_crash_costs_its_row_and_what_hangs_is_ended_at_its_box(environment, t
     # What failed is not tried again at this commit; what was ended at its box is.
     left = [records.left(job, lines, "cpu", commit, places.runs) for commit in (queue.commit, "other")]
     assert [[row.name for row in rows] for rows in left] == [["fma floor"], ["copy", "products", "fma floor"]]
+
+
+@pytest.mark.parametrize(("name", "blamed"), [("train", False), ("rates", True)])
+def test_a_training_is_not_blamed_for_what_was_compiled_beside_it(name, blamed, tmp_path, monkeypatch):
+    """The first process crashes in its first row, the second, which compiles nothing ahead, runs all."""
+    job = make_job(name, TINY)
+    queue = Queue(Places(tmp_path), TINY, 2, 1000, tmp_path / "out", os.environ)
+    queue.card, ran = "cpu", []
+
+    def run(job, until, ahead):
+        writer = records.Writer((queue.out,), {"commit": queue.commit})
+        left = records.left(job, records.read(queue.out), "cpu", queue.commit, tmp_path)
+        ran.append((ahead, len(left)))
+        writer.write(line("begun", left[0].id, "cpu") | {"commit": queue.commit})
+        if ahead:
+            return -11
+        for row in left:
+            writer.write(line(id=row.id, card="cpu"))
+        return 0
+
+    monkeypatch.setattr(queue, "_run", run)
+    queue._work_through(job)
+    assert ran == [(True, len(job.rows)), (False, len(job.rows) - blamed)]
+    failed = [own["id"] for own in records.read(queue.out) if own["kind"] == "failed"]
+    assert failed == [job.rows[0].id] * blamed
 
 
 def test_two_queues_do_not_share_a_folder(tmp_path):
@@ -502,6 +527,10 @@ def test_good_lines_are_written_once_and_bad_ones_named(tmp_path, capsys):
         assert want in said
     assert collect.collect(places, FULL, back)[0] == []
     assert records.read(places.record) == new
+    # What an earlier call on that machine wrote comes again; or for the first time.
+    other = line(id="rates/l1 d=50/xla")
+    (back / "earlier-results.jsonl").write_text(json.dumps(line()) + "\n" + json.dumps(other) + "\n")
+    assert collect.collect(places, FULL, back)[0] == [other]
     with pytest.raises(BadInput, match=r"^the folder must hold results\.jsonl, got "):
         collect.collect(places, FULL, tmp_path)
 
