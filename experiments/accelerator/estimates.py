@@ -48,8 +48,8 @@ class Estimates:
             elif row.job == "images" and not row.name.startswith("torch"):
                 timed[row.settings["net"]] = statistics.median(result["images_per_second"])
             if line["kind"] == "result":
-                self.seconds[row.id] = line["seconds"]
-                ratios.setdefault(row.job, []).append(line["seconds"] / row.seconds)
+                self.seconds[row.id] = line["seconds"] + line.get("ahead_seconds", 0.0)
+                ratios.setdefault(row.job, []).append(self.seconds[row.id] / row.seconds)
         self.rates = timed | self.rates
         self.scales = {job: min(MOST, max(LEAST, statistics.median(found))) for job, found in ratios.items()}
 

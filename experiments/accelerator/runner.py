@@ -64,6 +64,7 @@ class Queue:
         Raises:
           BadInput: there is no accelerator, or another queue fills the same folder.
         """
+        self.card = self._find_card()
         self.out.mkdir(parents=True, exist_ok=True)
         self.places.compiled.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
@@ -76,7 +77,6 @@ class Queue:
             for path in records.files(self.places.kept):
                 shutil.copyfile(path, self.out / f"{records.EARLIER}{path.name}")
             with self._unpacking() as unpacking:
-                self.card = self._find_card()
                 for job in self.jobs:
                     if job.trains:
                         if self.call == 1:

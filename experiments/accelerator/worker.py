@@ -70,7 +70,7 @@ def run_job(
         lines = records.known(places, out, again)
         rows = [row for row in records.left(job, lines, card, commit, places.runs) if row.id not in tried]
         if job.trains:
-            rows = _fitting(rows, Estimates([job], lines, card), until)
+            rows = _fitting(rows, Estimates([job, make_job("images", sizes)], lines, card), until)
         if not rows:
             return
         if ahead and not tried and name in AHEAD:
@@ -81,7 +81,7 @@ def run_job(
 
 
 def compile_ahead(rows: Sequence[Row], places: Places, sizes: Sizes) -> float:
-    """Compiles the programs of rows in threads and returns the seconds; what goes wrong the row itself will say.
+    """Compiles the programs of rows in threads and returns the seconds a row; what goes wrong the row itself will say.
 
     Each row is run with few steps, so that the programs are those that it looks up. Nothing is measured meanwhile.
     """
@@ -96,8 +96,9 @@ def compile_ahead(rows: Sequence[Row], places: Places, sizes: Sizes) -> float:
     with warnings.catch_warnings(), concurrent.futures.ThreadPoolExecutor(min(THREADS, usable_cores())) as pool:
         warnings.simplefilter("ignore")
         list(pool.map(run, ours))
-    print(f"{len(ours)} rows compiled in {time.monotonic() - started:.1f} s", flush=True)
-    return time.monotonic() - started
+    seconds = time.monotonic() - started
+    print(f"{len(ours)} rows compiled in {seconds:.1f} s", flush=True)
+    return seconds / len(rows)
 
 
 def _fitting(rows: Sequence[Row], estimates: Estimates, until: float) -> list[Row]:

@@ -309,7 +309,7 @@ def test_estimates_follow_what_was_measured_on_the_card():
     train = {row.recipe.net: row for row in reversed(jobs[5].rows) if row.part == "paper"}
     none = Estimates(jobs, [line(card=OTHER)], CARD)
     assert [none.row(row) for row in (rate, grid, train["vgg16"])] == [rate.seconds, grid.seconds, 150]
-    one = Estimates(jobs, [line(seconds=6.0)], CARD)  # a row of 2 s
+    one = Estimates(jobs, [line(seconds=4.5, ahead_seconds=1.5)], CARD)  # a row of 2 s
     assert one.row(rows["rates/l1 d=50/cuda"]) == 6
     assert one.row(rate) == 3 * rate.seconds
     assert one.row(grid) == grid.seconds
@@ -633,6 +633,7 @@ def test_without_an_accelerator_nothing_runs(environment, tmp_path):
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "the device must be a GPU or a TPU, got a CPU" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_plan_is_shown(capsys):
