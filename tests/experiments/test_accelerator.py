@@ -353,6 +353,18 @@ def test_what_is_left(tmp_path):
     assert trainings.rows[1] in records.left(trainings, [], OTHER, None, tmp_path)
 
 
+def test_a_job_is_measured_again_on_request(tmp_path):
+    places, out = Places(tmp_path), tmp_path / "out"
+    places.record.parent.mkdir(parents=True)
+    grid = line(id="grid/default grid/xla")
+    places.record.write_text("".join(json.dumps(own) + "\n" for own in (line(), grid)))
+    assert records.known(places, out) == [line(), grid]
+    assert records.known(places, out, ["rates"]) == [grid]
+    # What this call has measured counts.
+    records.Writer((out, places.kept), {}).write(line(seconds=3.0))
+    assert records.known(places, out, ["rates"]) == [grid, *[line(seconds=3.0)] * 2]
+
+
 def test_lines_are_whole_and_files_small(tmp_path, monkeypatch):
     writer = records.Writer((tmp_path / "a", tmp_path / "b"), {"jax": "0"})
     writer.write({"n": 0})
