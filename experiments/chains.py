@@ -73,8 +73,7 @@ def make_optimizer(recipe: Recipe, steps: int, params: Any) -> optax.GradientTra
     """
     lam = recipe.lam
     if recipe.method == "rvsm" and recipe.penalty in PENALTIES and recipe.sparsity:
-        penalty = PENALTIES[recipe.penalty]()
-        lam = rv.lam_for_sparsity(params, penalty, recipe.beta, recipe.sparsity, recipe.mask())
+        lam = _lam_of(recipe, params)
     taken = jax.tree.leaves(select(params, recipe.mask()))
     sizes = [leaf.size for leaf, own in zip(jax.tree.leaves(params), taken, strict=True) if own]
     beta = recipe.beta * len(sizes) if recipe.method == "admm" and recipe.pull_per_layer else recipe.beta
@@ -83,6 +82,22 @@ def make_optimizer(recipe: Recipe, steps: int, params: Any) -> optax.GradientTra
         recipe, seed=0, key=0, start=None, lam=0.0, beta=1.0, sparsity=0.5 if recipe.sparsity else 0.0
     )
     return _numbered(form, steps, lam, beta, recipe.sparsity, kept)
+
+
+def _lam_of(recipe: Recipe, params: Any) -> float:
+    """Returns the λ at which a share ``sparsity`` of the weights is 0 at the start; found on the host where it can be.
+
+    The search asks for a count some sixty times. On an accelerator each answer would wait for the epoch that another
+    run has in hand there, and λ would differ between devices by rounding.
+    """
+    try:
+        host = jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX was told to leave the CPU out
+        host = None
+    with jax.default_device(host):
+        penalty = PENALTIES[recipe.penalty]()
+        weights = params if host is None else jax.device_get(params)
+        return rv.lam_for_sparsity(weights, penalty, recipe.beta, recipe.sparsity, recipe.mask())
 
 
 @functools.cache

@@ -3,8 +3,8 @@
 Command: ``python -m experiments cifar --net resnet18``.
 
 The full networks need an accelerator; ``--net slim --preset short`` is a small residual network for a few epochs on a
-CPU. A run stops at ``--minutes`` and goes on from there; ``experiments.accelerator`` trains the full ones in the minutes
-of a rented accelerator.
+CPU. A run stops at ``--minutes`` and goes on from there; ``experiments.accelerator`` trains the full ones in minutes on
+a rented accelerator.
 """
 
 from __future__ import annotations

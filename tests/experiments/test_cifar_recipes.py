@@ -115,6 +115,15 @@ def test_the_released_code_trains_on_all_images():
     assert (plain.settle, plain.restart) == (True, None)
 
 
+@pytest.mark.parametrize(("net", "share"), [("vgg16", 0.9999), ("resnet18", 0.293)])
+def test_weights_under_the_cut_at_the_start(net, share):
+    """With PyTorch's initialisation and the paper's λ and β, ℓ0 sets this share of the convolutions to 0 at once."""
+    recipe = released(net, "rvsm", "l0")
+    params = nnx.state(recipe.make_network(), nnx.Param)
+    u = rv.sparse_params(make_optimizer(recipe, 390, params).init(params), params)
+    assert float(rv.sparsity(u, convolutions).total.fraction) == pytest.approx(share, abs=5e-4)
+
+
 def test_w_becomes_u_with_the_released_rvsm_alone():
     data = images.load("digits32")
     for (method, preset), want in {
