@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +15,8 @@ from jax import Array
 import rvsmjax as rv
 from experiments.magnitude import magnitude_pruning
 from experiments.released import SignedPercentile
+from experiments.settings import Recipe
 from rvsmjax.transforms import ADMMState, select
-
-if TYPE_CHECKING:
-    from experiments.recipes import Recipe
 
 RAMP = 2 / 3
 """Share of the epochs over which a schedule of sparsity or λ rises."""
