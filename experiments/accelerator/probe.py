@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from experiments.accelerator.measures import find
+
 REPEATS = 10
 
 
@@ -97,9 +99,7 @@ def product(dtype: str, size: int) -> float:
 
 def fma_floor() -> float:
     """Returns operations in a second of fused multiply-adds in registers, two for each."""
-    from benchmarks import gpu
-
-    return float(gpu.fma_floor())
+    return float(find("fma_floor", {})())
 
 
 def seconds(once: Callable[[], Any]) -> float:

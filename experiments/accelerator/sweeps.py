@@ -1,4 +1,4 @@
-"""Rows that time the sweep; what they call is in ``benchmarks.gpu``."""
+"""Rows that time the sweep."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from experiments.accelerator.measures import find
 from experiments.accelerator.records import Line
 
 
@@ -17,17 +18,14 @@ class Missing(Exception):
 
 def beside_cpu(**settings: Any) -> dict[str, Any]:
     """Returns the largest differences of an engine's results from the CPU's."""
-    from benchmarks import gpu
-
-    return {"engine": settings["engine"]} | gpu.beside_cpu(**settings)
+    return {"engine": settings["engine"]} | find("beside_cpu", settings)(**settings)
 
 
 def rate(engine: str, **settings: Any) -> dict[str, Any]:
     """Returns component updates in a second of each run, by an engine of ``run_sweep`` or by PyTorch."""
-    from benchmarks import gpu
-
-    found = torch_rate(engine, **settings) if engine.startswith("torch") else gpu.rate(engine=engine, **settings)
-    return {"engine": engine} | settings | {"updates_per_second": found}
+    settings = {"engine": engine} | settings
+    found = (torch_rate if engine.startswith("torch") else find("rate", settings))(**settings)
+    return settings | {"updates_per_second": found}
 
 
 def grid(seeds: int, engine: str | None = None, lines: Sequence[Line] = (), **settings: Any) -> dict[str, Any]:
@@ -37,12 +35,10 @@ def grid(seeds: int, engine: str | None = None, lines: Sequence[Line] = (), **se
       seeds: of each cell.
       engine: of ``run_sweep``; None: the kernel that was fastest in the rates on this kind of device.
       lines: what was measured there.
-      settings: other arguments of ``benchmarks.gpu.grid_seconds``.
+      settings: other arguments of ``grid_seconds``.
     """
-    from benchmarks import gpu
-
-    engine = engine or fastest_kernel(lines)
-    return {"engine": engine, "seeds": seeds} | gpu.grid_seconds(engine=engine, seeds=seeds, **settings)
+    settings = {"engine": engine or fastest_kernel(lines), "seeds": seeds} | settings
+    return {name: settings[name] for name in ("engine", "seeds")} | find("grid_seconds", settings)(**settings)
 
 
 def fastest_kernel(lines: Sequence[Line]) -> str:
