@@ -15,6 +15,7 @@ NAMES = {
     "keep_zeros",
     "lam_for_sparsity",
     "load_npz",
+    "lower_sweep",
     "load_safetensors",
     "save_npz",
     "save_safetensors",

@@ -15,9 +15,11 @@ from rvsmjax import _checks
 from rvsmjax.solve import Status
 from rvsmjax.sweep import program
 from rvsmjax.sweep.grid import Grid
+from rvsmjax.sweep.loop import MOST_STEPS
 from rvsmjax.sweep.plan import Plan, arguments, cell_order, check_size, make_plan, precision
 from rvsmjax.sweep.progress import Progress, reporting
 from rvsmjax.sweep.result import SweepResult
+from rvsmjax.sweep.runners import stored_at_home
 from rvsmjax.theory import Certificate
 
 
@@ -46,7 +48,7 @@ def run_sweep(
       key: root key; a lane draws from ``fold_in(key, seed)``. Default ``jax.random.key(0)``.
       tol: bound > 0 on the residual ‖∇f(w) + β(w − u)‖ (tangential on the sphere) at which a lane has converged. In
         float32 it cannot fall much under 3e-8/η: with the binary activation, whose η is about 5/k, under 1e-8·k.
-      max_steps: step cap of a lane, >= 1, rounded up to a multiple of 16.
+      max_steps: step cap of a lane, 1 to 2²⁸, rounded up to a multiple of 16.
       dtype: working precision; default is JAX's default float, float32 unless 64-bit numbers are enabled.
       devices: default all devices, of every process.
       progress: called as ``progress(lanes_done, lanes)`` from another thread while the program runs; of this process.
@@ -58,8 +60,8 @@ def run_sweep(
 
     Raises:
       TypeError: ``grid`` is no Grid.
-      ValueError: ``tol`` <= 0, ``max_steps`` < 1, an unknown precision or engine, a grid whose result does not fit in
-        memory.
+      ValueError: ``tol`` <= 0, ``max_steps`` out of range, an unknown precision or engine, a grid whose result does
+        not fit in memory.
 
     Source: A Algorithm 1, Tables 1 to 3.
 
@@ -72,6 +74,8 @@ def run_sweep(
         raise TypeError(f"grid must be a Grid, got {grid!r}")
     _checks.positive("tol", tol)
     max_steps = _checks.count("max_steps", max_steps)
+    if max_steps > MOST_STEPS:
+        raise ValueError(f"max_steps must be at most 2**28, got {max_steps:,}")
     key = jax.random.key(0) if key is None else key
     places = tuple(jax.devices() if devices is None else devices)
     plan = make_plan(grid, precision(dtype), places, progress is not None, engine)
@@ -121,16 +125,20 @@ def _assemble(grid: Grid, plan: Plan, outputs: Any) -> dict[str, np.ndarray]:
     data: dict[str, np.ndarray] = {}
     for block, out in zip(plan.blocks, outputs, strict=True):
         orders = np.asarray(out["orders"])[: len(block.widths)]
-        starts = np.cumsum([0, *block.rounds])
+        at_home = stored_at_home(block)
+        starts = block.homes if at_home else block.starts
         for name in (*Certificate._fields, "steps", "status"):
-            by_device = np.asarray(out[name]).reshape(len(plan.devices), starts[-1], plan.tile)
+            by_device = np.asarray(out[name]).reshape(len(plan.devices), starts[-1], 1 if at_home else plan.tile)
             whole = data.setdefault(name, np.empty(shape, by_device.dtype))
             for kind, lanes, first, end in zip(block.kinds, block.lanes, starts, starts[1:], strict=False):
-                tiles = by_device[:, first:end].swapaxes(0, 1)
-                found = tiles.reshape(-1)[:lanes].reshape(len(cells), len(kind.entries), -1)
-                values = np.empty((len(kind.entries), len(cells), plan.lengths[-1]), found.dtype)
-                order = orders[block.widths.index(kind.d)]
-                values[:, cells[:, None], order] = found.swapaxes(0, 1)
+                tiles = by_device[:, first:end].swapaxes(0, 1).reshape(-1)[:lanes]
+                if at_home:
+                    values = tiles
+                else:
+                    found = tiles.reshape(len(cells), len(kind.entries), -1)
+                    values = np.empty((len(kind.entries), len(cells), plan.lengths[-1]), found.dtype)
+                    order = orders[block.widths.index(kind.d)]
+                    values[:, cells[:, None], order] = found.swapaxes(0, 1)
                 values = values.reshape(len(kind.entries), *plan.lengths)
                 place = axes.d.index(kind.d), ..., axes.normalize.index(kind.normalize), slice(None)
                 whole[(list(kind.entries), *place)] = values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import os
 from typing import Any
@@ -20,8 +21,11 @@ from rvsmjax.sweep.step import FEW, UNROLLED
 ROWS = 64
 """Lanes are drawn and measured with d rounded up to a multiple of this, so that near d share that code."""
 
-CODE = 8_000_000
-"""Components of a device that code of its own must save a kind: compiling it takes as long as a run of these."""
+CODE = {"cpu": 8_000_000, "loop": 50_000_000, "kernel": 500_000_000}
+"""Components of a device that code of its own must save a kind: compiling it takes as long as a run of these.
+
+By what runs them: cores, XLA's loop on an accelerator, a kernel there.
+"""
 
 INNER = ("k", "lam", "beta", "learning_rate", "seed")
 """Axes within a kind of lanes, behind the entries of the penalty axis; the last one is the fastest."""
@@ -95,15 +99,25 @@ class Block:
         return tuple(len(kind.entries) * math.prod(self.plan.lengths) for kind in self.kinds)
 
     @property
+    def homes(self) -> tuple[int, ...]:
+        """The first place of each kind among the results in the grid's order, and the number of all."""
+        return (0, *itertools.accumulate(self.lanes))
+
+    @property
     def rounds(self) -> tuple[int, ...]:
         """Tiles of each kind that each device runs; on some the last is past the end."""
         at_once = self.plan.tile * len(self.plan.devices)
         return tuple(-(-n // at_once) for n in self.lanes)
 
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """The first tile of each kind among a device's, and the number of all."""
+        return (0, *itertools.accumulate(self.rounds))
+
     def runner(self, kind: int) -> int:
         """Returns the kind whose code runs a kind: one of larger d, where zeros below cost less than code of its own.
 
-        Rows of zeros change no bit of a sum of at least eight rows, see ``step``.
+        Rows of zeros change no bit of a sum of at least eight rows, see ``step``, and none of a sum in ``cuda``.
         """
         own = self.kinds[kind]
         if own.d < 8 or not own.zeros_stay:
@@ -115,7 +129,8 @@ class Block:
         ]
         widest = max(like, key=lambda i: self.kinds[i].d)
         more = (self.kinds[widest].d - own.d) * self.lanes[kind] // len(self.plan.devices)
-        return widest if more <= CODE else kind
+        on = "cpu" if self.plan.devices[0].platform == "cpu" else "loop" if self.plan.engine == "xla" else "kernel"
+        return widest if more <= CODE[on] else kind
 
     @property
     def widths(self) -> list[int]:
@@ -239,7 +254,7 @@ def seed_bytes(plan: Plan) -> int:
     total = 0
     for block in plan.blocks:
         rows, lanes = block.kinds[0].rows, sum(block.lanes) // plan.lengths[-1]
-        total += lanes * (2 * (11 * number + 4 + 4 + 1) + rows * number + 8)
+        total += lanes * (2 * (11 * number + 4 + 4 + 1) + rows * number + 28)
         total += own * 2 * rows * number
     return total
 

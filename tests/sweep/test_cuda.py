@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import rvsmjax as rv
-from rvsmjax.sweep import cuda, engines, program, ptx
+from rvsmjax.sweep import cuda, engines, loop, ptx
 from rvsmjax.sweep.step import Tile
 from tests.sweep.machine import Machine
 from tests.sweep.test_kernel import require_close
@@ -170,7 +170,7 @@ def kernel_text(penalty, problem, d, normalize=True, lanes=128):
     def written(w, w_star, k, lam, beta, rate, steps, tol):
         like = jax.tree.map(lambda leaf: jnp.full_like(lam, leaf), penalty)
         tile = Tile(problem(k), like, lam, beta, rate, w_star, normalize)
-        texts.append(cuda.source(program._judge, 16, tile, w, steps, steps, tol)[0])
+        texts.append(cuda.source(loop.judge, 16, tile, w, steps, steps, tol)[0])
         return w
 
     jax.eval_shape(written, vector, vector, lane, lane, lane, lane, lane_int, number)
@@ -213,12 +213,12 @@ def test_every_step_is_the_loop_s(penalty, problem, normalize):
     tile = Tile(problem(k), like, jnp.asarray(lam), beta, jnp.asarray(0.2 / (4 + beta)), jnp.asarray(w_star), normalize)
     steps, tol, cap = np.zeros(lanes, np.int32), jnp.float32(0), jnp.int32(16)
 
-    text, consts = cuda.source(program._judge, 16, tile, jnp.asarray(w), jnp.asarray(steps), jnp.asarray(status), tol)
+    text, consts = cuda.source(loop.judge, 16, tile, jnp.asarray(w), jnp.asarray(steps), jnp.asarray(status), tol)
     found, ends, states, executed = np.full_like(w, 7), *np.full((3, lanes), 7, np.int32)
     operands = [w, w_star, steps, status, np.asarray([cap]), *(np.array(c).reshape(-1) for c in consts)]
     Machine(text, 1, [*operands, found, ends, states, executed]).run()
 
-    want, _, want_steps, want_status = program._loop(tile, jnp.asarray(w), steps, status, program.NO_LIMIT, tol, cap)
+    want, _, want_steps, want_status = loop.run(tile, jnp.asarray(w), steps, status, loop.NO_LIMIT, tol, cap)
     np.testing.assert_array_equal(found[:, ::3], w[:, ::3])
     np.testing.assert_array_equal(ends, want_steps)
     np.testing.assert_array_equal(states, want_status)

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import rvsmjax as rv
-from rvsmjax.sweep import plan, program
+from rvsmjax.sweep import loop, plan, program, runners
 from rvsmjax.sweep.result import labels
 from rvsmjax.theory import certificate, largest_learning_rate
 
@@ -108,8 +108,8 @@ def test_new_numbers_run_the_same_program_once(monkeypatch):
 
     monkeypatch.setattr(program, "compile_plan", functools.lru_cache(counted))
     traced = []
-    run_tile = program._run
-    monkeypatch.setattr(program, "_run", lambda *arguments: traced.append(1) or run_tile(*arguments))
+    run_tile = runners.run_tile
+    monkeypatch.setattr(runners, "run_tile", lambda *arguments: traced.append(1) or run_tile(*arguments))
     first = run(rv.Grid(penalty=["l1", "tl1"], d=[5, 6], k=[2, 7], a=1.0, learning_rate=0.2, seeds=3))
     assert len(traced) >= 4  # for each penalty and d
     traced.clear()
@@ -146,7 +146,7 @@ def test_lanes_agree_with_solve(penalties, activation, normalize):
         problem = rv.NoOverlapReLU(k) if activation == "relu" else rv.NoOverlapBinary(k)
         links = [rv.rvsm(penalty, 1e-4, 4e-3), optax.sgd(largest_learning_rate(4e-3, problem))]
         chain = optax.chain(*links, rv.unit_sphere()) if normalize else optax.chain(*links)
-        run = rv.solve(problem, chain, w0, w_star, tol=1e-6, check_every=program.CHECK_EVERY)
+        run = rv.solve(problem, chain, w0, w_star, tol=1e-6, check_every=loop.CHECK_EVERY)
         return run.steps, run.converged, certificate(problem, penalty, 1e-4, 4e-3, run.w, w_star)
 
     lanes = jnp.repeat(jnp.asarray([2.0, 10.0]), 5), jnp.tile(jnp.arange(5), 2)
@@ -155,7 +155,7 @@ def test_lanes_agree_with_solve(penalties, activation, normalize):
         assert converged.all()
         got = {name: array[i].ravel() for name, array in result.data.items()}
         # A residual close to the tolerance may come under it one look earlier or later.
-        assert np.abs(got["steps"] - steps).max() <= program.CHECK_EVERY
+        assert np.abs(got["steps"] - steps).max() <= loop.CHECK_EVERY
         for name in ("theta_w", "theta_u", "gamma", "f_u", "f_u_unit", "dist_w", "lagrangian"):
             np.testing.assert_allclose(got[name], getattr(want, name), rtol=2e-4, atol=5e-5, err_msg=name)
         np.testing.assert_array_equal(got["zeros"], want.zeros)
@@ -251,9 +251,9 @@ def test_slow_cells_come_first():
 
 
 def test_the_step_cap_is_reported():
-    result = run(rv.Grid(penalty="l1", d=5, k=50, seeds=3), max_steps=program.CHECK_EVERY + 4)
+    result = run(rv.Grid(penalty="l1", d=5, k=50, seeds=3), max_steps=loop.CHECK_EVERY + 4)
     assert result.counts == {"converged": 0, "cap": 3, "diverged": 0}
-    assert (result.data["steps"] == 2 * program.CHECK_EVERY).all()
+    assert (result.data["steps"] == 2 * loop.CHECK_EVERY).all()
 
 
 def test_dataset_carries_labels_and_the_rate_in_use():

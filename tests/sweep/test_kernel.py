@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import rvsmjax as rv
-from rvsmjax.sweep import kernel, program
+from rvsmjax.sweep import kernel, loop
 
 
 def run(grid, engine, **options):
@@ -14,7 +14,7 @@ def run(grid, engine, **options):
 
 def require_close(found, want):
     assert found.counts == want.counts
-    near = np.abs(found.data["steps"] - want.data["steps"]) <= program.CHECK_EVERY
+    near = np.abs(found.data["steps"] - want.data["steps"]) <= loop.CHECK_EVERY
     assert near.mean() > 0.99
     for name in ("theta_w", "theta_u", "gamma", "f_u", "f_u_unit", "dist_w", "lagrangian"):
         np.testing.assert_allclose(found.data[name], want.data[name], rtol=2e-4, atol=5e-5, err_msg=name)
