@@ -1,13 +1,12 @@
-"""The sweep on a GPU, in one run of a few minutes: the Pallas kernel beside XLA's loop and PyTorch, and the floor.
+"""What the accelerator queue measures of the sweep: rates, grids, results beside the CPU's, and the card's floor.
 
-``python3 -c "from benchmarks import run; run.main(('gpu',))"``. Without a GPU it runs at a small size, the kernel as
-plain JAX: a test that it will run.
+``experiments.accelerator`` runs these on rented minutes and keeps what they return.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -15,152 +14,128 @@ import jax.numpy as jnp
 import numpy as np
 
 import rvsmjax as rv
-from benchmarks import peers, rates
-from rvsmjax.sweep.step import Iteration, Tile
+from benchmarks import rates
+from rvsmjax.sweep import cuda
 
 PENALTIES = ("l1", "l0", "tl1")
-TERMS = 64
-"""Multiply-adds of the floor between a load and a store."""
+COMPARED = ("theta_w", "theta_u", "f_u", "lagrangian")
+CHAINS, TERMS, ROUNDS = 8, 32, 4096
+"""Of the floor: multiply-adds of a thread that wait for nothing, one after another, and rounds of them."""
 
 
-def measure(
-    seeds: tuple[int, ...] = (10_000, 1_000_000),
-    d: tuple[int, ...] = (10, 50, 200),
-    lanes: int = 1_000_000,
-    steps: int = 1000,
-    repeats: int = 3,
-    engines: tuple[str, ...] = ("pallas", "xla"),
-    penalties: tuple[str, ...] = PENALTIES,
+def rate(penalty: str, d: int, engine: str, lanes: int, steps: int, repeats: int) -> list[float]:
+    """Returns component updates per second of some runs of a whole sweep, after one that is not counted."""
+    return rates.ours(penalty, d, lanes, steps, jax.devices()[:1], repeats, engine)
+
+
+def grid_seconds(
+    engine: str,
+    seeds: int,
+    repeats: int,
+    penalties: Sequence[str] = PENALTIES,
+    d: Sequence[int] = (10, 20, 30, 40, 50),
+    k: Sequence[int] = (2, 5, 10, 20),
 ) -> dict[str, Any]:
-    """Times of the paper's grid, rates at a fixed number of steps, the floor, and how far the CPU's results are.
+    """Returns the times of the default grid: compilation, runs on the device, and calls until the host has the result.
 
     Args:
-      seeds: of each cell of the paper's grid.
-      d: dimensions of the rates.
-      lanes: of the rates.
-      steps: of the rates.
-      repeats: runs of each, after one that compiles.
-      engines: of ``run_sweep``.
-      penalties: of the grid and the rates.
+      engine: of ``run_sweep``.
+      seeds: of each cell.
+      repeats: runs, after one that compiles.
+      penalties, d, k: axes of the grid.
     """
+    grid = rv.Grid(penalty=list(penalties), d=list(d), k=list(k), seeds=seeds)
+    runs, calls, first = [], [], None
+    for _ in range(repeats + 1):
+        started = time.perf_counter()
+        result = rv.run_sweep(grid, engine=engine)
+        calls.append(time.perf_counter() - started)
+        runs.append(result.run_seconds)
+        first = first or (result.compile_seconds, result.steps_executed / result.steps_needed, result.counts)
+        del result  # before the next one needs the memory
+    compile_seconds, waste, counts = first
     return {
-        "grid": [_grid(penalties, engine, n, repeats) for n in seeds for engine in engines],
-        "rates": [_rates(p, width, lanes, steps, repeats, engines) for p in penalties for width in d],
-        "floor": {"operations/s": _floor(lanes, repeats), "operations": {p: _operations(p) for p in PENALTIES}},
-        "beside the CPU": [_beside_cpu(penalties, engine) for engine in engines],
+        "lanes": grid.size,
+        "compile_seconds": compile_seconds,
+        "seconds": runs[1:],
+        "call_seconds": calls[1:],
+        "waste": waste,
+        "counts": counts,
     }
 
 
-def _grid(penalties: tuple[str, ...], engine: str, seeds: int, repeats: int) -> dict[str, Any]:
-    grid = rv.Grid(penalty=penalties, k=[2, 5, 10, 20], seeds=seeds)
-    first = rv.run_sweep(grid, engine=engine)
-    seconds = [rv.run_sweep(grid, engine=engine).run_seconds for _ in range(repeats)]
-    own = {"engine": engine, "lanes": grid.size, "compile seconds": first.compile_seconds, "seconds": seconds}
-    return own | {"waste": first.steps_executed / first.steps_needed}
-
-
-def _rates(penalty: str, d: int, lanes: int, steps: int, repeats: int, engines: tuple[str, ...]) -> dict[str, Any]:
-    """Component updates per second, whole sweeps of ours, steps alone of PyTorch."""
-    found = {engine: rates.ours(penalty, d, lanes, steps, jax.devices()[:1], repeats, engine) for engine in engines}
-    if importlib.util.find_spec("torch") is not None:
-        import torch
-
-        place = "cuda" if torch.cuda.is_available() else "cpu"
-        w, w_star = (torch.from_numpy(v).to(place) for v in rates.starts(d, lanes))
-        for name, one in (("PyTorch", peers.torch_step), ("PyTorch, compiled", torch.compile(peers.torch_step))):
-            few = max(1, steps // 10)
-            found[name] = [lanes * d * few / _torch_seconds(penalty, w, w_star, few, one) for _ in range(repeats + 1)][
-                1:
-            ]
-    return {"penalty": penalty, "d": d, "updates/s": found}
-
-
-def _torch_seconds(penalty: str, w: Any, w_star: Any, steps: int, one: Any) -> float:
-    import torch
-
-    wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
-    wait()
-    started = time.perf_counter()
-    peers.torch_lanes(penalty, w, w_star, steps, one)
-    wait()
-    return time.perf_counter() - started
-
-
-def _floor(entries: int, repeats: int) -> float:
-    """Operations per second of multiply-adds in registers, two operations each."""
-
-    @jax.jit
-    def chain(x: jax.Array) -> jax.Array:
-        def terms(_: Any, x: jax.Array) -> jax.Array:
-            for _ in range(TERMS):
-                x = x * 0.999 + 1e-3
-            return x
-
-        return jax.lax.fori_loop(0, 20, terms, x)
-
-    x = jnp.zeros(16 * entries)
-    chain(x).block_until_ready()
-    seconds = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        chain(x).block_until_ready()
-        seconds.append(time.perf_counter() - started)
-    return 2 * 20 * TERMS * x.size / min(seconds)
-
-
-def _operations(penalty: str, d: int = 50, lanes: int = 128) -> float:
-    """Operations of a step for each component, as XLA counts them."""
-    ones, w = jnp.ones(lanes), jnp.ones((d, lanes))
-    like = {"l1": rv.L1(), "l0": rv.L0(), "tl1": rv.TransformedL1(ones)}[penalty]
-
-    def one(w: jax.Array, w_star: jax.Array) -> jax.Array:
-        tile = Tile(rv.NoOverlapReLU(2 * ones), like, ones, ones, ones, w_star, normalize=True)
-        return Iteration(tile).advance(w, ones > 0, 1)
-
-    found: Any = jax.jit(one).lower(w, w).compile().cost_analysis()
-    return float(found["flops"]) / w.size
-
-
-def _beside_cpu(penalties: tuple[str, ...], engine: str) -> dict[str, Any]:
-    """Largest differences from the CPU's results, which runs XLA's loop."""
-    grid = rv.Grid(penalty=penalties, d=[10, 50], k=[2, 20], seeds=200)
+def beside_cpu(
+    engine: str,
+    penalties: Sequence[str] = PENALTIES,
+    d: Sequence[int] = (10, 50),
+    k: Sequence[int] = (2, 20),
+    seeds: int = 200,
+) -> dict[str, Any]:
+    """Returns the largest differences from what XLA's loop finds on the CPU."""
+    grid = rv.Grid(penalty=list(penalties), d=list(d), k=list(k), seeds=seeds)
     here = rv.run_sweep(grid, engine=engine)
     there = rv.run_sweep(grid, devices=jax.devices("cpu")[:1], engine="xla")
-    names = ("theta_w", "theta_u", "f_u", "lagrangian")
-    apart = {name: float(np.max(np.abs(here.data[name] - there.data[name]))) for name in names}
+    apart = {name: float(np.max(np.abs(here.data[name] - there.data[name]))) for name in COMPARED}
     same = float(np.mean(here.data["zeros"] == there.data["zeros"]))
-    return {"engine": engine, "largest difference": apart, "same zeros": same}
+    return {"largest_difference": apart, "share_of_lanes_with_the_same_zeros": same}
 
 
-def table(record: dict[str, Any]) -> str:
-    """The record as Markdown."""
-    versions = record["versions"]
+def fma_floor(blocks: int = 132 * 32, repeats: int = 5) -> float:
+    """Returns operations per second, two for each, of fused multiply-adds in registers: the most that a kernel can do.
+
+    A product and a sum written in JAX do not measure this: XLA keeps them apart.
+
+    Args:
+      blocks: of 64 threads; as many as keep the card busy.
+      repeats: runs, after one that is not counted.
+
+    Raises:
+      LookupError: the default device is no NVIDIA GPU.
+    """
+    if jax.devices()[0].platform != "gpu":
+        raise LookupError(f"the floor needs an NVIDIA GPU, got the {jax.devices()[0].platform} device")
+    run = jax.jit(lambda x: cuda.launch(floor_kernel(), blocks, (x,), [jax.ShapeDtypeStruct(x.shape, x.dtype)]))
+    x, seconds = jnp.ones(blocks * cuda.BLOCK), []
+    for _ in range(repeats + 1):
+        started = time.perf_counter()
+        jax.block_until_ready(run(x))
+        seconds.append(time.perf_counter() - started)
+    return 2 * CHAINS * TERMS * ROUNDS * x.size / float(np.median(seconds[1:]))
+
+
+def floor_kernel(rounds: int = ROUNDS) -> str:
+    """Returns a kernel in which each thread does ``CHAINS``·``TERMS``·rounds multiply-adds and stores their sum."""
+    chains = [f"%f{i}" for i in range(CHAINS)]
+    body = [f"fma.rn.f32 {x}, {x}, 0f3F7FBE77, 0f3A83126F;" for _ in range(TERMS) for x in chains]  # 0.999x + 0.001
     lines = [
-        f"{', '.join(record['devices'])}; Python {versions['python']}, JAX {versions['jax']}, PyTorch "
-        f"{versions['torch']}; {record['date']}.",
+        cuda.HEADER,
+        f".visible .entry {cuda.NAME}(.param .u64 x, .param .u64 out)",
+        f".maxntid {cuda.BLOCK}, 1, 1",
+        "{",
+        f".reg .f32 %f<{CHAINS + 1}>;",
+        ".reg .u32 %u<4>;",
+        ".reg .pred %p<2>;",
+        ".reg .b64 %d<4>;",
+        "mov.u32 %u0, %tid.x;",
+        "mov.u32 %u1, %ctaid.x;",
+        f"mad.lo.u32 %u0, %u1, {cuda.BLOCK}, %u0;",
+        "mul.wide.u32 %d0, %u0, 4;",
+        "ld.param.u64 %d1, [x];",
+        "add.s64 %d1, %d1, %d0;",
+        "ld.global.f32 %f0, [%d1];",
+        *[f"add.f32 {x}, %f0, 0f{0x3F800000 + i:08X};" for i, x in enumerate(chains[1:])],
+        f"mov.u32 %u2, {rounds};",
+        "ROUND:",
+        *body,
+        "sub.u32 %u2, %u2, 1;",
+        "setp.ne.u32 %p0, %u2, 0;",
+        "@%p0 bra ROUND;",
+        *[f"add.f32 %f0, %f0, {x};" for x in chains[1:]],
+        "ld.param.u64 %d2, [out];",
+        "add.s64 %d2, %d2, %d0;",
+        "st.global.f32 [%d2], %f0;",
+        "ret;",
+        "}",
         "",
-        "| paper's grid | lanes | seconds, median (least to most) | compile | waste |",
-        "|---|--:|--:|--:|--:|",
     ]
-    for own in record["grid"]:
-        seconds = own["seconds"]
-        spread = f"{np.median(seconds):.3g} ({min(seconds):.3g} to {max(seconds):.3g})"
-        lines.append(
-            f"| {own['engine']} | {own['lanes']:,} | {spread} | {own['compile seconds']:.1f} s | {own['waste']:.2f} |"
-        )
-    floor = record["floor"]
-    lines += ["", "| 10⁹ component updates/s | " + " | ".join(record["rates"][0]["updates/s"]) + " | of the floor |"]
-    lines.append("|---|" + "--:|" * (len(record["rates"][0]["updates/s"]) + 1))
-    for own in record["rates"]:
-        medians = [float(np.median(r)) for r in own["updates/s"].values()]
-        share = max(medians[:2]) * floor["operations"][own["penalty"]] / floor["operations/s"]
-        cells = [f"{m / 1e9:.3g}" for m in medians]
-        lines.append(f"| {own['penalty']}, d = {own['d']} | " + " | ".join(cells) + f" | {share:.2f} |")
-    lines += ["", f"Floor: {floor['operations/s'] / 1e12:.3g} · 10¹² operations/s of multiply-adds in registers;"]
-    lines.append("operations a component: " + ", ".join(f"{p} {n:.3g}" for p, n in floor["operations"].items()) + ".")
-    for own in record["beside the CPU"]:
-        apart = ", ".join(f"{name} {value:.1e}" for name, value in own["largest difference"].items())
-        lines.append(
-            f"{own['engine']} beside the CPU: {apart}; zeros equal in {100 * own['same zeros']:.2f} % of lanes."
-        )
     return "\n".join(lines)

@@ -115,7 +115,7 @@ def main(
     """Measures the sweep against NumPy, the transformations beside SGD, and training against PyTorch.
 
     Args:
-      only: which of these, or gpu, which needs one.
+      only: which of these.
       nets: networks of ``cifar``: resnet18, vgg16, slim; the first two are for accelerators.
       d: dimensions, of the sweep.
       k: numbers of patches.
@@ -125,7 +125,7 @@ def main(
     """
     import jax
 
-    from benchmarks import cifar, gpu, imports, rates, training, transforms
+    from benchmarks import cifar, imports, rates, training, transforms
     from experiments.surroundings import usable_cores
 
     cores = usable_cores()
@@ -153,12 +153,6 @@ def main(
     if "training" in only:
         versions = {**record["versions"], "torch": training.torch_version()}
         _report("training", record | {"versions": versions, "results": training.measure()}, training.table, write)
-    if "gpu" in only:
-        small = jax.default_backend() == "cpu"
-        sizes: dict[str, Any] = {"seeds": (3,), "d": (5,), "lanes": 300, "steps": 16, "repeats": 1} if small else {}
-        found = gpu.measure(**sizes, engines=("interpret" if small else "pallas", "xla"))
-        versions = {**record["versions"], "torch": training.torch_version()}
-        _report("gpu", record | {"versions": versions} | found, gpu.table, write and not small)
     if "cifar" in only:
         versions = {**record["versions"], "torch": training.torch_version()}
         short = jax.default_backend() != "cpu"

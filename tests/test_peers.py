@@ -8,6 +8,7 @@ import pytest
 
 import rvsmjax as rv
 from benchmarks import gpu, numpy_rvsm, peers, rates
+from tests.sweep.machine import Machine
 
 PENALTIES = {"l1": rv.L1(), "l0": rv.L0(), "tl1": rv.TransformedL1(1.0)}
 
@@ -58,14 +59,23 @@ def test_rates_are_taken():
     assert "| ours, one core |" in text
 
 
-def test_the_gpu_script_runs_at_a_small_size():
-    engines = ("interpret", "xla")
-    found = gpu.measure((2,), (5,), lanes=130, steps=8, repeats=1, engines=engines, penalties=("l1",))
-    assert [own["engine"] for own in found["grid"]] == ["interpret", "xla"]
-    for own in found["beside the CPU"]:
-        assert own["largest difference"]["theta_w"] < 1e-4
-        assert own["same zeros"] > 0.99
-    operations = found["floor"]["operations"]
-    assert 5 < operations["l1"] < operations["tl1"] < 100
-    record = {"devices": ["d"], "versions": {"python": "3", "jax": "1", "torch": "2"}, "date": "d"}
-    assert "| interpret | 40 |" in gpu.table(record | found)
+def test_what_the_accelerator_queue_measures():
+    found = gpu.grid_seconds("interpret", seeds=2, repeats=1, penalties=("l1",), d=(5,), k=(2, 5))
+    assert found["lanes"] == found["counts"]["converged"] == 4
+    assert len(found["seconds"]) == len(found["call_seconds"]) == 1
+    assert 0 < found["seconds"][0] <= found["call_seconds"][0]
+    beside = gpu.beside_cpu("interpret", penalties=("l1",), d=(5,), k=(2,), seeds=4)
+    assert beside["largest_difference"]["theta_w"] < 1e-4
+    assert beside["share_of_lanes_with_the_same_zeros"] == 1
+    assert gpu.rate("l1", 5, "interpret", lanes=130, steps=16, repeats=1)[0] > 0
+
+
+def test_the_floor_is_multiply_adds_that_are_done():
+    with pytest.raises(LookupError, match="the floor needs an NVIDIA GPU, got the cpu device"):
+        gpu.fma_floor()
+    x, out = np.linspace(0, 2, 64, dtype=np.float32), np.zeros(64, np.float32)
+    Machine(gpu.floor_kernel(rounds=3), 1, [x, out]).run()
+    starts = np.float32([x] + [x + np.float32(1 + i * 2.0**-23) for i in range(gpu.CHAINS - 1)])
+    for _ in range(3 * gpu.TERMS):
+        starts = (starts * np.float32(0.999).astype(float) + np.float32(0.001).astype(float)).astype(np.float32)
+    np.testing.assert_allclose(out, starts.sum(0), rtol=1e-5)

@@ -12,8 +12,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from experiments.accelerator.measures import find
-
 REPEATS = 10
 
 
@@ -30,7 +28,9 @@ def measure(name: str, size: int) -> dict[str, Any]:
         return {"bytes_per_second": copy(64 * size * size)}
     if name == "products":
         return {dtype: product(dtype, size) for dtype in ("bfloat16", "float32")}
-    return {"operations_per_second": fma_floor()}
+    from benchmarks import gpu
+
+    return {"operations_per_second": gpu.fma_floor()}
 
 
 def device() -> dict[str, Any]:
@@ -95,11 +95,6 @@ def product(dtype: str, size: int) -> float:
     a, b = (jax.random.normal(jax.random.key(i), (size, size), jnp.dtype(dtype)) for i in (0, 1))
     multiply = jax.jit(lambda a, b: jnp.matmul(a, b, precision="highest" if dtype == "float32" else None))
     return 2 * size**3 / seconds(lambda: multiply(a, b))
-
-
-def fma_floor() -> float:
-    """Returns operations in a second of fused multiply-adds in registers, two for each."""
-    return float(find("fma_floor", {})())
 
 
 def seconds(once: Callable[[], Any]) -> float:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.accelerator.measures import find
+from benchmarks import gpu
 from experiments.accelerator.records import Line
 
 
@@ -18,13 +18,13 @@ class Missing(Exception):
 
 def beside_cpu(**settings: Any) -> dict[str, Any]:
     """Returns the largest differences of an engine's results from the CPU's."""
-    return {"engine": settings["engine"]} | find("beside_cpu", settings)(**settings)
+    return {"engine": settings["engine"]} | gpu.beside_cpu(**settings)
 
 
 def rate(engine: str, **settings: Any) -> dict[str, Any]:
     """Returns component updates in a second of each run, by an engine of ``run_sweep`` or by PyTorch."""
     settings = {"engine": engine} | settings
-    found = (torch_rate if engine.startswith("torch") else find("rate", settings))(**settings)
+    found = (torch_rate if engine.startswith("torch") else gpu.rate)(**settings)
     return settings | {"updates_per_second": found}
 
 
@@ -38,7 +38,7 @@ def grid(seeds: int, engine: str | None = None, lines: Sequence[Line] = (), **se
       settings: other arguments of ``grid_seconds``.
     """
     settings = {"engine": engine or fastest_kernel(lines), "seeds": seeds} | settings
-    return {name: settings[name] for name in ("engine", "seeds")} | find("grid_seconds", settings)(**settings)
+    return {name: settings[name] for name in ("engine", "seeds")} | gpu.grid_seconds(**settings)
 
 
 def fastest_kernel(lines: Sequence[Line]) -> str:

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from jax.experimental import topologies
 
-from benchmarks import gpu
 from experiments import cifar10
 from experiments.accelerator import cli, collect, estimates, mosaics, pack, records, rehearsal, runner, tables
 from experiments.accelerator.estimates import Estimates, beginning
@@ -120,8 +119,7 @@ def test_a_rehearsal_killed_three_times_loses_nothing_and_runs_nothing_twice(env
     missing = dict.fromkeys((name for name in rows if "torch" in name), "PyTorch is not installed")
     if importlib.util.find_spec("torch"):
         missing = {}
-    if not hasattr(gpu, "fma_floor"):
-        missing["probe/ceilings/fma floor"] = "LookupError: benchmarks.gpu has no fma_floor yet"
+    missing["probe/ceilings/fma floor"] = "LookupError: the floor needs an NVIDIA GPU, got the cpu device"
     assert {own["id"]: own["error"] for own in seen if own["kind"] == "failed"} == missing
 
     committed = records.read(places.record)
