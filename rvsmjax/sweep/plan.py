@@ -177,17 +177,35 @@ def make_plan(grid: Grid, dtype: np.dtype, devices: tuple[Any, ...], progress: b
         activation=grid.activation,
         given_rate=axes.learning_rate is not None,
         dtype=dtype.name,
-        tile=_lanes_at_once(max(axes.d), devices[0].platform, engine),
+        tile=_lanes_at_once(
+            max(axes.d),
+            devices[0].platform,
+            engine,
+            max(map(len, entries.values())) * math.prod(grid.shape[name] for name in INNER) // len(devices),
+        ),
         devices=devices,
         progress=progress,
         engine=engine,
     )
 
 
-def _lanes_at_once(widest: int, platform: str, engine: str) -> int:
-    """Returns the lanes of a tile. Their number changes no bit."""
+def _lanes_at_once(widest: int, platform: str, engine: str, lanes: int) -> int:
+    """Returns the lanes of a tile. Their number changes no bit.
+
+    Args:
+      widest: the greatest d.
+      platform: of the devices.
+      engine: what runs a tile.
+      lanes: of a kind on one device.
+    """
+    if engine == "cuda" and platform != "cpu":
+        # All lanes of a kind at once, as warps stop alone, up to what fills the chip many times over.
+        return min(262_144, max(8192, 1 << (lanes - 1).bit_length()))
+    if platform == "tpu":
+        # XLA's compiler for TPUs takes longer the larger a tile is: 25 s at 65,536 lanes, 7 s at 1,024.
+        return min(65_536, max(1024, 1 << (max(32, lanes) // 32).bit_length() - 1))
     if platform != "cpu":
-        return 262_144 if engine == "cuda" else 65_536  # fills the chip, many times over where warps stop alone
+        return 65_536  # fills the chip
     if engine != "xla":
         return 128  # the kernel takes whole blocks
     if widest <= 24:

@@ -33,7 +33,7 @@ from rvsmjax.sweep.runners import Runners, in_whole_tiles, stored_at_home
 # splits the work on a tile among threads, which costs more than that work; cores are for devices. On a GPU most of the
 # time of compiling would go to trying several forms of operations that take next to none of the run.
 _PASSES_LEFT_OUT = "while-loop-invariant-code-motion,simplify-while-loops,cpu-parallel-task-assigner"
-_OPTIONS: dict[str, dict[str, str | bool]] = {
+OPTIONS: dict[str, dict[str, str | bool]] = {
     "cpu": {"xla_cpu_prefer_vector_width": "512", "xla_disable_hlo_passes": _PASSES_LEFT_OUT},
     "gpu": {"xla_gpu_autotune_level": "0"},
 }
@@ -43,7 +43,7 @@ _OPTIONS: dict[str, dict[str, str | bool]] = {
 def compile_plan(plan: Plan, key_impl: Any) -> Any:
     """Returns the compiled program of a plan: one trace, one executable."""
     mesh = Mesh(np.asarray(plan.devices), ("lanes",))
-    return lower_plan(plan, key_impl, mesh).compile(_OPTIONS.get(plan.devices[0].platform))
+    return lower_plan(plan, key_impl, mesh).compile(OPTIONS.get(plan.devices[0].platform))
 
 
 def lower_plan(plan: Plan, key_impl: Any, mesh: Mesh | AbstractMesh, platforms: tuple[str, ...] | None = None) -> Any:
@@ -158,6 +158,6 @@ def _in_whole_tiles(
 
 def _tile_at(block: Block, i: Array) -> tuple[Array, Array]:
     """Returns the kind of this device's tile i, and the places of its lanes in the kind's list."""
-    kind = jnp.searchsorted(jnp.asarray(block.starts[1:]), i, side="right").astype(jnp.int32)
+    kind = jnp.sum(i >= jnp.asarray(block.starts[1:]), dtype=jnp.int32)
     first = (i - jnp.asarray(block.starts)[kind]) * block.plan.tile
     return kind, first + jnp.arange(block.plan.tile, dtype=jnp.int32)

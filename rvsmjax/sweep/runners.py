@@ -19,29 +19,34 @@ from rvsmjax.sweep.plan import Block, Kind, Plan
 from rvsmjax.sweep.step import UNROLLED, Tile
 
 
-@functools.lru_cache(maxsize=1024)
 def engine_of(plan: Plan, kind: Kind) -> str:
     """Returns what runs a kind: the plan's engine, or ``xla`` where that lacks something of the kind."""
     if plan.engine != "cuda":
         return plan.engine if plan.engine == "xla" or kernel.fits(kind.d, kind.separable) else "xla"
-    if not cuda.fits(kind.d, kind.separable, kind.zeros_stay, plan.dtype):
-        return "xla"
-    lane, lane_int = (jax.ShapeDtypeStruct((plan.tile,), dtype) for dtype in (jnp.float32, jnp.int32))
-    vector, number = jax.ShapeDtypeStruct((kind.d, plan.tile), jnp.float32), jax.ShapeDtypeStruct((), jnp.float32)
+    fits = cuda.fits(kind.d, kind.separable, kind.zeros_stay, plan.dtype)
+    return "cuda" if fits and _translates(kind.penalty, plan.activation, kind.normalize) else "xla"
+
+
+@functools.lru_cache(maxsize=1024)
+def _translates(penalty: Any, activation: str, normalize: bool) -> bool:
+    """Tells whether steps of such lanes have a translation, and warns where they have none; of any d alike."""
+    lane, lane_int = (jax.ShapeDtypeStruct((64,), dtype) for dtype in (jnp.float32, jnp.int32))
+    vector, number = jax.ShapeDtypeStruct((2, 64), jnp.float32), jax.ShapeDtypeStruct((), jnp.float32)
 
     def written(w: Array, w_star: Array, steps: Array, tol: Array, *lanes: Array) -> Array:
         k, lam, beta, rate, *leaves = lanes
-        penalty = jax.tree.unflatten(kind.penalty, leaves)
-        tile = Tile(ACTIVATIONS[plan.activation](k), penalty, lam, beta, rate, w_star, kind.normalize)
+        like = jax.tree.unflatten(penalty, leaves)
+        tile = Tile(ACTIVATIONS[activation](k), like, lam, beta, rate, w_star, normalize)
         cuda.source(loop.judge, loop.CHECK_EVERY, tile, w, steps, steps, tol)
         return w
 
     try:
-        jax.eval_shape(written, vector, vector, lane_int, number, *[lane] * (4 + kind.penalty.num_leaves))
+        jax.eval_shape(written, vector, vector, lane_int, number, *[lane] * (4 + penalty.num_leaves))
     except ptx.Unsupported as lacking:
-        warnings.warn(f"engine 'cuda' lacks {lacking}; XLA's loop runs {kind.like(0.0).name}", stacklevel=2)
-        return "xla"
-    return "cuda"
+        name = jax.tree.unflatten(penalty, [0.0] * penalty.num_leaves).name
+        warnings.warn(f"engine 'cuda' lacks {lacking}; XLA's loop runs {name}", stacklevel=2)
+        return False
+    return True
 
 
 def in_whole_tiles(block: Block) -> bool:
