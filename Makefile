@@ -11,7 +11,7 @@ COMPILE = $(RUN) -m uv pip compile --quiet --universal --python-version 3.11 --g
   --no-header --no-annotate --no-emit-index-url --no-emit-find-links $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test test-all check format bench docs lock clean
+.PHONY: help setup sweep test test-all check check-accelerators format bench docs lock clean
 
 # JAX for CUDA 13 needs driver 580 and compute capability 7.5, JAX for CUDA 12 driver 525; the weakest GPU decides.
 DETECT_ACCEL = \
@@ -27,7 +27,7 @@ ifneq ($(filter-out help clean,$(MAKECMDGOALS)),)
   PYTHON := $(PYTHON)
   ACCEL := $(ACCEL)
   LOCK := requirements/$(ACCEL).lock
-  LOCKS := $(filter-out requirements/docs.lock,$(wildcard requirements/*.lock))
+  LOCKS := $(filter-out requirements/docs.lock requirements/accelerators.lock,$(wildcard requirements/*.lock))
   ifeq ($(filter $(LOCK),$(LOCKS)),)
     $(error ACCEL=$(ACCEL) is unknown; choose one of: $(basename $(notdir $(LOCKS))))
   endif
@@ -50,7 +50,7 @@ endif
 help: ## Show this text
 	@echo "Usage: make TARGET [VARIABLE=value ...]"
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  ACCEL     what JAX runs on: cpu, cuda13, cuda12 or tpu (default: the NVIDIA GPU if there is one, else cpu)"
 	@echo "  PYTHON    the interpreter, 3.11 or newer, for .venv (default: the one .venv was made with, else python3)"
@@ -81,6 +81,9 @@ format: setup ## Format, and mend what the linter can
 bench: setup ## Measure speed against the peers
 	@$(RUN) -m benchmarks.run $(ARGS)
 
+check-accelerators: setup ## Compile for an H100 and a TPU without having one (half an hour)
+	@$(RUN) -m tools.check_accelerators $(ARGS)
+
 docs: $(VENV)/.docs ## Build the documentation into build/docs; a warning or a broken link is an error
 	@$(RUN) -m sphinx --quiet --fail-on-warning --conf-dir docs --doctree-dir build/doctrees $(ARGS) . build/docs
 	@echo "build/docs/index.html"
@@ -91,6 +94,9 @@ lock: setup ## Pin the dependencies again after a change of pyproject.toml (ARGS
 	  $(COMPILE) --extra experiments --extra dev $$(test $$accel = cpu || echo --extra $$accel) \
 	    pyproject.toml --output-file requirements/$$accel.lock || exit; \
 	done
+	@echo "Locking requirements/accelerators.lock"
+	@$(COMPILE) --extra accelerators --constraint requirements/tpu.lock pyproject.toml \
+	  --output-file requirements/accelerators.lock
 	@echo "Locking requirements/docs.lock"
 	@$(RUN) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"] \
 	    ["optional-dependencies"]["docs"], sep="\n")' | \

@@ -1,0 +1,205 @@
+"""Compiles what runs on accelerators, on a machine that has none, and writes a table of what came of it.
+
+``make check-accelerators``. Makes an environment of its own for the oldest and the newest Python at hand (so for two
+versions of JAX), from ``requirements/accelerators.lock``. Each program is compiled for an H100 or a v5e in a process of
+its own: a compiler that crashes is a failed row with the name of the signal. ptxas then takes the kernels. The record
+goes to ``benchmarks/results/compiled.json``, the tables between the markers of ``benchmarks/compiled.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.run import processor
+from experiments.document import fill
+
+ROOT = Path(__file__).resolve().parents[1]
+ENVIRONMENTS = ROOT / "build" / "accelerators"
+LOCK = ROOT / "requirements" / "accelerators.lock"
+RECORD, PAGE = ROOT / "benchmarks" / "results" / "compiled.json", ROOT / "benchmarks" / "compiled.md"
+MINUTES = 8
+"""After which a case has failed."""
+DEFAULT: dict[str, Any] = {"k": [2, 5, 10, 20]}
+NETS = ("resnet18", "vgg16")
+
+Case = dict[str, Any]
+
+
+def cases() -> dict[str, Case]:
+    """Returns what is compiled, by name; what takes longest first."""
+    found: dict[str, Case] = {}
+    for net in NETS:
+        found[f"epoch of {net}, l0, v5e"] = {"kind": "training", "platform": "tpu", "net": net, "method": "l0"}
+    for net in NETS:
+        for method in ("sgd", "l0"):
+            own = {"kind": "training", "platform": "cuda", "net": net, "method": method}
+            found[f"epoch of {net}, {method}, H100"] = own
+    grid = {"kind": "sweep", "axes": DEFAULT}
+    found["default grid, loop, v5e"] = grid | {"platform": "tpu", "engine": "auto"}
+    for engine in ("cuda", "pallas", "xla"):
+        found[f"default grid, {engine}, H100"] = grid | {"platform": "cuda", "engine": engine}
+    for d in (10, 50, 200):
+        axes = {"penalty": ["l1", "l0", "tl1"], "d": d, "lam": [1e-5, 1e-4, 1e-3]}
+        own = {"kind": "sweep", "platform": "cuda", "engine": "cuda", "axes": axes}
+        found[f"rates at d = {d}, cuda, H100"] = own
+    for activation in ("relu", "binary"):
+        for normalize in (True, False):
+            where = "sphere" if normalize else "free"
+            own = {"kind": "kernels", "activation": activation, "normalize": normalize}
+            found[f"CUDA kernels, {activation}, {where}"] = own
+    for penalty in ("l1", "tl1"):
+        for d in (10, 50, 200):
+            found[f"Pallas kernel, {penalty}, d = {d}"] = {"kind": "pallas", "penalty": penalty, "d": d}
+    return found
+
+
+def interpreters() -> list[str]:
+    """Returns the oldest and the newest Python at hand that the project runs on."""
+    places = [f"python3.{minor}" for minor in range(11, 20)] + ["python3"]
+    kept = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    places += [str(path) for path in sorted(kept.glob("3.*/bin/python3"))] + [sys.executable]
+    found: dict[tuple[int, int], str] = {}
+    for place in places:
+        code = "import sys, venv; print(*sys.version_info[:2])"
+        said = subprocess.run([shutil.which(place) or place, "-c", code], capture_output=True, text=True, check=False)
+        if said.returncode == 0:
+            major, minor = map(int, said.stdout.split())
+            if (major, minor) >= (3, 11):
+                found.setdefault((major, minor), shutil.which(place) or place)
+    versions = sorted(found)
+    return [found[version] for version in dict.fromkeys((versions[0], versions[-1]))]
+
+
+def environment(python: str) -> str:
+    """Returns the interpreter of an environment with both compilers, made if it is not there."""
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    version = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    folder = ENVIRONMENTS / f"python{version}"
+    own, stamp = folder / "bin" / "python", folder / ".ready"
+    if not stamp.exists() or stamp.read_text() != LOCK.read_text():
+        print(f"Making {folder.relative_to(ROOT)}", flush=True)
+        subprocess.run([python, "-m", "venv", "--clear", folder], check=True)
+        install = [own, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--only-binary", ":all:"]
+        subprocess.run([*install, "--require-hashes", "-r", LOCK], check=True)
+        stamp.write_text(LOCK.read_text())
+    return str(own)
+
+
+def compile_case(python: str, case: Case) -> dict[str, Any]:
+    """Returns what a case's process printed, or why there is nothing."""
+    command = [python, "-m", "tools.compile_program", json.dumps(case)]
+    variables = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=60 * MINUTES, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return {"failed": f"no end within {MINUTES} minutes"}
+    if done.returncode < 0:
+        return {"failed": f"ended by {signal.Signals(-done.returncode).name}"}
+    lines = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
+        said = [line for line in done.stderr.strip().splitlines() if "Error" in line] or ["it said nothing"]
+        return {"failed": said[-1][:300]}
+    found: dict[str, Any] = json.loads(lines[-1])
+    return found
+
+
+def check(pythons: list[str], chosen: dict[str, Case]) -> list[dict[str, Any]]:
+    """Returns the rows of all cases in all environments, two at a time."""
+    rows = [(python, name, case) for python in pythons for name, case in chosen.items()]
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+
+        def one(row: tuple[str, str, Case]) -> dict[str, Any]:
+            python, name, case = row
+            found = {"name": name, **compile_case(python, case)}
+            said = found.get("failed") or f"{found['compile_cpu_seconds']} s of the processor"
+            print(f"JAX {found.get('jax', '?')}, {name}: {said}", flush=True)
+            return found
+
+        return list(pool.map(one, rows))
+
+
+def tables(record: dict[str, Any]) -> str:
+    """Returns the record as Markdown."""
+    versions = [jax for jax in dict.fromkeys(row.get("jax") for row in record["rows"]) if jax]
+    lines = [
+        f"{record['machine']}; {record['date']}; {record['minutes']:.0f} minutes in all. Seconds of the processor to "
+        "compile, after tracing; temporaries of the program in MB.",
+        "",
+        "| program | " + " | ".join(f"JAX {version} | MB" for version in versions) + " |",
+        "|---|" + "--:|" * (2 * len(versions)),
+    ]
+    by_name: dict[str, list[dict[str, Any]]] = {}
+    for row in record["rows"]:
+        by_name.setdefault(row["name"], []).append(row)
+    for name, rows in by_name.items():
+        if not all("kernels" in row and "temporaries" not in row for row in rows):
+            cells = []
+            for row in rows:
+                size = f"{row['temporaries'] / 1e6:,.0f}" if "temporaries" in row else ""
+                cells += [row.get("failed") or f"{row['compile_cpu_seconds']:.1f}", size]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    columns = (
+        "registers",
+        "spilled_bytes",
+        "instructions_a_component",
+        "barriers",
+        "shuffles",
+        "fused",
+        "local_memory",
+    )
+    lines += [
+        "",
+        "Kernels on an H100, by the last JAX of the table; instructions are those of the loop over steps, for each "
+        "component and step; barriers, shuffles, fused multiply-adds and accesses to local memory for each step.",
+        "",
+        "| kernel | registers | bytes spilled | instructions | barriers | shuffles | fused | local memory |",
+        "|---|" + "--:|" * len(columns),
+    ]
+    for name, rows in by_name.items():
+        for kernel, counts in rows[-1].get("kernels", {}).items():
+            label = kernel if name.endswith(kernel) else ", ".join([kernel, *name.split(", ")[1:]])
+            values = " | ".join(f"{counts[column]:g}" for column in columns)
+            lines.append(f"| {name.split(',')[0].removesuffix('s')}, {label} | {values} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Runs the check and returns the exit code: 1 where a row failed."""
+    parser = argparse.ArgumentParser(prog="make check-accelerators", description=__doc__)
+    parser.add_argument("--python", nargs="+", metavar="PATH", help="environments that have both compilers already")
+    parser.add_argument("--only", metavar="TEXT", default="", help="cases whose name has this; nothing is written")
+    options = parser.parse_args()
+    chosen = {name: case for name, case in cases().items() if options.only in name}
+    if not chosen:
+        parser.error(f"--only must be part of a case's name, got {options.only!r}")
+    started = time.monotonic()
+    pythons = options.python or [environment(python) for python in interpreters()]
+    rows = check(pythons, chosen)
+    record = {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "machine": f"{processor()}, {os.cpu_count()} cores, {platform.system()}",
+        "minutes": round((time.monotonic() - started) / 60, 1),
+        "rows": rows,
+    }
+    print(text := tables(record))
+    if not options.only:
+        RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        fill(PAGE, "compiled", text)
+    return int(any("failed" in row for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

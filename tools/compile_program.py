@@ -1,0 +1,145 @@
+"""Compiles one program for a device that is not there and prints what came of it, as one line of JSON.
+
+``check_accelerators`` runs this in a process of its own for each program, which a compiler's crash takes along.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+SEEDS = 10_000
+
+
+def prepare() -> Path:
+    """Sets what JAX's compilers read, before JAX is imported; returns the folder of their dumps."""
+    from tools.sass import toolkit
+
+    dumps = Path(tempfile.mkdtemp())
+    os.environ |= {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
+    dump = f"--xla_dump_to={dumps} --xla_dump_emitter_re=ptx"
+    os.environ["XLA_FLAGS"] = f"--xla_gpu_cuda_data_dir={toolkit()} {dump}"
+    return dumps
+
+
+def devices(platform: str) -> tuple[Any, ...]:
+    """Returns a described device: an H100, or one chip of a v5e."""
+    from jax.experimental import topologies
+
+    if platform == "tpu":
+        return tuple(topologies.get_topology_desc(platform="tpu", topology_name="v5e:2x2").devices[:1])
+    config = (HERE / "h100.txtpb").read_text()
+    described = {"topology_name": "h100", "topology": "1x1x1", "target_config": config}
+    return tuple(topologies.get_topology_desc(platform="cuda", **described).devices[:1])
+
+
+def sweep(platform: str, engine: str, axes: dict[str, Any]) -> dict[str, Any]:
+    """Compiles the program of a grid; of a GPU kernel that stands alone in it, counts the instructions too."""
+    import jax
+    import numpy as np
+    from jax.sharding import Mesh
+
+    import rvsmjax as rv
+    from rvsmjax.sweep import program
+    from rvsmjax.sweep.plan import make_plan, precision
+
+    places = devices(platform)
+    grid = rv.Grid(seeds=SEEDS, **axes)
+    plan = make_plan(grid, precision(None), places, False, engine)
+    started = time.perf_counter(), spent()
+    lowered = program.lower_plan(plan, jax.random.key_impl(jax.random.key(0)), Mesh(np.asarray(places), ("lanes",)))
+    traced = time.perf_counter(), spent()
+    compiled = lowered.compile(program.OPTIONS.get(places[0].platform))
+    return times(started, traced) | {"temporaries": compiled.memory_analysis().temp_size_in_bytes}
+
+
+def kernels(activation: str, normalize: bool) -> dict[str, Any]:
+    """Writes the CUDA kernel of every penalty and some d, and has ptxas take it."""
+    from tools.kernels import kernel_text
+    from tools.sass import count
+
+    started = time.perf_counter(), spent()
+    found = {}
+    for penalty in ("l1", "l0", "tl1"):
+        for d in (7, 10, 50, 64, 130, 200, 1000):
+            text, components = kernel_text(penalty, activation, d, normalize)
+            found[f"{penalty}, d = {d}"] = count(text, components)
+    return times(started, started) | {"kernels": found}
+
+
+def pallas(penalty: str, d: int, dumps: Path) -> dict[str, Any]:
+    """Compiles a grid of one kind with the Pallas kernel and counts what its PTX becomes."""
+    from rvsmjax.sweep import kernel
+    from tools.sass import count
+
+    found = sweep("cuda", "pallas", {"penalty": penalty, "d": d})
+    texts = [path.read_text() for path in dumps.glob("*.ptx")]
+    # The only one that knows reads across the threads of a block and works in a loop of its own.
+    own = max(texts, key=lambda text: text.count("sqrt") * text.count("bra"))
+    threads = int((re.search(r"\.(?:req|max)ntid (\d+)", own) or [0, 128])[1])
+    return found | {"kernels": {f"{penalty}, d = {d}": count(own, d * kernel.lanes_of_a_block(d) / threads)}}
+
+
+def training(platform: str, net: str, method: str) -> dict[str, Any]:
+    """Compiles an epoch on CIFAR-10."""
+    import jax
+    import numpy as np
+    from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+    from experiments.lowered import training_program
+
+    started = time.perf_counter(), spent()
+    function, arguments = training_program(net, method)
+    place = NamedSharding(Mesh(np.asarray(devices(platform)), ("all",)), PartitionSpec())
+    arguments = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), arguments)
+    lowered = function.trace(*arguments).lower()
+    traced = time.perf_counter(), spent()
+    compiled = lowered.compile()
+    text = compiled.as_text()
+    return times(started, traced) | {
+        "temporaries": compiled.memory_analysis().temp_size_in_bytes,
+        "convolutions": len(re.findall(r"custom-call\(.*__cudnn\$conv|= \S+ convolution\(", text)),
+        "transposes": len(re.findall(r"= \S+ transpose\(", text)),
+    }
+
+
+def spent() -> float:
+    """Returns the processor's seconds of this process and its children."""
+    return sum(resource.getrusage(who).ru_utime for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+
+
+def times(started: tuple[float, float], traced: tuple[float, float]) -> dict[str, float]:
+    """Returns the seconds of tracing and of compiling, on the clock and of the processor."""
+    now = time.perf_counter(), spent()
+    return {
+        "trace_cpu_seconds": round(traced[1] - started[1], 2),
+        "compile_cpu_seconds": round(now[1] - traced[1], 2),
+        "compile_seconds": round(now[0] - traced[0], 2),
+    }
+
+
+def main() -> None:
+    """Runs the case that the command line gives as JSON."""
+    case = json.loads(sys.argv[1])
+    dumps = prepare()
+    kind = case.pop("kind")
+    if kind == "pallas":
+        case["dumps"] = dumps
+    found = {"sweep": sweep, "kernels": kernels, "pallas": pallas, "training": training}[kind](**case)
+    import jax
+
+    print(json.dumps({"jax": jax.__version__, **found}), flush=True)
+    # Without the exit handlers of two compilers' libraries, which have crashed.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
