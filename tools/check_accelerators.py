@@ -70,13 +70,13 @@ def interpreters() -> list[str]:
     kept = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     places += [str(path) for path in sorted(kept.glob("3.*/bin/python3"))] + [sys.executable]
     found: dict[tuple[int, int], str] = {}
-    for place in places:
+    for place in filter(None, map(shutil.which, places)):
         code = "import sys, venv; print(*sys.version_info[:2])"
-        said = subprocess.run([shutil.which(place) or place, "-c", code], capture_output=True, text=True, check=False)
+        said = subprocess.run([place, "-c", code], capture_output=True, text=True, check=False)
         if said.returncode == 0:
             major, minor = map(int, said.stdout.split())
             if (major, minor) >= (3, 11):
-                found.setdefault((major, minor), shutil.which(place) or place)
+                found.setdefault((major, minor), place)
     versions = sorted(found)
     return [found[version] for version in dict.fromkeys((versions[0], versions[-1]))]
 
