@@ -19,10 +19,10 @@ import numpy as np
 from flax import nnx
 
 from benchmarks.transforms import in_turns
-from experiments.cifar_recipes import PADDING, CifarRecipe, released
-from experiments.lowered import make_recipe
-from experiments.programs import Labelled, TrainState, make_epoch, make_step, scans
-from experiments.recipes import make_optimizer
+from experiments.studies.cifar.lowered import make_recipe
+from experiments.studies.cifar.recipes import PADDING, CifarRecipe, released
+from experiments.training.programs import Labelled, TrainState, make_epoch, make_step, scans
+from experiments.training.recipes import make_optimizer
 
 COUNT = 4096
 """Images."""
@@ -45,8 +45,8 @@ def images_per_second(
     """Images per second of our training, an entry an epoch, evaluation and compilation apart.
 
     Args:
-      net: a name of ``experiments.cifar_recipes.NETS``.
-      method: see ``experiments.lowered.make_recipe``: ``"sgd"``, ``"l0"``, ``"admm"``.
+      net: a name of ``experiments.studies.cifar.recipes.NETS``.
+      method: see ``experiments.studies.cifar.lowered.make_recipe``: ``"sgd"``, ``"l0"``, ``"admm"``.
       batch: images in a step.
       dtype: of the computation.
       count: images of an epoch; those that fill no batch are not counted.

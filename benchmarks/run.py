@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.document import fill
+from experiments.reports.document import fill
 
 HERE = pathlib.Path(__file__).parent
 
@@ -126,7 +126,7 @@ def main(
     import jax
 
     from benchmarks import cifar, imports, rates, training, transforms
-    from experiments.surroundings import usable_cores
+    from experiments.records.environment import usable_cores
 
     cores = usable_cores()
     if {"sweep", "rates"} & set(only):

@@ -18,8 +18,8 @@ from flax import nnx
 
 import rvsmjax as rv
 from benchmarks.transforms import in_turns
-from experiments.lenet_recipes import preparation
-from experiments.training import Labelled, TrainState, make_step
+from experiments.studies.lenet.recipes import preparation
+from experiments.training.loop import Labelled, TrainState, make_step
 from rvsmjax.nets import LeNet
 
 CHAINS: dict[str, list[optax.GradientTransformation]] = {

@@ -12,7 +12,7 @@ jax.config.update("jax_enable_compilation_cache", False)
 # Before JAX starts: some tests spread work over several devices.
 jax.config.update("jax_num_cpu_devices", 8)
 
-collect_ignore = ["typed_user.py"]  # a type checker reads it; a part of it is wrong on purpose
+collect_ignore = ["repository/typed_user.py"]  # a type checker reads it; a part of it is wrong on purpose
 
 hypothesis.settings.register_profile(
     "repeatable", deadline=None, derandomize=True, print_blob=True, database=None, max_examples=60

@@ -12,7 +12,7 @@ import pytest
 import rvsmjax as rv
 from rvsmjax.sweep import plan
 from tests.penalties import test_oracles as oracles
-from tests.test_examples import load
+from tests.repository.test_examples import load
 
 PATH = Path(__file__).parents[1] / "examples" / "own_penalty.py"
 example = load(PATH)

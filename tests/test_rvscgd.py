@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import rvsmjax as rv
-from rvsmjax.theory import certificate, lagrangian, largest_learning_rate
+from rvsmjax.certificate import certificate, lagrangian, largest_learning_rate
 
 S = (2 / np.pi) ** 0.5
 PENALTIES = {"l1": rv.L1(), "l0": rv.L0(), "tl1": rv.TransformedL1(1.0)}

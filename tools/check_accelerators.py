@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.run import processor
-from experiments.document import fill
+from experiments.reports.document import fill
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENTS = ROOT / "build" / "accelerators"

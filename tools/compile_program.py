@@ -94,7 +94,7 @@ def training(platform: str, net: str, method: str) -> dict[str, Any]:
     import numpy as np
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-    from experiments.lowered import training_program
+    from experiments.studies.cifar.lowered import training_program
 
     started = time.perf_counter(), spent()
     function, arguments = training_program(net, method)

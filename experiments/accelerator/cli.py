@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from experiments.accelerator.jobs import FULL, ROWS, TINY
 from experiments.accelerator.places import Places
-from experiments.record import BadInput
+from experiments.records.folder import BadInput
 
 PROGRAM = "python3 -m experiments.accelerator"
 
@@ -93,7 +93,7 @@ def run(options: argparse.Namespace, environment: Mapping[str, str]) -> None:
 
         use_small_images(places)
     if options.action == "pack":
-        from experiments.accelerator import pack
+        from experiments.accelerator.transfer import pack
 
         carried = pack.pack(places, options.images)
         show_calls(places, sizes, carried)
@@ -102,7 +102,8 @@ def run(options: argparse.Namespace, environment: Mapping[str, str]) -> None:
     elif options.action == "unpack":
         unpack(places)
     elif options.action == "job":
-        from experiments.accelerator import pack, worker
+        from experiments.accelerator import worker
+        from experiments.accelerator.transfer import pack
 
         commit = pack.packed_commit(places)
         ahead = not options.one_by_one
@@ -126,7 +127,8 @@ def collect(places: Places, sizes: Any, folder: Path) -> None:
     Raises:
       BadInput: a line is wrong; the others are collected.
     """
-    from experiments.accelerator import collect, tables
+    from experiments.accelerator import tables
+    from experiments.accelerator.transfer import collect
 
     new, wrong = collect.collect(places, sizes, folder)
     tables.write_page(places)
@@ -163,8 +165,8 @@ def show_plan(places: Places, sizes: Any, rental: float | None) -> None:
 
 def plan(places: Places, sizes: Any, rental: float | None) -> Any:
     """Returns what ``estimates.plan_rental`` does, by the committed lines; devices are those of the last of them."""
-    from experiments import surroundings
     from experiments.accelerator import estimates, jobs, records
+    from experiments.records import environment as surroundings
 
     lines = records.read(places.record)
     card = lines[-1]["device_kind"] if lines else ""
@@ -176,7 +178,8 @@ def plan(places: Places, sizes: Any, rental: float | None) -> Any:
 
 def show_calls(places: Places, sizes: Any, carried: dict[int, int]) -> None:
     """Prints the two calls."""
-    from experiments.accelerator import estimates, pack
+    from experiments.accelerator import estimates
+    from experiments.accelerator.transfer import pack
 
     _, allowed, _ = plan(places, sizes, None)
     for call, size in carried.items():
@@ -188,7 +191,8 @@ def show_calls(places: Places, sizes: Any, carried: dict[int, int]) -> None:
 
 def unpack(places: Places) -> None:
     """Unpacks the images of the calls that have come."""
-    from experiments.accelerator import mosaics, worker
+    from experiments.accelerator import worker
+    from experiments.accelerator.transfer import mosaics
 
     worker.end_with_parent()
     for call in (1, 2):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from experiments.cifar_recipes import CifarRecipe
+    from experiments.studies.cifar.recipes import CifarRecipe
 
 START = 6.0
 """Seconds until the process of a job has its device."""

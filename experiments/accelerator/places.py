@@ -45,7 +45,7 @@ class Places:
     @property
     def runs(self) -> Path:
         """The committed trainings, one file each."""
-        return self.root / "experiments" / "runs"
+        return self.root / "experiments" / "published_runs"
 
     @property
     def page(self) -> Path:

@@ -38,7 +38,7 @@ def device() -> dict[str, Any]:
     import jax
     from jax.experimental import topologies
 
-    from experiments.surroundings import usable_cores
+    from experiments.records.environment import usable_cores
 
     own = jax.devices()[0]
     stats: dict[str, Any] = {}

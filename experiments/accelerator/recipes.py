@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 
-from experiments.cifar_recipes import NETS, CifarRecipe, modern, released
+from experiments.studies.cifar.recipes import NETS, CifarRecipe, modern, released
 from rvsmjax.nets import ResNet
 
 SPARSITIES = (0.9, 0.95, 0.98, 0.99)

@@ -14,7 +14,7 @@ from typing import Any
 
 from experiments.accelerator.jobs import Job, Row
 from experiments.accelerator.places import Places
-from experiments.record import BadInput
+from experiments.records.folder import BadInput
 
 FILE_BYTES, FILES = 15 * 2**20, 3
 """Of the results that go home: fewer and smaller than may be brought back."""

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import cifar10
-from experiments.accelerator import collect, mosaics, pack, tables
+from experiments.accelerator import tables
 from experiments.accelerator.jobs import TINY
 from experiments.accelerator.places import Places
 from experiments.accelerator.runner import Queue
+from experiments.accelerator.transfer import collect, mosaics, pack
+from experiments.data import cifar10
 
 COUNT = 100
 """Images of a file."""

@@ -9,7 +9,7 @@ from typing import Any
 from experiments.accelerator import records
 from experiments.accelerator.places import Places
 from experiments.accelerator.records import Line
-from experiments.document import fill
+from experiments.reports.document import fill
 
 MARKER = "accelerator"
 NOTHING = "Not yet measured."

@@ -22,8 +22,8 @@ from experiments.accelerator.estimates import SLACK, Estimates
 from experiments.accelerator.jobs import Row, Sizes, make_job
 from experiments.accelerator.places import NO_DEVICE, Places
 from experiments.accelerator.records import Line, Writer
-from experiments.record import BadInput
-from experiments.surroundings import usable_cores
+from experiments.records.environment import usable_cores
+from experiments.records.folder import BadInput
 
 AHEAD, THREADS = ("equal", "rates", "grid"), 12
 """Jobs whose programs are compiled before the first row, and in how many threads at most."""

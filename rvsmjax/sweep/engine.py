@@ -12,6 +12,7 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rvsmjax import _checks
+from rvsmjax.certificate import Certificate
 from rvsmjax.solve import Status
 from rvsmjax.sweep import program
 from rvsmjax.sweep.grid import Grid
@@ -20,7 +21,6 @@ from rvsmjax.sweep.plan import Plan, arguments, cell_order, check_size, make_pla
 from rvsmjax.sweep.progress import Progress, reporting
 from rvsmjax.sweep.result import SweepResult
 from rvsmjax.sweep.runners import stored_at_home
-from rvsmjax.theory import Certificate
 
 
 def run_sweep(

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rvsmjax.certificate import Certificate, certificate_at
 from rvsmjax.penalties import moreau_envelope
 from rvsmjax.sweep.draws import Lanes, tile_of
 from rvsmjax.sweep.plan import Block, Kind, Plan
-from rvsmjax.theory import Certificate, certificate_at
 
 
 def _limits(plan: Plan, kind: Kind, leaves: list[Array], lanes: Lanes, w: Array) -> tuple[Array, ...]:

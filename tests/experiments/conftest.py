@@ -9,9 +9,12 @@ import pytest
 import xarray as xr
 from PIL import Image
 
-from experiments import cli, page, report, sweep
-from experiments.document import Section, Table
-from experiments.record import write_config
+from experiments.cli import main as cli
+from experiments.records.folder import write_config
+from experiments.reports import html_page as page
+from experiments.reports.document import Section, Table
+from experiments.studies.one_layer import output
+from experiments.studies.sweep import report
 
 FLOATS = [
     *["theta_w", "f_w", "theta_u", "f_u", "f_u_unit", "gamma", "dist_w"],
@@ -69,7 +72,7 @@ def make_record(make_lanes, tmp_path_factory):
         folder = tmp_path_factory.mktemp("records") / name
         folder.mkdir()
         lanes = make_lanes(k=(2, 5), seeds=seeds)
-        summary, figures = sweep.write_summary(folder, lanes)
+        summary, figures = output.write_summary(folder, lanes)
         facts = {
             "command": f"python -m experiments sweep --seeds {seeds}",
             "config": {"seeds": seeds, "tol": 1e-6, "learning_rate": None, "out": str(folder)} | config,

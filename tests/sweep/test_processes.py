@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import rvsmjax as rv
-from experiments import cli
+from experiments.cli import main as cli
 from tests.sweep.processes import GRID
 
 ROOT = Path(__file__).parents[2]

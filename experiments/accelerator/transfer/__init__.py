@@ -1,0 +1,1 @@
+"""What travels to the rented machine and what comes back."""

@@ -1,0 +1,151 @@
+"""What came back: each line is checked, then written to the records of the repository and into the tables."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.accelerator import records
+from experiments.accelerator.jobs import Row, Sizes, make_jobs
+from experiments.accelerator.places import Places
+from experiments.accelerator.records import Line
+from experiments.records.folder import BadInput
+
+FIELDS = {"kind": str, "id": str, "job": str, "part": str, "row": str, "device_kind": str, "jax": str, "date": str}
+
+
+def collect(places: Places, sizes: Sizes, folder: Path) -> tuple[list[Line], list[str]]:
+    """Adds what a folder brings to the records and returns the new lines, and what is wrong with the others.
+
+    The same folder may be collected twice.
+
+    Raises:
+      BadInput: there are no results in it.
+    """
+    found = [*sorted(folder.glob(f"{records.EARLIER}*.jsonl")), *records.files(folder)] if folder.is_dir() else []
+    if not found:
+        raise BadInput(f"the folder must hold results.jsonl, got {folder}")
+    rows = {row.id: row for job in make_jobs(sizes) for row in job.rows}
+    there = {_same(line) for line in records.read(places.record)}
+    new, wrong = [], []
+    for path in found:
+        for number, text in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+            try:
+                line = checked(text, rows, sizes.rehearsal)
+            except BadInput as error:
+                wrong.append(f"{path.name}, line {number}: {error}")
+                continue
+            if line["kind"] == "begun":
+                continue
+            record = line["result"].pop("record", None) if line["kind"] == "result" else None
+            if record is not None:
+                _write_run(places, rows[line["id"]], record)
+            if _same(line) not in there:
+                there.add(_same(line))
+                new.append(line)
+    places.record.parent.mkdir(parents=True, exist_ok=True)
+    with places.record.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in new)
+    return new, wrong
+
+
+def checked(text: str, rows: dict[str, Row], rehearsal: bool) -> Line:
+    """Returns a line.
+
+    Raises:
+      BadInput: it is cut short, names no row of the queue, or holds a number that cannot be.
+    """
+    try:
+        line = json.loads(text)
+    except ValueError:
+        raise BadInput(f"a line must be JSON, got {text[:60]!r}, cut short") from None
+    for name, kind in FIELDS.items():
+        if not isinstance(line, dict) or not isinstance(line.get(name), kind) or not line[name]:
+            got = line.get(name) if isinstance(line, dict) else line
+            raise BadInput(f"{name} must be a text, got {got!r}")
+    if line["kind"] not in ("begun", "result", "failed", "stopped"):
+        raise BadInput(f"kind must be begun, result, failed or stopped, got {line['kind']!r}")
+    if line["id"] not in rows:
+        raise BadInput(f"id must be that of a row of the queue, got {line['id']!r}")
+    if bool(line.get("rehearsal")) != rehearsal:
+        raise BadInput(f"rehearsal must be {rehearsal}, got {not rehearsal}: rehearsals and records are kept apart")
+    if line["kind"] == "result":
+        if not _positive(line.get("seconds")):
+            raise BadInput(f"seconds must be > 0 and finite, got {line.get('seconds')!r}")
+        if not isinstance(line.get("result"), dict):
+            raise BadInput(f"result must be an object, got {line.get('result')!r}")
+        for name, fits, rule in RULES.get(line["job"], ()):
+            if name in line["result"] and not fits(line["result"][name]):
+                raise BadInput(f"{name} must be {rule}, got {line['result'][name]!r}")
+        for name in REQUIRED.get(line["job"], ()):
+            if name not in line["result"]:
+                raise BadInput(f"{name} must be in the result, got {', '.join(line['result']) or 'nothing'}")
+        if line["job"] == "train":
+            _check_run(rows[line["id"]], line["result"])
+    return dict(line)
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+
+
+def _rates(values: Any) -> bool:
+    return isinstance(values, list) and bool(values) and all(map(_positive, values))
+
+
+RATES, NUMBER = "a list of numbers > 0", "a number > 0"
+RULES: dict[str, Sequence[tuple[str, Callable[[Any], bool], str]]] = {
+    "probe": [
+        (name, _positive, NUMBER) for name in ("bytes_per_second", "operations_per_second", "bfloat16", "float32")
+    ],
+    "rates": [("updates_per_second", _rates, RATES)],
+    "grid": [("seconds", _rates, RATES)],
+    "grid-many": [("seconds", _rates, RATES)],
+    "images": [("images_per_second", _rates, RATES)],
+}
+REQUIRED = {
+    "equal": ("engine",),
+    "rates": ("engine", "penalty", "d", "updates_per_second"),
+    "grid": ("engine", "seeds"),
+    "grid-many": ("engine", "seeds"),
+    "images": ("images_per_second",),
+    "train": ("run", "record"),
+}
+
+
+def _check_run(row: Row, result: dict[str, Any]) -> None:
+    record, recipe = result["record"], row.recipe
+    if recipe is None or result["run"] != row.name:
+        raise BadInput(f"run must be {row.name}, got {result['run']!r}")
+    if not isinstance(record, dict) or not {"settings", "curves"} <= record.keys():
+        raise BadInput("record must hold settings and curves, got " + ", ".join(record)[:60])
+    want = json.loads(json.dumps(recipe.settings()))
+    if record["settings"] != want:
+        raise BadInput(f"settings must be {want}, got {record['settings']}")
+    for name in ("test_accuracy_u", "test_accuracy_w", "zeros"):
+        value = record.get(name)
+        if not (isinstance(value, (int, float)) and 0 <= value <= 1):
+            raise BadInput(f"{name} must be in [0, 1], got {value!r}")
+    if record["curves"].get("loss") and not all(map(math.isfinite, record["curves"]["loss"])):
+        raise BadInput("loss must be finite in every epoch")
+
+
+def _write_run(places: Places, row: Row, record: dict[str, Any]) -> None:
+    """Writes a finished training, unless there is one."""
+    path = places.runs / f"{row.name}.json"
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def _same(line: Line) -> str:
+    """Returns what a line is known by; of a training its record travels apart."""
+    result = line.get("result")
+    bare = {name: value for name, value in result.items() if name != "record"} if isinstance(result, dict) else result
+    return json.dumps(line | {"result": bare}, sort_keys=True)

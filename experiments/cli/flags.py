@@ -1,0 +1,128 @@
+"""The flags that all commands share, and kinds of command line values whose errors name the rule and the value."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+from tyro.constructors import PrimitiveConstructorSpec
+
+PROGRAMS = ("python -m experiments", "rvsmjax")
+PROGRAM = PROGRAMS["rvsmjax_experiments" in sys.modules]
+"""The program's name as this process was started: from a checkout, or installed."""
+HOW = {
+    *("out", "quick", "overwrite", "quiet", "json", "dry_run", "docs", "data_dir", "runs", "minutes"),
+    *("coordinator", "processes", "process"),
+}
+"""Flags that say how and where to run, not what."""
+
+
+def _spec(
+    kind: Callable[[str], Any], rule: str, metavar: str, *, axis: bool = False, absent: str = ""
+) -> PrimitiveConstructorSpec[Any]:
+    """Returns how one value, or an axis of values, is read; ``absent`` is what help calls the default None."""
+
+    def read_one(text: str) -> Any:
+        try:
+            return kind(text)
+        except (ValueError, KeyError):
+            raise ValueError(f"must be {rule}, got {text!r}") from None
+
+    def read(texts: list[str]) -> Any:
+        return tuple(map(read_one, texts)) if axis else read_one(texts[0])
+
+    def write(value: Any) -> list[str]:
+        if value is None:
+            return absent.split()
+        return [f"{item:g}" if isinstance(item, float) else str(item) for item in (value if axis else [value])]
+
+    def known(value: Any) -> bool:
+        return value is None or isinstance(value, tuple) == axis
+
+    name = f"{metavar} [{metavar} ...]" if axis else metavar
+    return PrimitiveConstructorSpec("*" if axis else 1, name, read, known, write)
+
+
+def _below(limit: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        number = int(text)
+        if not 0 <= number < limit:
+            raise ValueError
+        return number
+
+    return read
+
+
+_BOOLEANS = {"True": True, "true": True, "False": False, "false": False}
+
+Names = Annotated[tuple[str, ...], _spec(str, "a name", "NAME", axis=True)]
+WholeNumbers = Annotated[tuple[int, ...], _spec(int, "a whole number", "INT", axis=True)]
+Numbers = Annotated[tuple[float, ...], _spec(float, "a number", "FLOAT", axis=True)]
+Booleans = Annotated[tuple[bool, ...], _spec(_BOOLEANS.__getitem__, "True or False", "BOOL", axis=True)]
+Rates = Annotated[
+    tuple[float, ...] | None, _spec(float, "a number", "FLOAT", axis=True, absent="the largest that the theorem allows")
+]
+Strengths = Annotated[tuple[float, ...] | None, _spec(float, "a number", "FLOAT", axis=True, absent="the preset's")]
+Number = Annotated[float, _spec(float, "a number", "FLOAT")]
+Strength = Annotated[float | None, _spec(float, "a number", "FLOAT", absent="the preset's")]
+WholeNumber = Annotated[int, _spec(int, "a whole number", "INT")]
+Epochs = Annotated[int | None, _spec(int, "a whole number", "INT", absent="the preset's")]
+Steps = Annotated[int, _spec(_below(2**31), "a whole number in [0, 2**31)", "INT")]
+RootKey = Annotated[int, _spec(_below(2**32), "a whole number in [0, 2**32)", "INT")]
+Tolerance = Annotated[float | None, _spec(float, "a number", "FLOAT", absent="1e-6, in float64 1e-12")]
+Lanes = Annotated[int | None, _spec(int, "a whole number", "INT", absent="200,000 on CPUs, 4,000,000 elsewhere")]
+Folder = Annotated[Path | None, _spec(Path, "a folder", "FOLDER", absent="results/COMMAND-DATE-TIME")]
+Folders = Annotated[tuple[Path, ...], _spec(Path, "a folder", "FOLDER", axis=True)]
+PageFile = Annotated[Path | None, _spec(Path, "a file", "FILE", absent="see above")]
+DataFolder = Annotated[Path | None, _spec(Path, "a folder", "FOLDER", absent="$RVSMJAX_DATA, or a download")]
+RunsFolder = Annotated[
+    Path | None, _spec(Path, "a folder", "FOLDER", absent="experiments/published_runs of a checkout, else results/runs")
+]
+Minutes = Annotated[float | None, _spec(float, "a number", "MINUTES", absent="no limit")]
+
+
+class CommonFlags:
+    """Flags of every command, a base of its config; help and records show them after its own.
+
+    No dataclass: the fields of one would come first.
+    """
+
+    key: RootKey = 0
+    """Root of all randomness."""
+    out: Folder = None
+    """Folder of the record; must not exist."""
+    overwrite: bool = False
+    """Replace the record that is in --out."""
+    dry_run: bool = False
+    """Check the flags, tell size, time and memory, and stop."""
+    json: bool = False
+    """Print one JSON object, config.json with the record's folder, instead of the report."""
+    quiet: bool = False
+    """Print nothing but errors."""
+
+    def __init_subclass__(cls) -> None:
+        cls.__annotations__ |= get_type_hints(CommonFlags, include_extras=True)
+
+
+def command_line(command: str, config: Any) -> str:
+    """Returns the command that asks for the same again: the flags that differ from their defaults, but for ``HOW``.
+
+    Args:
+      command: its name.
+      config: a config of it, as it was parsed or resolved.
+    """
+    small = getattr(config, "quick", False)
+    usual = type(config).small() if small else type(config)()
+    usual = usual.resolved() if hasattr(usual, "resolved") else usual
+    words = [*PROGRAM.split(), command, *["--quick"] * small]
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.name in HOW or value == getattr(usual, field.name):
+            continue
+        words.append(f"--{field.name.replace('_', '-')}")
+        words += [] if value is True else map(str, value) if isinstance(value, tuple) else [str(value)]
+    return shlex.join(words)

@@ -1,0 +1,74 @@
+"""Images on the device in three parts: MNIST or CIFAR-10, or small digits in the shape of either, without any file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.data.cifar10 import load_cifar10
+from experiments.data.datasets import Images
+from experiments.data.mnist import load_mnist
+from experiments.records.folder import BadInput
+from experiments.training.loop import Labelled
+
+SPLIT_SEED = 0
+
+
+class Data(NamedTuple):
+    """The three parts; ``test`` is read once, at the end of a run."""
+
+    train: Labelled
+    validation: Labelled
+    test: Labelled
+
+
+def load(source: str, data_dir: Path | None = None) -> Data:
+    """Returns uint8 images; the validation part is drawn from the training images by one key.
+
+    Args:
+      source: a name of ``SOURCES``: ``mnist`` and ``digits`` have the shape (n, 28, 28, 1), the others (n, 32, 32, 3).
+      data_dir: folder of the files, see ``load_mnist`` and ``load_cifar10``.
+
+    Raises:
+      BadInput: an unknown source, or files that are missing or altered.
+    """
+    if source not in SOURCES:
+        raise BadInput(f"data must be one of {', '.join(SOURCES)}, got {source!r}")
+    read, held_out = SOURCES[source]
+    rest, test = read(data_dir)
+    order = np.random.default_rng(SPLIT_SEED).permutation(len(rest.labels))
+    first, others = np.split(order, [held_out])
+    return Data(*(_on_device(part) for part in (_rows(rest, others), _rows(rest, first), test)))
+
+
+def _digits(frame: int, channels: int) -> tuple[Images, Images]:
+    """Returns 1,437 and 360 images of 8 × 8 pixels, each pixel repeated three times and a frame added."""
+    from sklearn.datasets import load_digits
+
+    x, y = load_digits(return_X_y=True)
+    large = np.kron(x.reshape(-1, 8, 8) * (255 / 16), np.ones((1, 3, 3)))
+    images = np.pad(large, ((0, 0), (frame, frame), (frame, frame))).astype(np.uint8)[..., None]
+    whole = Images(images.repeat(channels, -1), y.astype(np.uint8))
+    order = np.random.default_rng(SPLIT_SEED).permutation(len(y))
+    return _rows(whole, order[360:]), _rows(whole, order[:360])
+
+
+def _rows(part: Images, rows: np.ndarray) -> Images:
+    return Images(part.images[rows], part.labels[rows])
+
+
+def _on_device(part: Images) -> Labelled:
+    return Labelled(jnp.asarray(part.images), jnp.asarray(part.labels, jnp.int32))
+
+
+SOURCES: dict[str, tuple[Callable[[Path | None], tuple[Images, Images]], int]] = {
+    "mnist": (load_mnist, 5000),
+    "digits": (lambda data_dir: _digits(2, 1), 300),
+    "cifar10": (load_cifar10, 5000),
+    "digits32": (lambda data_dir: _digits(4, 3), 300),
+}
+"""How each source is read, and how many of its training images are kept for validation."""

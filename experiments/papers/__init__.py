@@ -1,0 +1,1 @@
+"""Settings and tables as the papers print them."""

@@ -1,0 +1,70 @@
+"""States on disk, each written whole or not at all, so that a run that was killed goes on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from jax import Array
+
+from experiments.records.folder import SETTINGS, require_same
+
+METRICS = "metrics.jsonl"
+CHECKPOINTS = "checkpoints"
+
+
+class Checkpoints:
+    """The states of one run, the last two kept, and a row of metrics for each.
+
+    Args:
+      folder: made if it is missing.
+      settings: of this run, as JSON has them; a run in ``folder`` that was started with others is not gone on with.
+
+    Raises:
+      BadInput: the run in ``folder`` has other settings.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        self.folder = Path(folder).absolute()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        require_same(self.folder / SETTINGS, settings)
+        options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
+        self._manager = ocp.CheckpointManager(self.folder / CHECKPOINTS, options=options)
+
+    def restore(self, fresh: Any) -> tuple[Any, list[dict[str, Any]]]:
+        """Returns the last state, of the structure of ``fresh``, and the rows up to it; ``fresh`` and none at first."""
+        last = self._manager.latest_step()
+        if last is None:
+            return fresh, []
+        leaves, structure = jax.tree.flatten(fresh)
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(leaves), history=ocp.args.JsonRestore())
+        found = self._manager.restore(last, args=items)
+        return jax.tree.unflatten(structure, map(_unbound, found["state"])), found["history"]
+
+    def save(self, state: Any, history: list[dict[str, Any]]) -> None:
+        """Writes the state after the epoch of the last row, then the rows as JSON lines for others to read."""
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(jax.tree.leaves(state)), history=ocp.args.JsonSave(history)
+        )
+        self._manager.save(len(history), args=items)
+        part = self.folder / f"{METRICS}.part"
+        part.write_text("".join(json.dumps(row) + "\n" for row in history), encoding="utf-8")
+        part.replace(self.folder / METRICS)
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._manager.close()
+
+
+def _unbound(leaf: Array) -> Array:
+    """Returns the array as one that is bound to no device: for arrays that are, a step is compiled anew, twice."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(_unbound(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+    return jnp.array(np.asarray(leaf))

@@ -1,0 +1,1 @@
+"""The studies, each in a folder of its own."""

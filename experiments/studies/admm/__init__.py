@@ -1,0 +1,1 @@
+"""ADMM and RVSM on one-layer problems with a sparse w*."""

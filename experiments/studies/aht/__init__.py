@@ -1,0 +1,1 @@
+"""Adaptive hard thresholding on one-layer problems."""

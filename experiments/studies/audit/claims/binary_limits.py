@@ -1,0 +1,163 @@
+"""Claims on the limits of F Algorithm 1: binary activation, on the sphere."""
+
+from __future__ import annotations
+
+import math
+
+import jax.numpy as jnp
+from jax import Array
+
+from experiments.studies.audit.claim import Claim, Parameters, Run
+from experiments.studies.audit.claims.binary_paths import PRINTED, RIGHT, rate, small_splitting
+from experiments.studies.audit.claims.shared import limit_angles, settled, start_angle
+from experiments.studies.audit.margins import Margins, at_least, at_most, equal
+from experiments.studies.audit.states import Limit
+from rvsmjax.geometry import angle, norm, tangent
+
+_LIMIT = "F limit"
+_ALL = ("l1", "l0", "tl1")
+_OTHER = ("l0", "tl1")
+
+
+def _theorem(p: Parameters, limit: Limit, half: float) -> Margins:
+    start = start_angle(p, angle(limit.start, p.w_star))
+    return start | small_splitting(p, half) | rate(p) | settled(p, limit)
+
+
+def _printed(p: Parameters, limit: Limit) -> Margins:
+    return _theorem(p, limit, PRINTED)
+
+
+def _right(p: Parameters, limit: Limit) -> Margins:
+    return _theorem(p, limit, RIGHT)
+
+
+def _error(p: Parameters, limit: Limit) -> Array:
+    """How far the limit may be from its true place: its angle by residual/(c/2)/cos θ, with room to spare."""
+    return 1000 * math.pi / p.k * limit.residual
+
+
+def _close(run: Run) -> Margins:
+    p, limit = run
+    return {"θ < δ": at_most(limit_angles(p, limit)[0], p.delta, math.pi, error=_error(p, limit))}
+
+
+def _parallel(run: Run, half: float) -> tuple[Margins, Array]:
+    """Eq. 12 for some C, and that C."""
+    p, limit = run
+    left = p.w_star - p.beta / (half * p.k) * (limit.w - limit.u)
+    error = 2 / (half * p.k) * limit.residual
+    across = norm(tangent(limit.w, left))
+    return {"parallel to w̄": equal(across, 0.0, 1 + p.beta / (half * p.k), error=error)}, jnp.sum(left * limit.w)
+
+
+def _eq_12_printed(run: Run) -> Margins:
+    p, limit = run
+    margins, c = _parallel(run, PRINTED)
+    least = (p.k - 2 * p.lam * jnp.sqrt(2 * math.pi * p.d)) / p.k
+    return margins | {"C ≥ (k − 2λ√(2πd))/k": at_least(c, least, error=_error(p, limit))}
+
+
+def _eq_12_other(run: Run) -> Margins:
+    return _parallel(run, PRINTED)[0]
+
+
+def _eq_12_right(run: Run) -> Margins:
+    p, limit = run
+    margins, c = _parallel(run, RIGHT)
+    size = norm(limit.w - limit.u) * p.beta / (RIGHT * p.k)
+    return margins | {"|C| ≥ 1 − (2π/k)β‖w̄ − ū‖": at_least(jnp.abs(c), 1 - size, error=_error(p, limit))}
+
+
+def _bound_13(run: Run) -> Margins:
+    p, limit = run
+    _, gamma = limit_angles(p, limit)
+    bound = 4 * math.sqrt(2 * math.pi) * p.beta * jnp.sin(gamma) / p.k
+    return {"(13)": at_most(norm(limit.w - p.w_star), bound, 1.0, error=_error(p, limit))}
+
+
+def _bound_13_right(run: Run) -> Margins:
+    p, limit = run
+    _, gamma = limit_angles(p, limit)
+    bound = 4 * math.pi * p.beta * jnp.sin(gamma) / p.k
+    return {"(13)": at_most(norm(limit.w - p.w_star), bound, 1.0, error=_error(p, limit))}
+
+
+def _equilibrium(run: Run, half: float) -> Margins:
+    p, limit = run
+    theta, gamma = limit_angles(p, limit)
+    right = p.beta * norm(limit.u) * jnp.sin(gamma)
+    return {"(22)": equal(half * p.k * jnp.sin(theta), right, p.k, p.beta, error=2 * limit.residual)}
+
+
+def _eq_22(run: Run) -> Margins:
+    return _equilibrium(run, PRINTED)
+
+
+def _eq_22_right(run: Run) -> Margins:
+    return _equilibrium(run, RIGHT)
+
+
+_FIXED = "the same with c/2 = k/(2π)"
+
+CLAIMS = (
+    Claim("F-thm1-close", "F Theorem 1 (i), Corollary 1.1", "θ(w̄, w*) < δ", _LIMIT, _printed, _close, _ALL),
+    Claim(
+        "F-thm1-close-right",
+        "F Theorem 1 (i), Corollary 1.1",
+        _FIXED,
+        _LIMIT,
+        _right,
+        _close,
+        _ALL,
+        corrects="F-thm1-close",
+    ),
+    Claim(
+        "F-eq12",
+        "F Theorem 1 (ii), eq. 12",
+        "w* = (2√(2π)/k)β(w̄ − S(w̄)) + Cw̄, C ≥ (k − 2λ√(2πd))/k",
+        _LIMIT,
+        _printed,
+        _eq_12_printed,
+    ),
+    Claim(
+        "F-cor1.1-eq12",
+        "F Corollary 1.1",
+        "(12) with the penalty's own thresholding",
+        _LIMIT,
+        _printed,
+        _eq_12_other,
+        _OTHER,
+    ),
+    Claim(
+        "F-eq12-right",
+        "F Theorem 1 (ii), eq. 12, Corollary 1.1",
+        _FIXED,
+        _LIMIT,
+        _right,
+        _eq_12_right,
+        _ALL,
+        corrects="F-eq12",
+    ),
+    Claim(
+        "F-eq13",
+        "F Theorem 1 (iii), eq. 13, Corollary 1.1",
+        "‖w* − w̄‖ ≤ 4√(2π)β sin γ/k",
+        _LIMIT,
+        _printed,
+        _bound_13,
+        _ALL,
+    ),
+    Claim(
+        "F-eq13-right",
+        "F Theorem 1 (iii), eq. 13, Corollary 1.1",
+        "‖w* − w̄‖ ≤ 4πβ sin γ/k, the bound with c/2 = k/(2π)",
+        _LIMIT,
+        _right,
+        _bound_13_right,
+        _ALL,
+        corrects="F-eq13",
+    ),
+    Claim("F-eq22", "F eq. 22", "(k/(2√(2π))) sin θ = β‖ū‖ sin γ", _LIMIT, _printed, _eq_22, _ALL),
+    Claim("F-eq22-right", "F eq. 22", _FIXED, _LIMIT, _right, _eq_22_right, _ALL, corrects="F-eq22"),
+)

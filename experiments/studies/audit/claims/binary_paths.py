@@ -1,0 +1,104 @@
+"""Claims on the iterates of F Algorithm 1: binary activation, coarse gradient, on the sphere."""
+
+from __future__ import annotations
+
+import math
+
+import jax.numpy as jnp
+
+from experiments.studies.audit.claim import Claim, Parameters, Run
+from experiments.studies.audit.claims.shared import (
+    angle_descends,
+    angle_stays,
+    half_move,
+    lagrangian_descends,
+    start_angle,
+)
+from experiments.studies.audit.margins import Margins, at_most
+from experiments.studies.audit.states import Path
+
+_PATH = "F path"
+_ALL = ("l1", "l0", "tl1")
+_OTHER = ("l0", "tl1")
+PRINTED = 1 / (2 * math.sqrt(2 * math.pi))
+"""c/(2k) as F prints it from Lemma 5 on: that of a straight-through estimator without the √(2/π) of eq. 8."""
+RIGHT = 1 / (2 * math.pi)
+"""c/(2k) with that factor, as in F eq. 18."""
+
+
+def small_splitting(p: Parameters, half: float) -> Margins:
+    """Returns F Theorem 1 (ii): β <= (c/2) sin δ, λ < (c/2)/√d, with c/2 = half·k."""
+    return {
+        "β": at_most(p.beta, half * p.k * jnp.sin(p.delta)),
+        "λ": at_most(p.lam, half * p.k / jnp.sqrt(p.d)),
+    }
+
+
+def rate(p: Parameters) -> Margins:
+    """Returns F Theorem 1 (iii) on η, with the largest constant that its proof has for L, k/π."""
+    bound = jnp.minimum(1 / (p.beta + p.k / math.pi), 2 * math.sqrt(2 * math.pi) / p.k)
+    return {"η": at_most(p.learning_rate, bound)}
+
+
+def _theorem(p: Parameters, path: Path, half: float) -> Margins:
+    return start_angle(p, path.theta[0]) | small_splitting(p, half) | rate(p) | half_move(path)
+
+
+def _printed(p: Parameters, path: Path) -> Margins:
+    return _theorem(p, path, PRINTED)
+
+
+def _right(p: Parameters, path: Path) -> Margins:
+    return _theorem(p, path, RIGHT)
+
+
+def _nearing(p: Parameters, path: Path) -> Margins:
+    """The angle falls in every step: then each step is one that F eq. 17 is right for."""
+    return _right(p, path) | {"θ falls": angle_descends(Run(p, path))["θ"]}
+
+
+CLAIMS = (
+    Claim("F-lemma5", "F Lemma 5, Theorem 1", "θ^{t+1} ≤ θ^t", _PATH, _printed, angle_descends),
+    Claim(
+        "F-lemma5-stays",
+        "F proof of Lemma 5",
+        "θ(w⁰, w*) ≤ π − δ gives θ(w^t, w*) ≤ π − δ, with β ≤ k sin δ/(2√(2π))",
+        _PATH,
+        _printed,
+        angle_stays,
+        _ALL,
+    ),
+    Claim(
+        "F-lemma5-stays-right",
+        "F proof of Lemma 5",
+        "the same with β ≤ k sin δ/(2π)",
+        _PATH,
+        _right,
+        angle_stays,
+        _ALL,
+        corrects="F-lemma5-stays",
+    ),
+    Claim(
+        "F-lemma6", "F Lemma 6, Theorem 1", "L(u^{t+1}, w^{t+1}) ≤ L(u^t, w^t)", _PATH, _printed, lagrangian_descends
+    ),
+    Claim(
+        "F-lemma6-right",
+        "F Lemma 6, Theorem 1",
+        "the same on paths whose angle falls in every step",
+        _PATH,
+        _nearing,
+        lagrangian_descends,
+        _ALL,
+        corrects="F-lemma6",
+    ),
+    Claim("F-cor1.1-angle", "F Corollary 1.1", "θ^{t+1} ≤ θ^t", _PATH, _printed, angle_descends, _OTHER),
+    Claim(
+        "F-cor1.1-lagrangian",
+        "F Corollary 1.1",
+        "L(u^{t+1}, w^{t+1}) ≤ L(u^t, w^t)",
+        _PATH,
+        _printed,
+        lagrangian_descends,
+        _OTHER,
+    ),
+)

@@ -1,0 +1,119 @@
+"""Claims on Adaptive Hard Thresholding and on plain gradient descent, ReLU."""
+
+from __future__ import annotations
+
+import math
+
+import jax.numpy as jnp
+from jax import Array
+
+from experiments.studies.audit.claim import Claim, Parameters, Run
+from experiments.studies.audit.margins import Margins, at_least, at_most, equal
+from experiments.studies.audit.states import Limit, Path
+from rvsmjax.geometry import norm, quotient
+
+_PATH, _LIMIT = "A2 path", "A2 limit"
+_AWAY = 1e-2
+"""How far from what it excludes a start is taken: the steps that it needs grow without bound on the way there."""
+
+
+def _rate(p: Parameters) -> Margins:
+    return {"η < 1": at_most(p.learning_rate, 1.0)}
+
+
+def _inside(p: Parameters, path: Path) -> Margins:
+    theta = path.theta[0]
+    return _rate(p) | {"0 < θ⁰ < π": at_least(jnp.sin(theta), 1e-6)}
+
+
+def _uncut(run: Run, margin_of: Array) -> Array:
+    """The steps without thresholding; the others leave all room."""
+    return jnp.where(run.state.cut, 1.0, margin_of)
+
+
+def _angle(run: Run) -> Margins:
+    theta = run.state.theta
+    return {"θ": at_least(_uncut(run, theta[:-1] - theta[1:]), 0.0, math.pi)}
+
+
+def _norm(run: Run) -> Margins:
+    lengths = norm(run.state.w)
+    return {"‖w‖": at_least(_uncut(run, lengths[1:] - lengths[:-1]), 0.0, jnp.max(lengths))}
+
+
+def _norm_right(run: Run) -> Margins:
+    p, path = run
+    lengths = norm(path.w)
+    short = lengths[:-1] <= (p.k - 1) / (p.k - 1 + math.pi) * norm(p.w_star)
+    gain = jnp.where(short, lengths[1:] - lengths[:-1], 1.0)
+    return {"‖w‖": at_least(_uncut(run, gain), 0.0, jnp.max(lengths))}
+
+
+def _shrinking(run: Run) -> Margins:
+    p, path = run
+    w, theta = path.w[:-1], path.theta[:-1]
+    ratio, cross = quotient(norm(p.w_star), norm(w)), (p.k**2 - p.k) / math.pi
+    bracket = p.k + cross - p.k / math.pi * ratio * jnp.sin(theta) - cross * ratio
+    c = 1 - p.learning_rate / p.k**2 * bracket
+    return {"c > 0": at_least(c, 0.0), "c < 1": at_most(c, 1.0)}
+
+
+def _seen(p: Parameters, limit: Limit) -> Margins:
+    on = jnp.where(p.w_star != 0, limit.start, 0)
+    size = norm(on)
+    cosine = quotient(jnp.sum(on * p.w_star), size * norm(p.w_star))
+    return _rate(p) | {"w⁰ ≠ 0 on Γ*": at_least(size, _AWAY), "θ(w⁰ on Γ*, w*) ≠ π": at_least(cosine, -1 + _AWAY)}
+
+
+def _recovered(run: Run) -> Margins:
+    p, limit = run
+    wrong = jnp.sum((limit.u != 0) != (p.w_star != 0), dtype=limit.w.dtype)
+    return {
+        "w^t → w*": equal(norm(limit.w - p.w_star), 0.0, 1.0, error=1e-6),
+        "support": equal(wrong, 0.0),
+    }
+
+
+CLAIMS = (
+    Claim(
+        "A-5.4.1-angle",
+        "A Lemma 5.4.1",
+        "η < 1, 0 < θ^t < π and no thresholding give θ^{t+1} < θ^t",
+        _PATH,
+        _inside,
+        _angle,
+    ),
+    Claim(
+        "A-5.4.1-norm",
+        "A Lemma 5.4.1",
+        "no thresholding gives ‖w^{t+1}‖ ≥ ‖w^t‖",
+        _PATH,
+        _inside,
+        _norm,
+    ),
+    Claim(
+        "A-5.4.1-norm-right",
+        "A Lemma 5.4.1",
+        "the same while ‖w^t‖ ≤ (k − 1)/(k − 1 + π)·‖w*‖, the norm of the saddle",
+        _PATH,
+        _inside,
+        _norm_right,
+        corrects="A-5.4.1-norm",
+    ),
+    Claim(
+        "A-thm2-shrinks",
+        "A proof of Theorem 2",
+        "entries off Γ* are multiplied by c_1(t) in (0, 1)",
+        _PATH,
+        _inside,
+        _shrinking,
+    ),
+    Claim(
+        "A-thm2",
+        "A Theorem 2, Lemma 5.4.3",
+        "w⁰ ≠ 0 on Γ* and θ(w⁰ on Γ*, w*) ≠ π give w^t → w*",
+        _LIMIT,
+        _seen,
+        _recovered,
+    ),
+)

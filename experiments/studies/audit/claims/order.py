@@ -1,0 +1,108 @@
+"""Claims on which penalty is best, lane by lane: the same problem to its limit under l1, l0 and tl1."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax import Array
+
+from experiments.studies.audit.claim import Claim, Parameters, Run
+from experiments.studies.audit.claims.shared import off, settled
+from experiments.studies.audit.margins import Margins, at_most
+from experiments.studies.audit.states import Limit, Three
+from rvsmjax.geometry import angle
+from rvsmjax.problems import NoOverlapReLU
+
+_THREE = "three limits"
+
+
+def _all_settled(p: Parameters, state: Three) -> Margins:
+    return {f"{name} at rest": settled(p, limit)["at rest"] for name, limit in state._asdict().items()}
+
+
+def _loss(run: Run, v: Array) -> Array:
+    return NoOverlapReLU(run.parameters.k).loss(v, run.parameters.w_star)
+
+
+def _ordered(run: Run, small: str, middle: str, large: str, what: dict[str, Array], name: str) -> Margins:
+    error = sum(off(run.parameters, limit) for limit in run.state)
+    return {
+        f"{name}: {a} ≤ {b}": at_most(what[a], what[b], 1.0, error=error) for a, b in ((small, middle), (middle, large))
+    }
+
+
+def _losses(run: Run) -> dict[str, Array]:
+    return {name: _loss(run, limit.w) for name, limit in run.state._asdict().items()}
+
+
+def _loss_text(run: Run) -> Margins:
+    return _ordered(run, "l1", "tl1", "l0", _losses(run), "f(w̄)")
+
+
+def _loss_introduction(run: Run) -> Margins:
+    angles = {name: angle(limit.w, run.parameters.w_star) for name, limit in run.state._asdict().items()}
+    return _ordered(run, "l0", "tl1", "l1", _losses(run), "f(w̄)") | _ordered(run, "l0", "tl1", "l1", angles, "θ(w̄, w*)")
+
+
+def _sparse_partner(run: Run) -> Margins:
+    limits = run.state._asdict()
+    angles = {name: angle(limit.u, run.parameters.w_star) for name, limit in limits.items()}
+    losses = {name: _loss(run, limit.u) for name, limit in limits.items()}
+    return _ordered(run, "l1", "tl1", "l0", angles, "θ(ū, w*)") | _ordered(run, "l1", "tl1", "l0", losses, "f(ū)")
+
+
+def _counts(run: Run) -> Margins:
+    counts = {name: _count(limit) for name, limit in run.state._asdict().items()}
+    return {f"‖ū‖₀: {a} ≤ {b}": at_most(counts[a], counts[b]) for a, b in (("l0", "tl1"), ("tl1", "l1"))}
+
+
+def _count(limit: Limit) -> Array:
+    return jnp.sum(limit.u != 0, dtype=limit.u.dtype)
+
+
+def _gammas(run: Run) -> Margins:
+    gammas = {name: angle(limit.w, limit.u) for name, limit in run.state._asdict().items()}
+    return _ordered(run, "l1", "tl1", "l0", gammas, "γ")
+
+
+CLAIMS = (
+    Claim(
+        "A-5.3-order",
+        "A section 5.3",
+        "f(w̄) is smallest for l1, then tl1, then l0, in each lane",
+        _THREE,
+        _all_settled,
+        _loss_text,
+    ),
+    Claim(
+        "A-sec1-order",
+        "A section 1",
+        "f(w̄) and θ(w̄, w*) are smallest for l0, then tl1, then l1, in each lane",
+        _THREE,
+        _all_settled,
+        _loss_introduction,
+    ),
+    Claim(
+        "A-sec1-order-u",
+        "A section 1",
+        "θ(ū, w*) and f(ū) are smallest for l1, then tl1, then l0, in each lane",
+        _THREE,
+        _all_settled,
+        _sparse_partner,
+    ),
+    Claim(
+        "A-sec1-order-zeros",
+        "A section 1, I section 6",
+        "ū is most sparse for l0, then tl1, then l1, in each lane",
+        _THREE,
+        _all_settled,
+        _counts,
+    ),
+    Claim(
+        "A-5.3-gamma",
+        "A section 5.3, Figure 6",
+        "γ = ∠(X, prox(X)) is smallest for l1, then tl1, then l0, for every unit vector X",
+        "three thresholdings",
+        _all_settled,
+        _gammas,
+    ),
+)

@@ -1,0 +1,162 @@
+"""Claims on the iterates of A Algorithm 1: ReLU, on the sphere."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from experiments.studies.audit.claim import Claim, Parameters, Run
+from experiments.studies.audit.claims.shared import (
+    ON_SPHERE,
+    angle_descends,
+    angle_stays,
+    half_move,
+    lagrangian_descends,
+    nothing,
+    rate,
+    size,
+    small_splitting,
+    start_angle,
+)
+from experiments.studies.audit.margins import Margins, at_least, at_most
+from experiments.studies.audit.states import Path
+from rvsmjax.geometry import norm
+
+_PATH = "A path"
+_ALL = ("l1", "l0", "tl1")
+
+
+def theorem(p: Parameters, path: Path) -> Margins:
+    """Returns the conditions of A Theorem 1."""
+    return small_rate(p, path) | start_angle(p, path.theta[0]) | small_splitting(p)
+
+
+def small_rate(p: Parameters, path: Path) -> Margins:
+    """Returns A Theorem 1 (i)."""
+    return rate(p, ON_SPHERE) | half_move(path)
+
+
+def _without_move(p: Parameters, path: Path) -> Margins:
+    return rate(p, ON_SPHERE) | small_splitting(p)
+
+
+def _loose_rate(p: Parameters, path: Path) -> Margins:
+    return {"η": at_most(p.learning_rate, 2 / p.beta)}
+
+
+def _descent_in_u(run: Run) -> Margins:
+    path = run.state
+    return {"L": at_most(path.low[1:], path.high, *size(run))}
+
+
+def _descent_in_w(run: Run) -> Margins:
+    path = run.state
+    return lagrangian_descends(run) | {"L in w alone": at_most(path.high, path.low[:-1], *size(run))}
+
+
+def _normalisation(run: Run) -> Margins:
+    c = 1 / run.state.length
+    return {"C ≥ 2/3": at_least(c, 2 / 3), "C ≤ 2": at_most(c, 2.0)}
+
+
+def _inner_product(run: Run) -> Margins:
+    w, length = run.state.w, run.state.length
+    change = w[1:] - w[:-1]
+    inner = jnp.sum((length[:, None] * w[1:] - w[:-1]) * change, -1)
+    bound = jnp.minimum(length, 1) * jnp.square(norm(change))
+    # Both vectors have norm 1 only up to rounding, and the product of their sum and difference sees that.
+    return {"⟨·,·⟩": at_least(inner, bound, 1.0)}
+
+
+def _thresholded_angle(run: Run) -> Margins:
+    w, u = run.state.w, run.state.u
+    return {"⟨u, w⟩ ≥ 0": at_least(jnp.sum(w * u, -1), 0.0)}
+
+
+def _move_is_small(run: Run) -> Margins:
+    return half_move(run.state)
+
+
+CLAIMS = (
+    Claim(
+        "A-5.1.4",
+        "A Lemma 5.1.4, Corollary 1.1",
+        "L(u^{t+1}, w^t) ≤ L(u^t, w^t)",
+        _PATH,
+        nothing,
+        _descent_in_u,
+        _ALL,
+    ),
+    Claim(
+        "A-5.1.5",
+        "A Lemma 5.1.5",
+        "η ≤ 2/β gives L(u^{t+1}, w^{t+1}) ≤ L(u^t, w^t)",
+        "A path at a loose rate",
+        _loose_rate,
+        _descent_in_w,
+        _ALL,
+    ),
+    Claim(
+        "A-5.1.5-right",
+        "A proof of Lemma 5.1.5, Corollary 1.1",
+        "η ≤ 1/(β + 4) and moves ≤ 1/2 give L(u^{t+1}, w^{t+1}) ≤ L(u^t, w^t)",
+        _PATH,
+        small_rate,
+        _descent_in_w,
+        _ALL,
+        corrects="A-5.1.5",
+    ),
+    Claim(
+        "A-5.1.5-C",
+        "A proof of Lemma 5.1.5",
+        "moves ≤ 1/2 give 2/3 ≤ C^t ≤ 2",
+        _PATH,
+        small_rate,
+        _normalisation,
+        _ALL,
+    ),
+    Claim(
+        "A-5.1.5-inner",
+        "A proof of Lemma 5.1.5",
+        "⟨w^{t+1}/C^t − w^t, w^{t+1} − w^t⟩ ≥ min(1, 1/C^t)‖w^{t+1} − w^t‖²",
+        _PATH,
+        small_rate,
+        _inner_product,
+        _ALL,
+    ),
+    Claim(
+        "A-4.2-move",
+        "A after Remark 4.2",
+        "the bound 1/2 on the moves is achievable: it follows from η ≤ 1/(β + 4) and (iii)",
+        _PATH,
+        _without_move,
+        _move_is_small,
+        _ALL,
+    ),
+    Claim(
+        "A-cor1.1-acute",
+        "A proofs of Theorem 1 and Corollary 1.1",
+        "θ(u^{t+1}, w^t) ≤ π/2",
+        _PATH,
+        nothing,
+        _thresholded_angle,
+        _ALL,
+    ),
+    Claim(
+        "A-thm1-stays",
+        "A proofs of Theorem 1 and Corollary 1.1",
+        "θ(w⁰, w*) ≤ π − δ gives θ(w^t, w*) ≤ π − δ for all t",
+        _PATH,
+        theorem,
+        angle_stays,
+        _ALL,
+    ),
+    Claim(
+        "A-thm1-monotone",
+        "A proof of Theorem 1, with I's words",
+        "θ^{t+1} ≤ θ^t",
+        _PATH,
+        theorem,
+        angle_descends,
+        _ALL,
+    ),
+)

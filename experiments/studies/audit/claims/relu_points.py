@@ -1,0 +1,273 @@
+"""Claims on the ReLU loss and its gradient, at one or two points."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from experiments.studies.audit.claim import Claim, Parameters, Run
+from experiments.studies.audit.margins import Margins, at_least, at_most, equal
+from experiments.studies.audit.states import Points
+from rvsmjax.geometry import angle, norm, quotient, tangent, unit
+from rvsmjax.problems import NoOverlapReLU
+
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(40)
+_TAU = np.linspace(0, 1, 65)[1:]
+"""Places on a segment where its gradients are looked at."""
+
+
+def _nothing(p: Parameters, state: Points) -> Margins:
+    return {}
+
+
+def _off_zero(p: Parameters, state: Points) -> Margins:
+    lengths = jnp.minimum(norm(state.first), norm(state.second))
+    return {"w ≠ 0": at_least(lengths, 1e-6)}
+
+
+def _interior(p: Parameters, state: Points) -> Margins:
+    theta = angle(state.first, p.w_star)
+    return _off_zero(p, state) | {"0 < θ < π": at_least(jnp.sin(theta), 1e-3)}
+
+
+def expectation(u: Array, v: Array) -> Array:
+    """Returns E σ(u·x)σ(v·x) by quadrature over the direction of x in the plane of u and v, where E r² = 2."""
+    theta = angle(u, v)
+    half = (math.pi - theta) / 2
+    phi = theta - math.pi / 2 + half * (1 + _NODES)
+    return norm(u) * norm(v) / math.pi * half * jnp.sum(_WEIGHTS * jnp.cos(phi) * jnp.cos(phi - theta))
+
+
+def _kernel(u: Array, v: Array) -> Array:
+    """g(u, v) as printed."""
+    theta = angle(u, v)
+    return norm(u) * norm(v) * (jnp.sin(theta) + (math.pi - theta) * jnp.cos(theta)) / (2 * math.pi)
+
+
+def _kernel_is_expectation(run: Run) -> Margins:
+    _, s = run
+    right = expectation(s.first, s.second)
+    return {"g": equal(_kernel(s.first, s.second), right, norm(s.first) * norm(s.second))}
+
+
+def _cross(u: Array, v: Array) -> Array:
+    """E σ(u·x)σ(v·y) for independent x and y."""
+    return norm(u) * norm(v) / (2 * math.pi)
+
+
+def _sum_as_printed(run: Run) -> Margins:
+    return _sum(run, jnp.square(norm(run.state.first)) / 2)
+
+
+def _sum_right(run: Run) -> Margins:
+    k, w = run.parameters.k, run.state.first
+    return _sum(run, jnp.square(norm(w)) / (2 * k) + (k - 1) / k * _cross(w, w))
+
+
+def _sum(run: Run, first: Array) -> Margins:
+    """f(w) against the mean over i, j of first − 2g(w_i, w*_j) + g(w*_i, w*_j)."""
+    p, s = run
+    w, star, k = s.first, p.w_star, p.k
+    mixed = _kernel(w, star) / k + (k - 1) / k * _cross(w, star)
+    last = jnp.square(norm(star)) / (2 * k) + (k - 1) / k * _cross(star, star)
+    return {"f": equal(first - 2 * mixed + last, NoOverlapReLU(k).loss(w, star), first, mixed, last)}
+
+
+def printed_loss(k: Array, w: Array, star: Array) -> Array:
+    """Returns f(w) as I eq. 5 has it, without care for cancellation."""
+    b = (k**2 - k) / (2 * math.pi)
+    n, m = jnp.sqrt(jnp.sum(w * w)), jnp.sqrt(jnp.sum(star * star))
+    cosine = jnp.clip(jnp.sum(w * star) / (n * m), -1 + 1e-15, 1 - 1e-15)
+    theta = jnp.arccos(cosine)
+    g = n * m * (jnp.sin(theta) + (math.pi - theta) * cosine) / (2 * math.pi)
+    return ((b + k / 2) * (n**2 + m**2) - 2 * k * g - 2 * b * n * m) / k**2
+
+
+def _loss_formula(run: Run) -> Margins:
+    p, s = run
+    scale = jnp.square(norm(s.first) + 1)
+    return {"f": equal(printed_loss(p.k, s.first, p.w_star), NoOverlapReLU(p.k).loss(s.first, p.w_star), scale)}
+
+
+def printed_gradient(k: Array, w: Array, star: Array) -> Array:
+    """Returns ∇f(w) as A Lemma 5.4.2 and I eq. 13 print it."""
+    theta, ratio = angle(w, star), quotient(norm(star), norm(w))
+    cross = (k**2 - k) / math.pi
+    along = k + cross - k / math.pi * ratio * jnp.sin(theta) - cross * ratio
+    return (along * w - k / math.pi * (math.pi - theta) * star) / k**2
+
+
+def _gradient(run: Run) -> Margins:
+    p, s = run
+    slope = jax.grad(printed_loss, argnums=1)(p.k, s.first, p.w_star)
+    # The arc cosine in the loss loses 1/sin²θ digits, its derivative with it.
+    lost = 8 * jnp.finfo(slope.dtype).eps / jnp.square(jnp.sin(angle(s.first, p.w_star)))
+    return {"∇f": equal(printed_gradient(p.k, s.first, p.w_star), slope, norm(s.first) + 1, error=lost)}
+
+
+def _saddle(p: Parameters) -> Array:
+    return -(p.k**2 - p.k) / (p.k**2 + (math.pi - 1) * p.k) * p.w_star
+
+
+def _critical(run: Run) -> Margins:
+    p, s = run
+    f = NoOverlapReLU(p.k)
+    saddle, star = _saddle(p), p.w_star
+    towards = unit(tangent(star, s.first))
+    shift = 0.1 * norm(saddle)
+    here = f.loss(saddle, star)
+    return {
+        "∇f(w*) = 0": equal(f.grad(star, star), 0 * star, 1.0),
+        "∇f(saddle) = 0": equal(f.grad(saddle, star), 0 * star, 1.0),
+        "f(w) ≥ f(w*) = 0": at_least(f.loss(s.first, star), 0.0),
+        "saddle: up along w*": at_least(f.loss(1.1 * saddle, star), here, 1.0),
+        "saddle: not up across w*": at_most(f.loss(jnp.sqrt(1 - 0.1**2) * saddle + shift * towards, star), here, 1.0),
+        "0: a maximum nearby": at_most(f.loss(_near_zero(p, s.first), star), f.loss(0 * star, star), 1.0),
+    }
+
+
+def _near_zero(p: Parameters, w: Array) -> Array:
+    """w scaled into the ball about 0, of radius (k − 1)/(π + k − 1)·‖w*‖, where b‖w‖‖w*‖ outweighs the square."""
+    radius = (p.k - 1) / (math.pi + p.k - 1) * norm(p.w_star)
+    return unit(w) * jnp.minimum(norm(w), radius)
+
+
+def _several(p: Parameters, state: Points) -> Margins:
+    return {"k > 1": at_least(p.k, 2.0)} | _interior(p, state)
+
+
+def _apart(p: Parameters, state: Points) -> Margins:
+    far = jnp.minimum(norm(state.first - p.w_star), norm(state.first - _saddle(p)))
+    return _off_zero(p, state) | {"w 0.1 away from w* and saddle": at_least(far, 0.1)}
+
+
+def _no_other(run: Run) -> Margins:
+    p, s = run
+    return {"‖∇f(w)‖ > 0": at_least(norm(NoOverlapReLU(p.k).grad(s.first, p.w_star)), 1e-6)}
+
+
+def _lipschitz(p: Parameters, first: Array, second: Array) -> Margins:
+    f, least = NoOverlapReLU(p.k), jnp.minimum(norm(first), norm(second))
+    bound = 1 + 3 * norm(p.w_star) / least
+    change = norm(f.grad(first, p.w_star) - f.grad(second, p.w_star))
+    return {"L": at_most(change, bound * norm(first - second), norm(first) + norm(second) + 1)}
+
+
+def _lipschitz_half_plane(run: Run) -> Margins:
+    p, s = run
+    star = unit(p.w_star)
+    theta = angle(s.second, star)
+    side = unit(tangent(star, s.first))
+    return _lipschitz(p, s.first, norm(s.second) * (jnp.cos(theta) * star + jnp.sin(theta) * side))
+
+
+def _lipschitz_anywhere(run: Run) -> Margins:
+    return _lipschitz(run.parameters, run.state.first, run.state.second)
+
+
+def _descent(run: Run, power: int) -> Margins:
+    """The inequality with the least L that ‖∇f(x + τ(y − x)) − ∇f(x)‖ <= Lτ^power‖y − x‖ allows on the segment."""
+    p, s = run
+    f, x, y = NoOverlapReLU(p.k), s.first, s.second
+    tau = _TAU[:, None]
+    change = norm(f.grad(x + tau * (y - x), p.w_star) - f.grad(x, p.w_star)) / _TAU**power
+    far = norm(y - x)
+    gap = f.loss(y, p.w_star) - f.loss(x, p.w_star) - jnp.sum(f.grad(x, p.w_star) * (y - x))
+    terms = f.loss(y, p.w_star), f.loss(x, p.w_star), far
+    # Between the places looked at the gradient may change by at most as much again as from one to the next.
+    missed = far / 2 * jnp.max(jnp.abs(jnp.diff(change)), initial=0)
+    return {"L/2‖y − x‖²": at_most(jnp.abs(gap), jnp.max(change) * far / 2, *terms, error=missed)}
+
+
+def _descent_printed(run: Run) -> Margins:
+    return _descent(run, 0)
+
+
+def _descent_right(run: Run) -> Margins:
+    return _descent(run, 1)
+
+
+_RELU = "relu points"
+
+CLAIMS = (
+    Claim(
+        "A-3.0.1",
+        "A Lemma 3.0.1, I Lemma 1",
+        "g(u, v) = ‖u‖‖v‖(sin θ + (π − θ) cos θ)/(2π)",
+        _RELU,
+        _nothing,
+        _kernel_is_expectation,
+    ),
+    Claim(
+        "A-eq7",
+        "A eq. 7",
+        "f = (1/k²) Σ_ij [g(w_i, w_i) − 2g(w_i, w*_j) + g(w*_i, w*_j)]",
+        _RELU,
+        _nothing,
+        _sum_as_printed,
+    ),
+    Claim(
+        "A-eq7-right",
+        "A eq. 7",
+        "f = (1/k²) Σ_ij [g(w_i, w_j) − 2g(w_i, w*_j) + g(w*_i, w*_j)]",
+        _RELU,
+        _nothing,
+        _sum_right,
+        corrects="A-eq7",
+    ),
+    Claim(
+        "I-eq5",
+        "I eq. 5, A eq. 8",
+        "f = (1/k²)[(b + k/2)(‖w‖² + ‖w*‖²) − 2k g − 2b‖w‖‖w*‖], b = (k² − k)/(2π)",
+        _RELU,
+        _off_zero,
+        _loss_formula,
+    ),
+    Claim(
+        "A-5.1.1",
+        "A Lemma 5.1.1, I Lemma 3",
+        "k > 1: a maximum at 0, the minimum at w*, a saddle at −((k² − k)/(k² + (π − 1)k)) w*",
+        _RELU,
+        _several,
+        _critical,
+    ),
+    Claim("A-5.1.1-no-other", "A Lemma 5.1.1, I Lemma 3", "no further critical point", _RELU, _apart, _no_other),
+    Claim(
+        "A-5.1.2",
+        "A Lemma 5.1.2, I Lemma 4",
+        "∇f has Lipschitz constant 1 + 3‖w*‖/M on a half-plane bounded by w*, where ‖w‖ ≥ M",
+        _RELU,
+        _interior,
+        _lipschitz_half_plane,
+    ),
+    Claim(
+        "A-5.1.2-anywhere",
+        "A proof of Lemma 5.1.5, I Lemma 2",
+        "the same constant serves any two points (used without the half-plane)",
+        _RELU,
+        _off_zero,
+        _lipschitz_anywhere,
+    ),
+    Claim(
+        "A-5.1.3",
+        "A Lemma 5.1.3",
+        "‖∇f(x + τ(y − x)) − ∇f(x)‖ ≤ L‖x − y‖ on the segment gives |f(y) − f(x) − ⟨∇f(x), y − x⟩| ≤ (L/2)‖x − y‖²",
+        _RELU,
+        _off_zero,
+        _descent_printed,
+    ),
+    Claim(
+        "A-5.1.3-right",
+        "A Lemma 5.1.3",
+        "the same with Lτ‖x − y‖ in the condition",
+        _RELU,
+        _off_zero,
+        _descent_right,
+        corrects="A-5.1.3",
+    ),
+    Claim("I-eq13", "I eq. 13, A Lemma 5.4.2", "the formula for ∇f(w)", _RELU, _interior, _gradient),
+)

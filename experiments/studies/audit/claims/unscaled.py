@@ -1,0 +1,208 @@
+"""Claims of I: ReLU, without the return to the sphere."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax import Array
+
+from experiments.studies.audit.claim import Claim, Parameters, Run
+from experiments.studies.audit.claims.relu_limits import parallel, printed_range
+from experiments.studies.audit.claims.shared import (
+    angle_descends,
+    angle_stays,
+    lagrangian_descends,
+    limit_angles,
+    off,
+    rate,
+    settled,
+    small_splitting,
+    start_angle,
+)
+from experiments.studies.audit.margins import Margins, at_least, at_most
+from experiments.studies.audit.states import Limit, Path
+from rvsmjax.geometry import angle, norm
+from rvsmjax.problems import NoOverlapReLU
+
+_PATH, _LIMIT = "I path", "I limit"
+_ALL = ("l1", "l0", "tl1")
+_OTHER = ("l0", "tl1")
+_ORDER = 10.0
+"""Factor that is granted to an O(·) without a constant."""
+
+
+def lipschitz(path: Path) -> Array:
+    """Returns 1 + 3‖w*‖/M (I Lemma 4) with the least norm M on the path."""
+    return 1 + 3 / jnp.min(norm(path.w))
+
+
+def _small_rate(p: Parameters, path: Path) -> Margins:
+    return rate(p, lipschitz(path))
+
+
+def _theorem(p: Parameters, path: Path) -> Margins:
+    several = {"k ≥ 2": at_least(p.k, 2.0)}
+    return _small_rate(p, path) | start_angle(p, path.theta[0]) | several | small_splitting(p)
+
+
+def _limit_theorem(p: Parameters, limit: Limit) -> Margins:
+    several = {"k ≥ 2": at_least(p.k, 2.0)}
+    return start_angle(p, angle(limit.start, p.w_star)) | several | small_splitting(p) | settled(p, limit)
+
+
+def _lipschitz(run: Run) -> Margins:
+    p, path = run
+    slope = NoOverlapReLU(p.k).grad(path.w, p.w_star)
+    change, moved = norm(slope[1:] - slope[:-1]), norm(path.w[1:] - path.w[:-1])
+    return {"L": at_most(change, lipschitz(path) * moved, jnp.max(norm(path.w)))}
+
+
+def _grows(run: Run) -> Margins:
+    lengths = norm(run.state.w)
+    gain = jnp.where(lengths[:-1] < 1, lengths[1:] - lengths[:-1], 1.0)
+    loss = jnp.where(lengths[:-1] > 1, lengths[:-1] - lengths[1:], 1.0)
+    return {"‖w^t‖ < ‖w*‖ grows": at_least(gain, 0.0, 1.0), "‖w^t‖ > ‖w*‖ shrinks": at_least(loss, 0.0, 1.0)}
+
+
+def _converges_fast(run: Run) -> Margins:
+    p, path = run
+    least = jnp.min(jnp.square(path.move / p.learning_rate))
+    return {"min ‖∇L‖² ≤ 2L⁰/(ηT)": at_most(least, 2 * path.low[0] / (p.learning_rate * path.move.shape[0]))}
+
+
+def _stationary(run: Run) -> Margins:
+    p, limit = run
+    force = NoOverlapReLU(p.k).grad(limit.w, p.w_star) + p.beta * (limit.w - limit.u)
+    return {"∇_w L = 0": at_most(norm(force), 0.0, 1.0, error=2 * limit.residual)}
+
+
+def _close(run: Run) -> Margins:
+    p, limit = run
+    return {"θ < δ": at_most(limit_angles(p, limit)[0], p.delta, error=off(p, limit))}
+
+
+def _distance(run: Run) -> Margins:
+    p, limit = run
+    return {"‖w̄ − w*‖ ≤ 10kβ": at_most(norm(limit.w - p.w_star), _ORDER * p.k * p.beta, error=off(p, limit))}
+
+
+def _chord(run: Run) -> Margins:
+    p, limit = run
+    theta, gamma = limit_angles(p, limit)
+    distance, error = norm(limit.w - p.w_star), off(p, limit) * _ORDER
+    return {
+        "‖w̄ − w*‖ ≤ 10 sin θ": at_most(distance, _ORDER * jnp.sin(theta), 1.0, error=error),
+        "‖w̄ − w*‖ ≤ 10kβ sin γ": at_most(distance, _ORDER * p.k * p.beta * jnp.sin(gamma), 1.0, error=error),
+    }
+
+
+def _gap(run: Run) -> Margins:
+    p, limit = run
+    right = 4 * p.k * p.beta * norm(limit.w - limit.u)
+    return {"‖w̄ − w*‖ ≤ 4kβ‖w̄ − ū‖": at_most(norm(limit.w - p.w_star), right, 1.0, error=off(p, limit))}
+
+
+def _equation_12(run: Run) -> Margins:
+    return parallel(*run) | printed_range(*run)
+
+
+def _annulus(run: Run) -> Margins:
+    length = norm(run.state.w)
+    return {"‖w̄‖ > 0": at_least(length, 1e-6), "‖w̄‖ < 2‖w*‖": at_most(length, 2.0)}
+
+
+CLAIMS = (
+    Claim(
+        "I-lemma2",
+        "I Lemma 2",
+        "∇f is Lipschitz along the iterates, with 1 + 3/M",
+        _PATH,
+        _small_rate,
+        _lipschitz,
+        _ALL,
+    ),
+    Claim(
+        "I-lemma5-grows",
+        "I proof of Lemma 5",
+        "‖w^{t+1}‖ > ‖w^t‖ where ‖w^t‖ < ‖w*‖, and < where >",
+        _PATH,
+        _theorem,
+        _grows,
+    ),
+    Claim(
+        "I-lemma5",
+        "I Lemma 5",
+        "in the end ‖w^t‖ lies in an annulus around ‖w*‖",
+        _LIMIT,
+        _limit_theorem,
+        _annulus,
+        _ALL,
+    ),
+    Claim(
+        "I-lemma6",
+        "I Lemma 6, Theorem 1, Corollary 2",
+        "η ≤ 1/(β + L) gives L(u^{t+1}, w^{t+1}) ≤ L(u^t, w^t)",
+        _PATH,
+        _small_rate,
+        lagrangian_descends,
+        _ALL,
+    ),
+    Claim(
+        "I-lemma6-late",
+        "I Algorithm 1 as printed, Theorem 1",
+        "the same where w^{t+1} uses u^t = S(w^{t−1}), as the algorithm prints",
+        "I late path",
+        _small_rate,
+        lagrangian_descends,
+        _ALL,
+    ),
+    Claim("I-thm1-stays", "I proof of Theorem 1", "θ^t ≤ π − δ for all t", _PATH, _theorem, angle_stays, _ALL),
+    Claim("I-thm1-monotone", "I Theorem 1, Corollary 2", "θ^{t+1} ≤ θ^t", _PATH, _theorem, angle_descends, _ALL),
+    Claim(
+        "I-thm1-rate",
+        "I Theorem 1 (ii)",
+        "∇_w L = O(ε) in O(1/ε²) steps, here with the constant of the proof",
+        _PATH,
+        _theorem,
+        _converges_fast,
+        _ALL,
+    ),
+    Claim("I-thm1-i", "I Theorem 1 (i), Corollary 2", "∇_w L(w̄, ū) = 0", _LIMIT, _limit_theorem, _stationary, _ALL),
+    Claim("I-thm1-close", "I Theorem 1 (iii), Corollary 2", "θ(w̄, w*) < δ", _LIMIT, _limit_theorem, _close, _ALL),
+    Claim("I-thm1-iii", "I Theorem 1 (iii)", "‖w̄ − w*‖ = O(β), here ≤ 10kβ", _LIMIT, _limit_theorem, _distance, _ALL),
+    Claim(
+        "I-thm1-chord",
+        "I proof of Theorem 1",
+        "‖w̄ − w*‖ = O(sin θ) = O(kβ sin γ), here with a factor 10",
+        _LIMIT,
+        _limit_theorem,
+        _chord,
+        _ALL,
+    ),
+    Claim(
+        "I-thm1-chord-right",
+        "I proof of Theorem 1",
+        "‖w̄ − w*‖ ≤ 4kβ‖w̄ − ū‖",
+        _LIMIT,
+        _limit_theorem,
+        _gap,
+        _ALL,
+        corrects="I-thm1-chord",
+    ),
+    Claim(
+        "I-eq12",
+        "I Corollary 1, eq. 12",
+        "w* = (kπ/(π − θ))β(w̄ − ū) + Cw̄, 0 < C < 1/(1 − 2kλ√d)",
+        _LIMIT,
+        _limit_theorem,
+        _equation_12,
+    ),
+    Claim(
+        "I-cor2-eq12",
+        "I Corollary 2",
+        "(12) with the penalty's own thresholding",
+        _LIMIT,
+        _limit_theorem,
+        _equation_12,
+        _OTHER,
+    ),
+)

@@ -1,0 +1,182 @@
+"""How lanes of the audit are drawn: random and adversarial problems, with parameters inside a theorem's conditions.
+
+A lane is a function of the root key, its subject and its number alone. It is drawn as raw numbers without constraints,
+which ``place`` maps into the conditions: the audit draws them, the falsifier moves them.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from experiments.studies.audit.chosen import KINDS, Chosen
+from experiments.studies.audit.claim import Parameters
+from experiments.studies.audit.claims.binary_paths import PRINTED
+from experiments.studies.audit.states import keep_largest
+from rvsmjax.geometry import angle, norm, unit
+
+SIZES = (2, 3, 5, 9, 16)
+PATCHES = (1, 2, 3, 5, 20)
+FAMILIES = ("random", "near w*", "near −w*", "equal components", "sparse", "k = 1")
+DEALT = np.array([0, 0, 1, 2])
+"""Penalties in turn: as many lanes of l1 as of l0 and tl1 together."""
+
+
+class Fixed(NamedTuple):
+    """What stays as it was drawn: whole numbers, and which components are in use."""
+
+    lane: Array
+    k: Array
+    kind: Array
+    used: Array
+    star: Array
+
+
+class Raw(NamedTuple):
+    """Numbers without constraints: w*, w⁰ and a second vector, and what becomes shares of the allowed ranges."""
+
+    vectors: Array
+    shares: Array
+
+
+def draw(subject: str, key: Array, lane: Array) -> tuple[Fixed, Raw]:
+    """Returns the lane's raw numbers."""
+    own = jax.random.fold_in(jax.random.fold_in(key, zlib.crc32(subject.encode())), lane)
+    keys = jax.random.split(own, 6)
+    family, kind = (lane // 4) % 6, jnp.asarray(DEALT)[lane % 4]
+    vectors = jax.random.normal(keys[0], (3, SIZES[-1]))
+    shares = 2.5 * jax.random.normal(keys[1], (8,))
+    d = jnp.asarray(SIZES)[jax.random.randint(keys[2], (), 0, len(SIZES))]
+    # I's theorem is about k >= 2: there one patch is left to its family.
+    least = int(subject.startswith("I "))
+    k = jnp.where(family == 5, 1, jnp.asarray(PATCHES)[jax.random.randint(keys[3], (), least, len(PATCHES))])
+    used = jnp.arange(SIZES[-1]) < d
+    star, start, second = vectors
+    # A start nearer to −w* takes longer to leave it than a run to a limit has.
+    closest = jnp.where((family == 2) & ("limit" in subject), 1.5, 4.0)
+    near = 10 ** (-closest * jax.random.uniform(keys[5], ()))
+    hard = subject.startswith("A2")
+    few = jax.random.randint(keys[4], (), 1, d + hard)
+    star = jnp.where(family == 3, jnp.sign(star), star)
+    kept = jnp.where((family == 4) | hard, _first(few), used)
+    star = jnp.where(kept, star, 0)
+    start = jnp.where(family == 1, unit(star) + near * start, start)
+    start = jnp.where(family == 2, -unit(star) + near * start, start)
+    start = jnp.where((family == 3) & (lane % 8 < 4), jnp.sign(start), start)
+    start = jnp.where((family == 4) & ~hard, jnp.where(jnp.roll(kept, lane % 2), start, 0), start)
+    second = jnp.where(family == 1, unit(star) + near * second, second)
+    second = jnp.where(family == 2, start + near * second, second)
+    fixed = Fixed(lane, k.astype(float), kind, used, kept)
+    return fixed, Raw(jnp.stack([star, start, second]), shares)
+
+
+def _first(count: Array) -> Array:
+    return jnp.arange(SIZES[-1]) < count
+
+
+def place(subject: str, fixed: Fixed, raw: Raw) -> tuple[Parameters, Array]:
+    """Returns the lane's parameters, inside the conditions of its subject's theorem, and its start, of shape (2, d)."""
+    star = jnp.where(fixed.star, raw.vectors[0], 0)
+    start, second = jnp.where(fixed.used, raw.vectors[1:], 0)
+    delta, beta, lam, eta, *lengths = share(raw.shares)
+    if "limit" in subject:
+        # Limits do not depend on η; a small one only takes longer to them.
+        eta = (1 + 3 * eta) / 4
+    s = jnp.sum(fixed.star)
+    star, start, second = unit(star), unit(start), unit(second)
+    if subject == "prox":
+        size = jnp.exp(2 * raw.shares[0])
+        start, second = (raw.vectors[i] * jnp.sqrt(size) for i in (1, 2))
+        p = _parameters(fixed, raw, star, s, lam=size, beta=jnp.ones(()))
+    elif subject.endswith("points"):
+        inner = subject.startswith("binary")
+        first, other = (
+            0.5 + length if inner else jnp.exp(raw.shares[4 + i] / 2) for i, length in enumerate(lengths[:2])
+        )
+        start, second = first * start, other * second
+        star = star if inner else star * jnp.exp(raw.shares[6] / 5)
+        p = _parameters(fixed, raw, star, s)
+    elif subject.startswith("A2"):
+        start = keep_largest(jnp.where(fixed.used, raw.vectors[1], 0), s)
+        start = jnp.exp(raw.shares[4] / 4) * unit(start)
+        p = _parameters(fixed, raw, star, s, learning_rate=eta)
+    else:
+        delta = delta * (jnp.pi - angle(start, star))
+        # The papers rank the penalties at a = 1.
+        shape = {"a": jnp.ones(())} if subject.startswith("three") else {}
+        p = _parameters(fixed, raw, star, s, delta=delta, **shape)
+        p = _binary(p, beta, lam, eta, angle(start, star)) if subject[0] == "F" else _relu(p, beta, lam, eta)
+        if subject == "A path at a loose rate":
+            p = p._replace(learning_rate=eta * 2 / p.beta)
+        if subject[0] == "I":
+            start = start * (0.2 + 1.8 * lengths[0])
+            least = jnp.minimum(norm(start), 1) * (1 - 0.9 * lengths[1])
+            p = p._replace(learning_rate=eta / (p.beta + 1 + 3 / least))
+    return p, jnp.stack([start, second])
+
+
+def _parameters(fixed: Fixed, raw: Raw, star: Array, s: Array, **known: Any) -> Parameters:
+    one = jnp.ones(())
+    d = jnp.sum(fixed.used, dtype=float)
+    a = known.pop("a", jnp.exp(raw.shares[7] / 2))
+    penalty = Chosen(fixed.kind, a)
+    numbers = {"lam": one, "beta": one, "learning_rate": one, "delta": one} | known
+    return Parameters(penalty=penalty, k=fixed.k, d=d, w_star=star, s=s, **numbers)
+
+
+def _relu(p: Parameters, beta: Array, lam: Array, eta: Array) -> Parameters:
+    beta = _positive(beta * p.delta * jnp.sin(p.delta) / (p.k * jnp.pi))
+    # Under 1/√d, which it may not reach.
+    lam = lam * beta / jnp.sqrt(p.d) * (1 - 1e-12)
+    return p._replace(beta=beta, lam=lam, learning_rate=eta / (beta + 4))
+
+
+def _binary(p: Parameters, beta: Array, lam: Array, eta: Array, theta: Array) -> Parameters:
+    half = p.k * PRINTED
+    beta = _positive(beta * half * jnp.sin(p.delta))
+    # Up to twice β, beyond which u = 0 for every penalty.
+    lam = lam * jnp.minimum(half / jnp.sqrt(p.d) * (1 - 1e-12), 2 * beta)
+    bound = jnp.minimum(1 / (beta + p.k / jnp.pi), 2 * jnp.sqrt(2 * jnp.pi) / p.k)
+    # The first step moves by at most η((k/π) sin(θ/2) + β), which may be 1/2.
+    return p._replace(
+        beta=beta, lam=lam, learning_rate=eta * jnp.minimum(bound, 0.5 / (p.k / jnp.pi * jnp.sin(theta / 2) + beta))
+    )
+
+
+def _positive(beta: Array) -> Array:
+    return jnp.maximum(beta, 1e-12)
+
+
+def share(x: Array) -> Array:
+    """Returns numbers in (0, 1], 1 within reach."""
+    return jnp.clip(1.02 * jax.nn.sigmoid(x), 1e-6, 1)
+
+
+def facts(subject: str, key: int, lane: int) -> dict[str, str]:
+    """Returns a lane's parameters as text."""
+
+    @jax.jit
+    def one(lane: Array) -> Any:
+        fixed, raw = draw(subject, jax.random.key(key), lane)
+        return fixed, *place(subject, fixed, raw)
+
+    fixed, p, start = jax.tree.map(np.asarray, one(jnp.uint32(lane)))
+    used = int(p.d)
+    shown = {
+        "family": FAMILIES[(lane // 4) % len(FAMILIES)],
+        "penalty": f"{KINDS[int(fixed.kind)]}, a = {float(p.penalty.a):.17g}",
+        "k": str(int(p.k)),
+        "d": str(used),
+        "λ": f"{float(p.lam):.17g}",
+        "β": f"{float(p.beta):.17g}",
+        "η": f"{float(p.learning_rate):.17g}",
+        "δ": f"{float(p.delta):.17g}",
+        "s": str(int(p.s)),
+    }
+    vectors = {"w*": p.w_star, "start": start[0], "second": start[1]}
+    return shown | {name: " ".join(f"{x:.17g}" for x in vector[:used]) for name, vector in vectors.items()}

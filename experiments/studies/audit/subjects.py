@@ -1,0 +1,108 @@
+"""What claims are about: the kinds of run, and how a lane's parameters and start become its state."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from jax import Array
+
+from experiments.studies.audit.claim import Parameters
+from experiments.studies.audit.states import Limit, Path, Points, Scalar, Three, follow, follow_hard, keep_largest
+from rvsmjax.geometry import norm
+from rvsmjax.penalties import L0, L1, Penalty, TransformedL1
+from rvsmjax.problems import NoOverlapBinary, NoOverlapReLU, OneLayerProblem, splitting_residual
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A kind of run.
+
+    Attributes:
+      form: ``scalar``, ``points``, ``path``, ``limit``, ``three`` limits, or ``thresholded`` vectors, three of them.
+      problem: the activation's problem.
+      normalize: whether w goes back to the sphere after each step.
+      hard: whether the method is Adaptive Hard Thresholding; RVSM otherwise.
+      late: whether u is one step old.
+    """
+
+    form: str
+    problem: type[OneLayerProblem] = NoOverlapReLU
+    normalize: bool = True
+    hard: bool = False
+    late: bool = False
+
+    @property
+    def split(self) -> bool:
+        """Whether its runs depend on the lane's penalty."""
+        return self.form in ("path", "limit") and not self.hard
+
+    @property
+    def rests(self) -> bool:
+        """Whether its states are limits."""
+        return self.form in ("limit", "three")
+
+
+SUBJECTS = {
+    "prox": Subject("scalar"),
+    "relu points": Subject("points"),
+    "A path": Subject("path"),
+    "A path at a loose rate": Subject("path"),
+    "A limit": Subject("limit"),
+    "three limits": Subject("three"),
+    "three thresholdings": Subject("thresholded"),
+    "A2 path": Subject("path", normalize=False, hard=True),
+    "A2 limit": Subject("limit", normalize=False, hard=True),
+    "I path": Subject("path", normalize=False),
+    "I late path": Subject("path", normalize=False, late=True),
+    "I limit": Subject("limit", normalize=False),
+    "binary points": Subject("points", NoOverlapBinary),
+    "F path": Subject("path", NoOverlapBinary),
+    "F limit": Subject("limit", NoOverlapBinary),
+}
+"""The kinds of run by name."""
+
+
+def reach(subject: Subject, p: Parameters, start: Array, steps: int) -> Any:
+    """Returns the state of a lane by ``steps`` steps that can be differentiated: a limit only as near as they bring it.
+
+    Args:
+      subject: the kind of run.
+      p: the lane.
+      start: two vectors, of shape (2, d): w⁰ and, where two points are wanted, the second.
+      steps: length of a path.
+    """
+    if subject.form == "scalar":
+        return Scalar(start[0, 0], start[1, 0])
+    if subject.form == "points":
+        return Points(start[0], start[1])
+    if subject.form == "thresholded":
+        return Three(*(Limit(start[0], start[0], q.prox(start[0], p.lam / p.beta), 0 * p.lam) for q in three(p)))
+    if subject.form == "three":
+        lanes = [p._replace(penalty=q) for q in three(p)]
+        return Three(*(limit_at(subject, q, start[0], _path(subject, q, start[0], steps).w[-1]) for q in lanes))
+    path = _path(subject, p, start[0], steps)
+    return path if subject.form == "path" else limit_at(subject, p, start[0], path.w[-1])
+
+
+def three(p: Parameters) -> tuple[Penalty, ...]:
+    """Returns l1, l0 and tl1 with the lane's a."""
+    return L1(), L0(), TransformedL1(p.penalty.a)  # type: ignore[attr-defined]
+
+
+def limit_at(subject: Subject, p: Parameters, start: Array, w: Array) -> Limit:
+    """Returns w as a limit, with its residual."""
+    problem = subject.problem(p.k)
+    if subject.hard:
+        # The method has come to rest where gradient descent has, on the support that it settled for.
+        return Limit(start, w, keep_largest(w, p.s), norm(problem.grad(w, p.w_star)))
+    shrinkage = p.penalty.shrinkage(w, p.lam / p.beta)
+    residual = splitting_residual(problem, w, p.w_star, p.beta * shrinkage, subject.normalize)
+    return Limit(start, w, w - shrinkage, residual)
+
+
+def _path(subject: Subject, p: Parameters, start: Array, steps: int) -> Path:
+    problem = subject.problem(p.k)
+    if subject.hard:
+        return follow_hard(problem, p, start, steps)
+    return follow(problem, p, start, steps, normalize=subject.normalize, late=subject.late)

@@ -1,0 +1,1 @@
+"""RVSCGD on the one-layer network with binary activation."""

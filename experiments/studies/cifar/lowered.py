@@ -1,0 +1,90 @@
+"""The training programs of the full networks with abstract arguments, to lower or compile for a device that is absent.
+
+No array of a network's or a data set's size is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import ShapeDtypeStruct
+
+from experiments.studies.cifar.recipes import CifarRecipe, modern, released
+from experiments.training.chains import PENALTIES, SHARES
+from experiments.training.loop import Task, make_programs
+from experiments.training.programs import Labelled, TrainState, make_step
+from experiments.training.recipes import task_of
+
+IMAGES = {"part": (45_000, 5_000), "all": (50_000, 10_000)}
+"""Images of CIFAR-10 that are trained on and evaluated on, see ``Recipe.train_on``."""
+
+
+def make_recipe(net: str, method: str, batch: int = 128, dtype: str = "bfloat16") -> CifarRecipe:
+    """Returns the recipe of one method on CIFAR-10.
+
+    Args:
+      net: a name of ``experiments.studies.cifar.recipes.NETS``.
+      method: ``sgd``, ``admm``, ``admm-released`` or ``magnitude``, or the penalty of ``rvsm``: a name of ``PENALTIES``
+        or ``SHARES``.
+      batch: images a step.
+      dtype: of the computation.
+    """
+    common: dict[str, Any] = {"batch": batch, "dtype": dtype}
+    if method in SHARES:
+        return modern(net, "rvsm", method, sparsity=0.9, **common)
+    if method in PENALTIES:
+        return released(net, "rvsm", method, **common)
+    if method == "admm-released":
+        return released(net, "admm", "signed_percentile", **common)
+    if method == "magnitude":
+        return modern(net, method, "", sparsity=0.9, **common)
+    return released(net, method, "", **common)
+
+
+def training_program(
+    net: str, method: str, batch: int = 128, dtype: str = "bfloat16", whole_epoch: bool = True
+) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """Returns a jitted function and its abstract arguments: ``function.trace(*args).lower(...)``.
+
+    Args:
+      net, method, batch, dtype: see ``make_recipe``.
+      whole_epoch: whether the program is an epoch over CIFAR-10, or one step of it.
+    """
+    return program_of(make_recipe(net, method, batch, dtype), whole_epoch)
+
+
+def evaluation_program(
+    net: str, method: str, batch: int = 128, dtype: str = "bfloat16"
+) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """Returns the same of what is measured after an epoch: u, its running means, both accuracies, zeros."""
+    recipe = make_recipe(net, method, batch, dtype)
+    task, state = _abstract(recipe)
+    return make_programs(task, batch, whole=True).look, (state, task.train.images, task.held_out)
+
+
+def program_of(recipe: CifarRecipe, whole_epoch: bool = True) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """Returns the training program of any recipe on CIFAR-10."""
+    task, state = _abstract(recipe)
+    key, number = jax.eval_shape(lambda: jax.random.key(0)), ShapeDtypeStruct((), jnp.int32)
+    if whole_epoch:
+        return make_programs(task, recipe.batch, whole=True).epoch, (state, task.train, key, number)
+    sums, order = ShapeDtypeStruct((2,), jnp.float32), ShapeDtypeStruct(task.train.labels.shape, jnp.int32)
+    graph = nnx.split(task.network, nnx.Param, ...)[0]
+    step = make_step(graph, task.optimizer.update, task.prepare, recipe.batch)
+    return step, (state, sums, task.train, order, number, key)
+
+
+def _abstract(recipe: CifarRecipe) -> tuple[Task, TrainState]:
+    def images(n: int) -> Labelled:
+        whole: Any = ShapeDtypeStruct((n, 32, 32, 3), jnp.uint8), ShapeDtypeStruct((n,), jnp.int32)
+        return Labelled(*whole)
+
+    train, held_out = IMAGES[recipe.train_on]
+    network = nnx.eval_shape(recipe.make_network)
+    _, params, rest = nnx.split(network, nnx.Param, ...)
+    task = task_of(recipe, network, images(train), images(held_out))
+    return task, TrainState(params, rest, jax.eval_shape(task.optimizer.init, params))

@@ -1,0 +1,1 @@
+"""LeNet on MNIST: three studies and the recipes that they share."""

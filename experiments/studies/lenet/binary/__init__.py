@@ -1,0 +1,1 @@
+"""LeNet with binary activations."""

@@ -1,0 +1,1 @@
+"""What the studies of grids of one-layer problems share: data in slabs, statistics, tables, figures."""

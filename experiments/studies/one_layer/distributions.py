@@ -1,0 +1,85 @@
+"""The distribution over seeds in every cell of a sweep, as a figure of the page: binned to shares, not raw lanes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.colors import to_hex
+
+from experiments.reports.chart_data import Entry, plain_numbers
+from experiments.reports.names import ROWS
+from experiments.studies.one_layer.figures import looks
+from experiments.studies.one_layer.summary import CELL
+
+NAME = "cells"
+CAPTION = (
+    "Distribution over the seeds in each cell: share of the converged seeds below a value. Choose the quantity and the "
+    "setting."
+)
+QUANTITIES = {"theta_u": f"{ROWS['theta_u']}  [rad]", "theta_w": f"{ROWS['theta_w']}  [rad]"}
+QUANTITIES |= {"f_u": ROWS["f_u"], "f_w": ROWS["f_w"], "zeros": ROWS["zeros"], "steps": "steps to the limit"}
+SHARES = [0, 1, 2.5, 5, *range(10, 91, 10), 95, 97.5, 99, 100]
+MOST = 12
+"""Settings of the axes other than d; the rest have their statistics in ``summary.csv``."""
+
+
+def cells(lanes: xr.Dataset) -> dict[str, Any]:
+    """Returns the figure: a panel for each quantity, setting and d, a line for each penalty.
+
+    Args:
+      lanes: a sweep.
+    """
+    shown = looks(lanes)
+    entries = [Entry(look.name, to_hex(look.color), "-", "", False) for look in shown]
+    rest = [dim for dim in CELL if dim not in ("penalty", "d")]
+    converged = lanes.transpose(*rest, "d", "penalty", "seed", ...)
+    ended = converged.status.values == 0
+    settings = list(np.ndindex(*(lanes.sizes[dim] for dim in rest)))[:MOST]
+    panels = []
+    for metric, label in QUANTITIES.items():
+        values = converged[metric].values
+        for setting in settings:
+            tags = {"Quantity": label.split("  ")[0], "Setting": _text(lanes, dict(zip(rest, setting, strict=True)))}
+            row = [
+                [_quantiles(values[setting][j, i][ended[setting][j, i]]) for i in range(len(shown))]
+                for j in range(lanes.sizes["d"])
+            ]
+            axis = _axis(label, row, log=metric != "zeros")
+            for d, found in zip(lanes.d.values, row, strict=True):
+                series = [
+                    {"kind": "line", "name": entry.name, "color": entry.color, "entries": [i], "width": 1.8}
+                    | {"x": plain_numbers(x, 4), "y": SHARES}
+                    for i, (entry, x) in enumerate(zip(entries, found, strict=True))
+                    if len(x) and (x[0] > 0 or "scale" not in axis)
+                ]
+                y = {"label": "seeds below  [%]", "limits": [0, 100]}
+                panels.append({"title": f"d = {d}", "tags": tags, "x": axis, "y": y, "series": series})
+    return {"panels": panels, "legend": [entry.plain() for entry in entries]}
+
+
+def _quantiles(values: np.ndarray) -> np.ndarray:
+    """Returns for each of ``SHARES`` the value at that place among the seeds."""
+    places = np.round(np.array(SHARES) / 100 * (len(values) - 1)).astype(int)
+    return np.sort(values)[places] if len(values) else values
+
+
+def _axis(label: str, row: list[list[np.ndarray]], log: bool) -> dict[str, Any]:
+    """Returns an axis that holds all cells of a row, without their longest tails."""
+    inner = np.array([(x[2], x[-3]) for cell in row for x in cell if len(x)])
+    if not len(inner):
+        return {"label": label, "limits": [0, 1]}
+    low, high = float(inner.min()), float(inner.max())
+    if log and low > 0:
+        return {"label": label, "limits": plain_numbers([low / 1.1, high * 1.1], 4), "scale": "log"}
+    room = 0.05 * (high - low) or 0.5
+    return {"label": label, "limits": plain_numbers([low - room, high + room], 4)}
+
+
+def _text(lanes: xr.Dataset, place: dict[str, int]) -> str:
+    """Returns the setting in words: k, and what else the sweep varies."""
+    here = lanes.isel(place)
+    signs = {"k": "k", "lam": "λ", "beta": "β", "learning_rate": "η"}
+    parts = [f"{sign} = {float(here[dim]):g}" for dim, sign in signs.items() if dim == "k" or lanes.sizes[dim] > 1]
+    return ", ".join(parts) + ", not normalised" * (not bool(here.normalize))

@@ -1,0 +1,65 @@
+"""What the record of a grid of one-layer problems holds: data, statistics, figures, how the run went."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from experiments.records.zarr_store import write_zarr
+from experiments.reports.html_page import add_figure
+from experiments.reports.style import save
+from experiments.studies.one_layer import distributions
+from experiments.studies.one_layer.figures import sweep_figures
+from experiments.studies.one_layer.summary import summarize, to_frame
+
+FIGURE_LANES = 2_000_000
+"""Lanes that the figures show, at most: those of the first seeds of each cell."""
+
+
+def how_it_went(lanes: int, facts: dict[str, Any], summary: xr.Dataset) -> dict[str, Any]:
+    """Returns what a record tells of the run: devices, how lanes ended, learning rates, steps, speed.
+
+    Args:
+      lanes: how many.
+      facts: ``devices`` and ``slabs.FACTS``.
+      summary: statistics.
+    """
+    executed, needed = int(facts["steps_executed"]), int(facts["steps_needed"])
+    return {
+        "devices": list(facts["devices"]),
+        "lanes": lanes,
+        "status": {str(name): int(summary.endings.sel(ending=name).sum()) for name in summary.ending.values},
+        "learning_rate_used": summary.eta.values.tolist(),
+        "steps": {
+            "executed": executed,
+            "needed": needed,
+            "waste": executed / max(needed, 1),
+        },
+        "lanes_per_second": lanes / facts["run_seconds"],
+    }
+
+
+def write_data(folder: Path, lanes: xr.Dataset) -> tuple[xr.Dataset, list[str]]:
+    """Writes data, statistics and figures; returns the statistics and the figures' names."""
+    write_zarr(lanes, folder / "data.zarr")
+    return write_summary(folder, lanes)
+
+
+def write_summary(
+    folder: Path, lanes: xr.Dataset, places: Sequence[Mapping[str, slice]] = ({},)
+) -> tuple[xr.Dataset, list[str]]:
+    """Writes statistics and figures and returns the statistics and the figures' names; ``places`` of ``summarize``."""
+
+    summary = summarize(lanes, places)
+    to_frame(summary).to_csv(folder / "summary.csv", index=False)
+    count = math.prod(lanes.sizes.values()) // lanes.sizes["seed"]
+    shown = lanes.isel(seed=slice(0, max(1, FIGURE_LANES // count))).load()
+    add_figure(folder, distributions.NAME, distributions.cells(shown))
+    drawn = sweep_figures(shown)
+    for name, figure in drawn.items():
+        save(figure, folder, name)
+    return summary, list(drawn)

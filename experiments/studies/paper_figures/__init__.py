@@ -1,0 +1,1 @@
+"""The figures of the paper that need no sweep."""

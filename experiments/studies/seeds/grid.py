@@ -1,0 +1,33 @@
+"""The grid of a seed study: the settings of each penalty, and their lanes."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+
+from experiments.studies.seeds.train import Lane
+
+AXES = {"none": [], "top_k": ["beta", "sparsity"], "l1": ["lam", "beta"], "tl1": ["lam", "beta"], "l0": ["lam", "beta"]}
+"""Which axes, beside the learning rate, a penalty has."""
+NUMBERS = ["lam", "beta", "sparsity", "learning_rate"]
+ABSENT = {"lam": 0.0, "beta": 1.0, "sparsity": 0.0, "learning_rate": np.nan}
+"""What a penalty is given for an axis that it has not; it has no effect."""
+
+
+def settings(config: Any, penalty: str) -> list[dict[str, float]]:
+    """Returns the hyperparameters of each setting of a penalty; NaN for those that it has not."""
+    names = [*AXES[penalty], "learning_rate"]
+    blank = dict.fromkeys(NUMBERS, np.nan)
+    values = itertools.product(*(getattr(config, name) for name in names))
+    return [blank | dict(zip(names, chosen, strict=True)) for chosen in values]
+
+
+def make_lanes(config: Any, chosen: list[dict[str, float]], seeds: int) -> Lane:
+    """Returns the lanes of the first ``seeds`` seeds of each setting, one setting after another."""
+    table = np.array([[own[name] for name in NUMBERS] for own in chosen]).repeat(seeds, 0)
+    table = np.where(np.isnan(table), [ABSENT[name] for name in NUMBERS], table).astype(config.precision)
+    numbers = dict(zip(NUMBERS, table.T, strict=True))
+    a = np.full(len(table), config.a, config.precision)
+    return Lane(seed=np.tile(np.arange(seeds, dtype=np.uint32), len(chosen)), a=a, **numbers)

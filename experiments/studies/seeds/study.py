@@ -1,0 +1,104 @@
+"""The study from grid to numbers: train, choose by validation, look at the test images, compare with separate runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pandas as pd
+
+from experiments.data import digits
+from experiments.studies.seeds.grid import make_lanes, settings
+from experiments.studies.seeds.summary import choose, summarize
+from experiments.studies.seeds.timing import Difference, Timing, difference, race
+from experiments.studies.seeds.train import (
+    Curves,
+    Lane,
+    Trained,
+    make_separate,
+    make_together,
+    make_training,
+    test_accuracy,
+)
+from experiments.training.loop import Labelled
+
+TOGETHER, VMAPPED, SEPARATE = "vmapped, shared by the devices", "vmapped, one device", "one after another"
+
+
+class Study(NamedTuple):
+    """All numbers of a study.
+
+    Attributes:
+      lanes: a row for each lane: its setting, seed, numbers after the last epoch; ``finite``: whether the loss is;
+        ``chosen``: whether its setting is; ``test_w`` and ``test_u`` if it is, else NaN.
+      curves: a row for each lane and epoch.
+      raced: the penalty of the timings.
+      timings: of the ways of training the compared seeds of one setting.
+      differences: for each penalty, of the call for its grid from separate runs.
+    """
+
+    lanes: pd.DataFrame
+    curves: pd.DataFrame
+    raced: str
+    timings: dict[str, Timing]
+    differences: dict[str, Difference]
+
+
+def conduct_study(config: Any) -> Study:
+    """Returns the study that ``config`` describes."""
+    with jax.enable_x64(config.precision == "float64"):
+        data, root = digits.load(config.precision), jax.random.key(config.key)
+        trainings = {
+            penalty: make_training(penalty, config.network, data, epochs=config.epochs, batch=config.batch, root=root)
+            for penalty in config.penalty
+        }
+        raced = next((penalty for penalty in config.penalty if penalty != "none"), config.penalty[0])
+        timings = _race(config, raced, trainings[raced])
+        parts = {penalty: _study_one(config, penalty, train, data.test) for penalty, train in trainings.items()}
+    lanes, curves = (pd.concat([part[i] for part in parts.values()], ignore_index=True) for i in (0, 1))
+    differences = {penalty: part[2] for penalty, part in parts.items()}
+    return Study(lanes, curves, raced, timings, differences)
+
+
+def _race(config: Any, penalty: str, train: Callable[[Lane], Trained]) -> dict[str, Timing]:
+    grid = settings(config, penalty)
+    lanes = make_lanes(config, [grid[len(grid) // 2]], min(config.compared, config.seeds))
+    together, vmapped, separate = make_together(train), jax.jit(jax.vmap(train)), make_separate(train)
+    ways = {TOGETHER: lambda: together(lanes), VMAPPED: lambda: vmapped(lanes), SEPARATE: lambda: separate(lanes)}
+    return race(ways, config.rounds)
+
+
+def _study_one(
+    config: Any, penalty: str, train: Callable[[Lane], Trained], test: Labelled
+) -> tuple[pd.DataFrame, pd.DataFrame, Difference]:
+    """Returns lanes, curves and the difference from separate runs, for one penalty."""
+    grid = settings(config, penalty)
+    trained = make_together(train)(make_lanes(config, grid, config.seeds))
+    count, start = min(config.compared, config.seeds), len(grid) // 2 * config.seeds
+    some = jax.tree.map(lambda x: x[start : start + count], trained)
+    alone = make_separate(train)(make_lanes(config, [grid[len(grid) // 2]], count))
+    lanes = _frame(penalty, grid, trained.curves, config.seeds)
+    lanes["chosen"] = lanes.setting == choose(summarize(lanes), config.min_sparsity)
+    for name in ("w", "u"):
+        params = jax.tree.map(lambda x: x[lanes.chosen.to_numpy()], getattr(trained, name))
+        lanes.loc[lanes.chosen, f"test_{name}"] = test_accuracy(config.network, params, test)
+    return lanes, _long(lanes, trained.curves), difference(some, alone)
+
+
+def _frame(penalty: str, grid: list[dict[str, float]], curves: Curves, seeds: int) -> pd.DataFrame:
+    """Returns a row for each lane, with the numbers after the last epoch."""
+    rows = [
+        {"penalty": penalty, "setting": i, **own, "seed": seed} for i, own in enumerate(grid) for seed in range(seeds)
+    ]
+    ends = {name: curve[:, -1] for name, curve in curves._asdict().items()}
+    return pd.DataFrame(rows).assign(**ends, finite=np.isfinite(ends["loss"]), test_w=np.nan, test_u=np.nan)
+
+
+def _long(lanes: pd.DataFrame, curves: Curves) -> pd.DataFrame:
+    """Returns a row for each lane and epoch."""
+    epochs = curves.loss.shape[1]
+    place = lanes[["penalty", "setting", "seed", "chosen"]].loc[lanes.index.repeat(epochs)].reset_index(drop=True)
+    numbers = {name: curve.ravel() for name, curve in curves._asdict().items()}
+    return place.assign(epoch=np.tile(np.arange(1, epochs + 1), len(lanes)), **numbers)

@@ -1,0 +1,1 @@
+"""The rule by which the paper's runs may have been stopped."""

@@ -1,0 +1,148 @@
+"""RVSM seen step by step: what each stopping rule looks at, and where it would have stopped."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+import rvsmjax as rv
+from experiments.papers import arxiv_1812_05719 as paper
+from experiments.records.lanes import drawn, lane_keys, map_tiles
+from rvsmjax.geometry import norm, unit
+
+LAWS = {"sphere": jax.random.normal, "positive": jax.random.uniform}
+"""What components are drawn from before they are scaled to norm 1."""
+
+STATE = ("theta_w", "f_w", "theta_u", "f_u", "zeros", "lagrangian", "penalty", "norm_u", "gap", "gamma")
+ROWS = max(paper.DIMENSIONS)
+"""Vectors are filled up with zeros, which stay, so that all d share a program."""
+
+MOVES = ("w_2", "w_1", "w_max", "w_rel", "u_2")
+
+RULES = {
+    "steps": "number of steps",
+    "w_2": "‖Δw‖₂",
+    "w_1": "‖Δw‖₁",
+    "w_max": "max |Δwᵢ|",
+    "w_rel": "max |Δwᵢ/wᵢ|",
+    "u_2": "‖Δu‖₂",
+    "lagrangian": "|ΔL|",
+    "lagrangian_rel": "|ΔL|/L",
+    "f_w": "|Δf(w)|",
+    "f_w_rel": "|Δf(w)|/f(w)",
+    "f_u": "|Δf(u)|",
+    "f_u_rel": "|Δf(u)|/f(u)",
+    "penalty": "|ΔP(u)|",
+    "norm_u": "|Δ‖u‖|",
+    "gap": "|Δ‖w − u‖|",
+    "gamma": "|Δ∠(w,u)|",
+    "theta_w": "|Δθ(w,w*)|",
+    "theta_u": "|Δθ(u,w*)|",
+    "product": "‖Δw‖₂·∠(w,u)",
+}
+"""A run stops after the first step in which this is under the tolerance, or after a number of steps.
+
+``MADE_TO_FIT`` is no rule that anyone would use: it was formed after the printed numbers, and says what they have in
+common.
+"""
+
+MADE_TO_FIT = RULES["product"]
+
+
+class Setting(NamedTuple):
+    """A guess at what the paper does not state: the laws of w* and w⁰, and the learning rate."""
+
+    w_star: str
+    w0: str
+    learning_rate: float
+
+
+class Lane(NamedTuple):
+    """One problem; arrays with the lanes in front."""
+
+    w_star: Any
+    w0: Any
+    learning_rate: Any
+
+
+def trajectories(setting: Setting, name: str, d: int, seeds: int, key: Array, time: float) -> dict[str, np.ndarray]:
+    """Returns ``STATE`` after each step 0 … T and ``MOVES`` in each step 1 … T, arrays of shape (seeds, T + 1 or T).
+
+    λ, β, k and a are the paper's; T·η is ``time``. All penalties share a seed's w* and w⁰.
+    """
+    keys = [lane_keys(key, np.arange(seeds), stream) for stream in (2 * d, 2 * d + 1)]
+    laws = (LAWS[setting.w_star], LAWS[setting.w0])
+    vectors = (drawn(law, own, (ROWS,)) for law, own in zip(laws, keys, strict=True))
+    w_star, w0 = (unit(jnp.where(jnp.arange(ROWS) < d, v, 0)) for v in vectors)
+    program = _program(name, round(time / setting.learning_rate))
+    state, moves = map_tiles(program, Lane(w_star, w0, np.full(seeds, setting.learning_rate)))
+    run = dict(zip((*STATE, *(f"move_{name}" for name in MOVES)), (*state, *moves), strict=True))
+    return run | {"zeros": run["zeros"] - (ROWS - d)}
+
+
+def watched(run: dict[str, np.ndarray], rule: str) -> np.ndarray:
+    """Returns what a rule compares with its tolerance in each step 1 … T, of shape (seeds, T); falls for "steps"."""
+    if rule == "steps":
+        return np.broadcast_to(-0.5 - np.arange(1.0, run["theta_w"].shape[1]), run["move_w_2"].shape)
+    if rule in MOVES:
+        return run[f"move_{rule}"]
+    if rule == "product":
+        return run["move_w_2"] * run["gamma"][:, 1:]
+    name = rule.removesuffix("_rel")
+    change = np.abs(np.diff(run[name], axis=1))
+    return change / np.maximum(np.abs(run[name][:, 1:]), 1e-300) if rule.endswith("_rel") else change
+
+
+def stops(values: np.ndarray, tolerances: np.ndarray) -> np.ndarray:
+    """Returns the step after which each run stops at each tolerance, of shape (seeds, tolerances); T if it never does.
+
+    Args:
+      values: what the rule watches, of shape (seeds, T).
+      tolerances: rising.
+    """
+    lowest = np.minimum.accumulate(values, axis=1)
+    first = [np.searchsorted(-row, -tolerances, side="right") + 1 for row in lowest]
+    return np.minimum(np.asarray(first), values.shape[1])
+
+
+@functools.lru_cache(maxsize=64)
+def _program(name: str, steps: int) -> Any:
+    """Returns the run of a tile: equal arguments give the same function, which is compiled once."""
+    penalty = {"l1": rv.L1(), "l0": rv.L0(), "tl1": rv.TransformedL1(paper.SETTING["a"])}[name]
+    problem = rv.NoOverlapReLU(paper.SETTING["k"])
+    lam, beta = paper.SETTING["lam"], paper.SETTING["beta"]
+
+    def seen(w: Array, w_star: Array) -> tuple[Array, ...]:
+        u = penalty.prox(w, lam / beta)
+        value = lam * penalty.value(u) + beta / 2 * jnp.sum((w - u) ** 2)
+        loss = problem.loss(w, w_star)
+        angles = rv.angle(w, w_star), rv.angle(u, w_star), rv.angle(w, u)
+        zeros = jnp.sum(u == 0).astype(w.dtype)
+        sizes = penalty.value(u), norm(u), norm(w - u)
+        return angles[0], loss, angles[1], problem.loss(u, w_star), zeros, loss + value, *sizes, angles[2]
+
+    def lane(lane: Lane) -> Any:
+        split = rv.rvsm(penalty, lam, beta)
+        chain = optax.chain(split, optax.sgd(lane.learning_rate), rv.unit_sphere())
+        opt_state = chain.init(lane.w0)
+
+        def step(w: Array, _: None) -> tuple[Array, Any]:
+            updates, _ = chain.update(problem.grad(w, lane.w_star), opt_state, w)
+            new = optax.apply_updates(w, updates)
+            move = jnp.abs(new - w)
+            change = penalty.prox(new, lam / beta) - penalty.prox(w, lam / beta)
+            relative = jnp.where(new == 0, 0, move / jnp.where(new == 0, 1, jnp.abs(new)))
+            moves = norm(move), jnp.sum(move), jnp.max(move), jnp.max(relative), norm(change)
+            return new, (seen(new, lane.w_star), moves)
+
+        _, (states, moves) = jax.lax.scan(step, lane.w0, length=steps)
+        first = seen(lane.w0, lane.w_star)
+        return tuple(jnp.concatenate([a[None], b]) for a, b in zip(first, states, strict=True)), moves
+
+    return jax.vmap(lane)

@@ -1,0 +1,170 @@
+"""Random problems with the same hyperparameters, run to limits with a required share of zeros, and measured.
+
+The share of zeros is a count, with no useful derivative, so it is met by the threshold t: λ is written as the one that
+gives threshold t at β and a, and t follows the required share of the training seeds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+import rvsmjax as rv
+from rvsmjax.certificate import largest_learning_rate
+
+START = {"beta": 4e-3, "a": 1.0}
+"""The paper's values, where the descent starts."""
+
+CALIBRATION = 6
+"""Solves that bring the training seeds to the required share."""
+
+
+class Draws(NamedTuple):
+    """Starts and true weights, of shape (seeds, d)."""
+
+    w0: Array
+    w_star: Array
+
+
+class Choice(NamedTuple):
+    """Hyperparameters found, and what they cost.
+
+    Attributes:
+      beta: β.
+      a: shape of transformed l1; 1 where there is none.
+      t: threshold on |w̄|.
+      share: zeros of ū among the training seeds' components.
+      theta: mean of θ(ū,w*) over the training seeds.
+      solves: how often all training seeds were run to their limits.
+    """
+
+    beta: float
+    a: float
+    t: float
+    share: float
+    theta: float
+    solves: int
+
+    def lam(self, kind: str) -> float:
+        """Returns λ."""
+        return self.beta * float(step_at(kind, jnp.asarray(self.t), jnp.asarray(self.a)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One penalty on one set of training seeds with one required share of zeros."""
+
+    kind: str
+    k: int
+    sparsity: float
+    draws: Draws
+    max_steps: int = 20_000
+
+    @property
+    def shaped(self) -> bool:
+        """Whether there is an a to choose."""
+        return self.kind == "tl1"
+
+    def limits(self, beta: float, a: float, t: float, draws: Draws | None = None) -> Any:
+        """Returns θ(ū,w*), ū and w̄ of all seeds, and whether they converged."""
+        numbers = {"beta": jnp.asarray(beta), "a": jnp.asarray(a), "t": jnp.asarray(t)}
+        return limits_of(self.kind, self.max_steps, self.k, numbers, draws or self.draws)
+
+    def first_threshold(self) -> tuple[float, float]:
+        """Returns t and d share/d log t at λ → 0, where w̄ is w*."""
+        size = np.sort(np.abs(np.asarray(self.draws.w_star)).ravel())
+        t, width = float(np.quantile(size, self.sparsity)), 0.2
+        below = np.searchsorted(size, t * np.exp([-width, width])) / size.size
+        return t, max(float(below[1] - below[0]) / (2 * width), 0.05)
+
+    def calibrated(self, beta: float, a: float, t: float) -> Choice:
+        """Returns the choice at which the training seeds have the required share, as near as the solves bring it.
+
+        By Newton's method until t lies between two that were tried, then by linear interpolation in log t.
+        """
+        _, density = self.first_threshold()
+        tried: list[Choice] = []
+        for _ in range(CALIBRATION):
+            theta, u, *_ = self.limits(beta, a, t)
+            share = float(jnp.mean(u == 0))
+            tried.append(Choice(beta, a, t, share, float(jnp.mean(theta)), CALIBRATION))
+            low = max((c for c in tried if c.share < self.sparsity), key=lambda c: c.t, default=None)
+            high = min((c for c in tried if c.share >= self.sparsity), key=lambda c: c.t, default=None)
+            if low and high and low.t < high.t:
+                part = (self.sparsity - low.share) / (high.share - low.share)
+                t = low.t * (high.t / low.t) ** min(max(part, 0.1), 0.9)
+            else:
+                t *= math.exp((self.sparsity - share) / density)
+        return min(tried, key=lambda c: abs(c.share - self.sparsity))
+
+
+def draw(key: Array, seeds: range, d: int, truth_zeros: float) -> Draws:
+    """Returns w⁰ uniform on the sphere and w* uniform on it too, or on that of d − round(truth_zeros·d) coordinates."""
+
+    rows = jax.jit(jax.vmap(lambda seed: jax.random.normal(jax.random.fold_in(key, seed), (3, d))))
+    w0, w_star, order = np.moveaxis(np.asarray(rows(jnp.asarray(seeds, jnp.uint32))), 1, 0)
+    # The order of the third row is a random permutation.
+    w_star = w_star * (np.argsort(np.argsort(order, 1), 1) >= round(truth_zeros * d))
+    return Draws(*(jnp.asarray(x / np.linalg.norm(x, axis=1, keepdims=True)) for x in (w0, w_star)))
+
+
+def step_at(kind: str, t: Array, a: Array) -> Array:
+    """Returns the step s = λ/β at which the penalty's threshold is t."""
+    if kind == "l1":
+        return t
+    if kind == "l0":
+        return t**2 / 2
+    return jnp.where(2 * t <= a, t * a / (a + 1), (t + a / 2) ** 2 / (2 * (a + 1)))
+
+
+def best_angle(w_star: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Returns the least angle with w* that a vector with so many nonzero components can have, row by row.
+
+    On a given support nothing is nearer in angle than w* itself, restricted; the best support holds the largest.
+    """
+    squares = np.cumsum(np.sort(w_star.astype(np.float64) ** 2, 1)[:, ::-1], 1)
+    inside = np.concatenate([np.zeros((len(squares), 1)), squares], 1)[np.arange(len(squares)), counts]
+    return np.arctan2(np.sqrt(np.maximum(squares[:, -1] - inside, 0)), np.sqrt(inside))
+
+
+def measure(cell: Cell, choice: Choice, draws: Draws) -> dict[str, np.ndarray]:
+    """Returns θ(ū,w*), the zeros of ū, the least angle possible with so many, and whether the run converged.
+
+    Of seeds that were not tuned on.
+    """
+    size, count = len(cell.draws.w0), len(draws.w0)
+    parts = []
+    for begin in range(0, count, size):
+        # In batches of the compiled size, the last one filled up with seeds from the first.
+        rows = np.arange(begin, begin + size) % count
+        batch = jax.tree.map(lambda x, rows=rows: x[rows], draws)
+        theta, u, _, converged = cell.limits(choice.beta, choice.a, choice.t, batch)
+        parts.append((np.asarray(theta), (np.asarray(u) == 0).sum(1), np.asarray(converged)))
+    theta, zeros, converged = (np.concatenate(column)[:count] for column in zip(*parts, strict=True))
+    w_star = np.asarray(draws.w_star)
+    best = best_angle(w_star, w_star.shape[1] - zeros)
+    return {"theta": theta, "zeros": zeros, "best": best, "converged": converged}
+
+
+@functools.partial(jax.jit, static_argnames=("kind", "max_steps"))
+def limits_of(kind: str, max_steps: int, k: int, numbers: Any, draws: Draws) -> Any:
+    """Returns θ(ū,w*), ū and w̄ of all seeds at ``numbers``, β, a and t, and whether they converged."""
+    beta, a, t = numbers["beta"], numbers["a"], numbers["t"]
+    penalty = {"l1": rv.L1, "l0": rv.L0, "tl1": lambda: rv.TransformedL1(a)}[kind]()
+    lam = beta * step_at(kind, t, a)
+    chain = optax.chain(rv.rvsm(penalty, lam, beta), optax.sgd(largest_learning_rate(beta)), rv.unit_sphere())
+    tol = 1e-12 if draws.w0.dtype == jnp.float64 else 1e-6
+
+    def one(w0: Array, w_star: Array) -> tuple[Array, Array, Array, Array]:
+        end = rv.solve(rv.NoOverlapReLU(k), chain, w0, w_star, tol=tol, max_steps=max_steps, check_every=10)
+        return rv.angle(end.u, w_star), end.u, end.w, end.converged
+
+    return jax.vmap(one)(*draws)

@@ -1,0 +1,1 @@
+"""Networks are trained: recipes, compiled programs, the loop, runs that are kept."""

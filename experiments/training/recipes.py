@@ -1,0 +1,61 @@
+"""What a training is made of: a recipe is data, and becomes network, optimizer and images here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+
+import rvsmjax as rv
+from experiments.data.images import Data
+from experiments.training.chains import PENALTIES as PENALTIES
+from experiments.training.chains import RESTARTS
+from experiments.training.chains import SHARES as SHARES
+from experiments.training.chains import make_optimizer as make_optimizer
+from experiments.training.loop import Labelled, Task
+from experiments.training.settings import Recipe as Recipe
+from rvsmjax.transforms.selection import Mask
+
+
+def make_task(recipe: Recipe, data: Data, start: tuple[Any, Any] | None = None) -> Task:
+    """Returns network, optimizer and images.
+
+    Args:
+      recipe: what to make.
+      data: images.
+      start: parameters and the rest of the network at the start; default: drawn by the recipe's seed.
+    """
+    network = recipe.make_network()
+    if start is not None:
+        params, rest = start
+        if recipe.method == "frozen":
+            params = keep_largest(params, recipe.sparsity, recipe.mask())
+        nnx.update(network, params, rest)
+    train, held_out = data.train, data.validation
+    if recipe.train_on == "all":
+        train = Labelled(*(jnp.concatenate(pair) for pair in zip(data.train, data.validation, strict=True)))
+        held_out = data.test
+    return task_of(recipe, network, train, held_out)
+
+
+def task_of(recipe: Recipe, network: nnx.Module, train: Labelled, held_out: Labelled) -> Task:
+    """Returns the same with the network and images given, which may be abstract."""
+    steps = train.labels.shape[0] // recipe.batch
+    optimizer = make_optimizer(recipe, steps, nnx.state(network, nnx.Param))
+    return Task(
+        network,
+        optimizer,
+        train,
+        held_out,
+        recipe.preparation(),
+        overwrite=recipe.overwrite and recipe.method == "rvsm",
+        restart=RESTARTS[recipe.restart],
+        settle=recipe.settle,
+    )
+
+
+def keep_largest(params: Any, sparsity: float, mask: Mask = None) -> Any:
+    """Returns the parameters, of all leaves taken together only the largest components, a share 1 − ``sparsity``."""
+    top = rv.rvsm(rv.TopK(sparsity=sparsity, scope="global"), 1.0, 1.0, mask)
+    return rv.sparse_params(top.init(params), params)

@@ -1,0 +1,204 @@
+"""The training loop on the digits: it learns, a run that stops goes on to the same bits, faults are named."""
+
+import dataclasses
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from sklearn.datasets import load_digits
+
+import rvsmjax as rv
+from experiments.records.folder import BadInput
+from experiments.training import loop as training
+from experiments.training.chains import restart_momentum
+from experiments.training.loop import Diverged, Labelled, OutOfTime, Task, fit, make_programs, sparse
+
+KEY = jax.random.key(5)
+
+
+class Small(nnx.Module):
+    """One hidden layer, with running means and dropout: numbers that are no parameters."""
+
+    def __init__(self, rngs):
+        self.hidden, self.norm, self.out = (
+            nnx.Linear(64, 32, rngs=rngs),
+            nnx.BatchNorm(32, rngs=rngs),
+            nnx.Linear(32, 10, rngs=rngs),
+        )
+        self.dropout = nnx.Dropout(0.1, rngs=rngs)
+
+    def __call__(self, x):
+        return self.out(self.dropout(nnx.relu(self.norm(self.hidden(x)))))
+
+
+def prepare(images, key, train):
+    x = images.astype(jnp.float32) / 16
+    return x + 0.01 * jax.random.normal(key, x.shape) if train else x
+
+
+@functools.cache
+def data():
+    x, y = load_digits(return_X_y=True)
+    x, y = jnp.asarray(x, jnp.uint8), jnp.asarray(y)
+    return Labelled(x[:1200], y[:1200]), Labelled(x[1200:], y[1200:])
+
+
+L0, L1, TOP = rv.L0(), rv.L1(), rv.TopK(sparsity=0.8, scope="global")
+
+
+@functools.cache
+def task(learning_rate=0.2, penalty=L0):
+    """The same task for the same numbers: its step is compiled once for all tests."""
+    optimizer = optax.chain(rv.rvsm(penalty, 1e-4, 0.1), optax.sgd(learning_rate, momentum=0.9))
+    return Task(Small(nnx.Rngs(0)), optimizer, *data(), prepare)
+
+
+def bits(tree):
+    return [
+        np.asarray(leaf).tobytes()
+        for leaf in jax.tree.leaves(tree)
+        if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    ]
+
+
+def test_it_learns_and_w_and_u_are_measured_apart(tmp_path, monkeypatch):
+    rows, taken = [], []
+    monkeypatch.setattr(training, "sparse", lambda state: taken.append(1) or sparse(state))
+    found = fit(
+        task(0.1, TOP),
+        epochs=6,
+        batch=50,
+        key=KEY,
+        folder=tmp_path,
+        on_epoch=rows.append,
+    )
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert len(taken) == 6
+    assert rows[-1]["accuracy_w"] > 0.85
+    assert rows[-1]["zeros"] == pytest.approx(0.8, abs=1e-3)
+    assert set(rows[-1]["zeros_by_leaf"]) == {"hidden/kernel", "out/kernel"}
+    assert rows[0]["loss"] > rows[-1]["loss"]
+    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == rows == found.history
+    zeros = rv.sparsity(found.u).total
+    assert int(zeros.zeros) == round(0.8 * zeros.size)
+    assert float(rv.sparsity(found.state.params).total.fraction) < 0.01
+
+
+def test_running_means_are_brought_to_u(tmp_path):
+    """Those of w, moved towards the means of u's hidden layer: a hundredth of the way with each of five batches."""
+    found = fit(task(0.1, TOP), epochs=2, batch=50, key=KEY, folder=tmp_path)
+    hidden = prepare(data()[0].images, KEY, False) @ found.u["hidden"]["kernel"][...] + found.u["hidden"]["bias"][...]
+    of_w, of_u = (rest["norm"]["mean"][...] for rest in (found.state.rest, found.rest_u))
+    left = jnp.linalg.norm(of_u - hidden.mean(0)) / jnp.linalg.norm(of_w - hidden.mean(0))
+    assert float(left) == pytest.approx(0.99**5, abs=0.01)
+
+
+def test_a_run_that_stops_goes_on_to_the_same_bits(tmp_path):
+    whole = fit(task(), epochs=4, batch=64, key=KEY, folder=tmp_path / "whole")
+    parts = tmp_path / "parts"
+
+    class Stopped(Exception):
+        pass
+
+    def stop(row):
+        if row["epoch"] in (1, 3):
+            raise Stopped
+
+    for _ in range(2):
+        with pytest.raises(Stopped):
+            fit(task(), epochs=4, batch=64, key=KEY, folder=parts, on_epoch=stop)
+    again = fit(task(), epochs=4, batch=64, key=KEY, folder=parts, on_epoch=stop)
+    assert bits(again.state) == bits(whole.state)
+    assert not any(leaf.committed for leaf in jax.tree.leaves(again.state))  # to a device: no step compiled for that
+    assert again.history == whole.history
+    assert fit(task(), epochs=4, batch=64, key=KEY, folder=parts).history == whole.history
+
+
+def test_w_becomes_u_at_the_end_of_an_epoch(tmp_path):
+    """Soft thresholding of a w that is already u would cut once more: u is that of the epoch's last w."""
+    own = dataclasses.replace(task(penalty=L1), overwrite=True)
+    first = fit(own, epochs=1, batch=64, key=KEY, folder=tmp_path / "first")
+    plain = fit(task(penalty=L1), epochs=1, batch=64, key=KEY, folder=tmp_path / "plain")
+    assert bits(first.u) == bits(first.state.params) == bits(plain.u) != bits(plain.state.params)
+    assert first.history == plain.history
+    assert 0 < first.history[0]["zeros"] < 1
+    whole = fit(own, epochs=3, batch=64, key=KEY, folder=tmp_path / "whole")
+    assert whole.history[0] == first.history[0]
+    again = fit(own, epochs=3, batch=64, key=KEY, folder=tmp_path / "first")
+    for found in (again, fit(own, epochs=3, batch=64, key=KEY, folder=tmp_path / "whole")):
+        assert bits((found.state, found.u, found.rest_u)) == bits((whole.state, whole.u, whole.rest_u))
+    assert whole.history != fit(task(penalty=L1), epochs=3, batch=64, key=KEY, folder=tmp_path / "plain").history
+
+
+@pytest.mark.parametrize("changes", [{}, {"overwrite": True}, {"restart": restart_momentum, "settle": False}])
+def test_an_epoch_as_one_program_is_the_loop(changes):
+    """To rounding: parameters, running means, dropout keys, u and all measures; nothing is written."""
+    own = dataclasses.replace(task(0.05), **changes)
+    loop, whole = (
+        fit(own, epochs=2, batch=50, key=KEY, folder=None, programs=make_programs(own, 50, whole=whole))
+        for whole in (False, True)
+    )
+    for ours, theirs in zip(
+        *(jax.tree.leaves((end.state, end.u, end.rest_u)) for end in (whole, loop)),
+        strict=True,
+    ):
+        if jnp.issubdtype(ours.dtype, jax.dtypes.prng_key):
+            ours, theirs = jax.random.key_data(ours), jax.random.key_data(theirs)
+        np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=2e-5)
+    for ours, theirs in zip(whole.history, loop.history, strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
+        assert ours["zeros"] == pytest.approx(theirs["zeros"], abs=1e-3)
+        assert ours["accuracy_u"] == pytest.approx(theirs["accuracy_u"], abs=0.005)
+    assert whole.history[1]["loss"] < whole.history[0]["loss"]
+
+
+def test_without_an_evaluation_an_epoch_is_the_same():
+    """Also where w becomes u, which is then formed apart from the evaluation."""
+    own = dataclasses.replace(task(0.05), overwrite=True)
+    every, last = (
+        fit(own, epochs=3, batch=50, key=KEY, folder=None, evaluate_every=often, programs=make_programs(own, 50, True))
+        for often in (1, 3)
+    )
+    assert bits((every.state, every.u, every.rest_u)) == bits((last.state, last.u, last.rest_u))
+    assert [row["accuracy_w"] is None for row in last.history] == [True, True, False]
+    assert last.history[2] == every.history[2]
+
+
+def test_without_a_folder_a_loss_that_is_not_finite_is_named():
+    with pytest.raises(Diverged, match=r"^the loss is (nan|inf) in epoch \d$"):
+        fit(task(jnp.nan), epochs=3, batch=64, key=KEY, folder=None)
+
+
+def test_checkpoints_are_apart_in_time_and_a_stop_is_kept(tmp_path):
+    whole = fit(task(), epochs=4, batch=64, key=KEY, folder=tmp_path / "whole")
+    parts, kept = (
+        tmp_path / "parts",
+        lambda: sorted(int(p.name) for p in (tmp_path / "parts" / "checkpoints").iterdir()),
+    )
+    answers = iter([False, False, True])
+    with pytest.raises(OutOfTime):
+        fit(task(), epochs=4, batch=64, key=KEY, folder=parts, save_every=1e9, stop=lambda: next(answers))
+    assert kept() == [3]
+    again = fit(task(), epochs=4, batch=64, key=KEY, folder=parts, save_every=1e9, stop=lambda: pytest.fail("asked"))
+    assert kept() == [3, 4]
+    assert bits(again.state) == bits(whole.state)
+
+
+def test_other_settings_are_refused(tmp_path):
+    fit(task(), epochs=1, batch=64, key=KEY, folder=tmp_path, settings={"beta": 0.1, "seed": 0})
+    with pytest.raises(BadInput, match=r"^beta must be 0\.1 as in the run in .*, got 0\.2$"):
+        fit(task(), epochs=2, batch=64, key=KEY, folder=tmp_path, settings={"beta": 0.2, "seed": 0})
+    with pytest.raises(BadInput, match=r"^epochs must be at least 1, which .* has already, got 0$"):
+        fit(task(), epochs=0, batch=64, key=KEY, folder=tmp_path, settings={"beta": 0.1, "seed": 0})
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_the_last_checkpoint_stays(tmp_path):
+    fit(task(), epochs=1, batch=64, key=KEY, folder=tmp_path)
+    with pytest.raises(Diverged, match=r"^the loss is (nan|inf) in epoch 2; .* keeps the last good checkpoint$"):
+        fit(task(jnp.nan), epochs=2, batch=64, key=KEY, folder=tmp_path)
+    assert len(fit(task(), epochs=2, batch=64, key=KEY, folder=tmp_path).history) == 2

@@ -1,0 +1,181 @@
+"""Recipes: names that hold, chains that do what is asked, images moved, pruning by magnitude against a loop."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import rvsmjax as rv
+from experiments.data import images
+from experiments.records.folder import BadInput
+from experiments.studies.lenet.recipes import LeNetRecipe
+from experiments.training import recipes
+from experiments.training.augment import shifted
+from experiments.training.magnitude import magnitude_pruning
+from experiments.training.recipes import keep_largest, make_optimizer
+from rvsmjax.nets import LeNet
+
+KERNELS = 430_500
+
+
+@pytest.fixture(scope="module")
+def params():
+    return nnx.state(LeNet(rngs=nnx.Rngs(0)), nnx.Param)
+
+
+def test_settings_hold_what_differs_and_the_name_nothing_else():
+    recipe = LeNetRecipe(lam=1e-3, method="rvsm", penalty="l1", start=LeNetRecipe(seed=2))
+    assert recipe.settings() == {"lam": 1e-3, "method": "rvsm", "penalty": "l1", "start": {"seed": 2}}
+    assert recipe.name() == "binary-rvsm-l1-0.001-seed0-56ab213f"
+    assert LeNetRecipe().name() == "binary-sgd-seed0-44136fa3"
+    changes = {"seed": 1, "epochs": 7, "lam": 2e-3, "shift": 1, "start": None}
+    others = [dataclasses.replace(recipe, **{name: value}) for name, value in changes.items()]
+    assert len({other.name() for other in [recipe, *others]}) == len(others) + 1
+
+
+def zeros(tree):
+    return {name: int(leaf.zeros) for name, leaf in rv.sparsity(tree).leaves.items()}
+
+
+def final_u(recipe, params, steps=30):
+    """u after steps without a gradient."""
+    chain = make_optimizer(recipe, steps // recipe.epochs, params)
+    state, w = chain.init(params), params
+    update = jax.jit(chain.update)
+    still = jax.tree.map(jnp.zeros_like, w)
+    for _ in range(steps):
+        updates, state = update(still, state, w)
+        w = optax.apply_updates(w, updates)
+    return (rv.sparse_params(state, w) if recipe.method in ("rvsm", "admm") else w), w
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"method": "rvsm", "penalty": "top_k"},
+        {"method": "rvsm", "penalty": "l0"},
+        {"method": "rvsm", "penalty": "l1"},
+        {"method": "rvsm", "penalty": "tl1"},
+        {"method": "admm", "beta": 0.1},
+        {"method": "magnitude"},
+    ],
+    ids=lambda settings: settings.get("penalty", settings["method"]),
+)
+def test_the_share_of_zeros_that_is_asked_for(settings, params):
+    recipe = LeNetRecipe(sparsity=0.9, epochs=3, **{"beta": 1.0} | settings)
+    u, w = final_u(recipe, params)
+    found = float(rv.sparsity(u).total.fraction)
+    if settings.get("penalty") in ("l0", "l1", "tl1"):
+        assert 0.9 <= found < 0.95  # of the weights at the start; they have moved towards u since
+    else:
+        assert sum(zeros(u).values()) == round(0.9 * KERNELS)
+    if settings["method"] == "rvsm":
+        assert sum(zeros(w).values()) == 0
+
+
+def test_groups_of_units_leave_the_classes_alone(params):
+    u, _ = final_u(LeNetRecipe(method="rvsm", penalty="group_top_k", sparsity=0.85, epochs=3), params)
+    gone = {name: (np.asarray(leaf) == 0).all(tuple(range(leaf.ndim - 1))) for name, leaf in kernels(u).items()}
+    assert {name: int(own.sum()) for name, own in gone.items()} == {
+        "conv1": 0, "conv2": 43, "dense1": 425, "dense2": 0,
+    }  # fmt: skip
+    assert zeros(u)["dense1/kernel"] == 425 * 800
+
+
+def kernels(state):
+    return {name: state[name]["kernel"][...] for name in ("conv1", "conv2", "dense1", "dense2")}
+
+
+def test_seeds_share_a_network_and_a_chain_and_a_lambda_found_from_weights_does_not(params):
+    recipe = LeNetRecipe(method="rvsm", penalty="top_k", sparsity=0.9)
+    first, other = (nnx.eval_shape(dataclasses.replace(recipe, seed=seed).make_network) for seed in (0, 3))
+    assert nnx.graphdef(first) == nnx.graphdef(other)
+    assert make_optimizer(recipe, 10, params) is make_optimizer(dataclasses.replace(recipe, seed=3), 10, params)
+    assert make_optimizer(recipe, 10, params) is not make_optimizer(recipe, 11, params)
+    l0 = dataclasses.replace(recipe, penalty="l0")
+    half = jax.tree.map(lambda w: w / 2, params)
+    assert make_optimizer(l0, 10, params) is not make_optimizer(l0, 10, half)
+
+
+def test_learning_rates(params):
+    def moved(recipe, steps):
+        chain = make_optimizer(recipe, steps, params)
+        state, sizes = chain.init(params), []
+        for _ in range(steps):
+            updates, state = chain.update(
+                jax.tree.map(jnp.ones_like, params), state, jax.tree.map(jnp.zeros_like, params)
+            )
+            sizes.append(-float(updates["conv1"]["kernel"][...][0, 0, 0, 0]))
+        return sizes
+
+    plain = LeNetRecipe(momentum=0.0, learning_rate=0.5, epochs=1)
+    assert moved(plain, 10) == pytest.approx([0.5] * 6 + [0.05] * 4)
+    cosine = moved(dataclasses.replace(plain, schedule="cosine"), 8)
+    assert cosine == pytest.approx([0.25 * (1 + np.cos(np.pi * i / 8)) for i in range(8)], rel=1e-5)
+
+
+def test_a_frozen_pattern_stays(params):
+    start = keep_largest(params, 0.99)
+    assert sum(zeros(start).values()) == round(0.99 * KERNELS)
+    w = np.concatenate([np.asarray(leaf).ravel() for leaf in kernels(params).values()])
+    kept = np.concatenate([np.asarray(leaf).ravel() for leaf in kernels(start).values()])
+    assert np.abs(w[kept == 0]).max() <= np.abs(kept[kept != 0]).min()
+    data = images.load("digits")
+    task = recipes.make_task(LeNetRecipe(method="frozen", sparsity=0.99, epochs=1), data, (params, nnx.State({})))
+    own = nnx.state(task.network, nnx.Param)
+    state = task.optimizer.init(own)
+    updates, state = task.optimizer.update(jax.tree.map(jnp.ones_like, own), state, own)
+    assert zeros(optax.apply_updates(own, updates)) == zeros(start)
+
+
+def test_magnitude_pruning_against_a_loop():
+    rng = np.random.default_rng(3)
+    w = rng.normal(size=(4, 5)).astype(np.float32)
+    bias = np.zeros(5, np.float32)
+    shares = [0.0, 0.25, 0.5, 0.75, 0.75]
+    chain = magnitude_pruning(lambda step: jnp.asarray(shares)[step], every=2)
+    params = {"kernel": jnp.asarray(w), "bias": jnp.asarray(bias)}
+    state, support = chain.init(params), np.ones(w.shape, bool)
+    for step in range(5):
+        moves = {"kernel": rng.normal(size=w.shape).astype(np.float32), "bias": np.ones(5, np.float32)}
+        updates, state = chain.update(jax.tree.map(jnp.asarray, moves), state, params)
+        params = optax.apply_updates(params, updates)
+        w = w + moves["kernel"]
+        if step % 2 == 0:
+            smallest = np.argsort(np.abs(w).ravel(), kind="stable")[: round(shares[step] * w.size)]
+            support &= ~np.isin(np.arange(w.size), smallest).reshape(w.shape)
+        w = np.where(support, w, 0)
+        np.testing.assert_allclose(params["kernel"], w, rtol=1e-6)
+    assert (w == 0).sum() >= 15
+    assert params["bias"].tolist() == [5.0] * 5
+
+
+def test_images_are_moved_one_by_one():
+    pictures = jnp.arange(1, 2 * 6 * 6 + 1, dtype=jnp.uint8).reshape(2, 6, 6, 1)
+    pictures = jnp.concatenate([pictures] * 20)
+    moved = np.asarray(shifted(pictures, jax.random.key(0), 2))
+    padded = np.pad(pictures, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    places = set()
+    for before, after in zip(padded, moved, strict=True):
+        found = [(i, j) for i in range(5) for j in range(5) if (before[i : i + 6, j : j + 6] == after).all()]
+        assert len(found) == 1
+        places.add(found[0])
+    assert len(places) > 12
+    assert {i for i, _ in places} == {j for _, j in places} == set(range(5))
+
+
+def test_digits_in_the_shape_of_mnist():
+    data = images.load("digits")
+    assert [part.images.shape for part in data] == [(1137, 28, 28, 1), (300, 28, 28, 1), (360, 28, 28, 1)]
+    assert data.train.images.dtype == jnp.uint8
+    assert int(data.train.images.max()) == 255
+    seen = [bytes(image) for part in data for image in np.asarray(part.images)]
+    assert len(set(seen)) > 1780  # a few of the digits are drawn twice; no image stands in two parts
+    labels = np.concatenate([part.labels for part in data])
+    assert np.bincount(labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    with pytest.raises(BadInput, match=r"^data must be one of mnist, digits, cifar10, digits32, got 'cifar'$"):
+        images.load("cifar")
