@@ -21,7 +21,7 @@ class SweepResult:
 
     Attributes:
       grid: the grid.
-      data: NumPy arrays of shape ``grid.shape``: the fields of ``theory.Certificate``, ``steps`` and ``status`` (a
+      data: NumPy arrays of shape ``grid.shape``: the fields of ``certificate.Certificate``, ``steps`` and ``status`` (a
         ``Status``). Lanes that diverged hold NaN.
       tol: the tolerance.
       compile_seconds: time to trace and compile; 0 where the program was there already.

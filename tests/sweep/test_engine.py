@@ -9,9 +9,9 @@ import optax
 import pytest
 
 import rvsmjax as rv
+from rvsmjax.certificate import certificate, largest_learning_rate
 from rvsmjax.sweep import loop, plan, program, runners
 from rvsmjax.sweep.result import labels
-from rvsmjax.theory import certificate, largest_learning_rate
 
 LANE = {"penalty": "tl1", "d": 12, "k": 3, "lam": 2e-4, "beta": 5e-3}
 
