@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from rvsmjax.sweep import cuda, loop
-from rvsmjax.sweep.grid import ACTIVATIONS, PENALTIES
+from rvsmjax.sweep.grid import PENALTIES, PROBLEMS
 from rvsmjax.sweep.step import Tile
 
 
@@ -31,7 +31,7 @@ def kernel_text(
     def written(w: Array, w_star: Array, steps: Array, tol: Array, *own: Array) -> Array:
         k, lam, beta, rate, *leaves = own
         like = jax.tree.unflatten(structure, leaves)
-        tile = Tile(ACTIVATIONS[activation](k), like, lam, beta, rate, w_star, normalize)
+        tile = Tile(PROBLEMS[activation](k), like, lam, beta, rate, w_star, normalize)
         texts.append(cuda.source(loop.judge, loop.CHECK_EVERY, tile, w, steps, steps, tol)[0])
         return w
 

@@ -27,7 +27,7 @@ class Penalty(Module, abc.ABC):
 
     A subclass is a frozen dataclass. Its fields are numbers, which become leaves of a pytree, so that they can be
     traced, differentiated and vmapped; a field with ``metadata={"static": True}`` is part of the structure instead.
-    A new penalty needs ``value``, ``prox`` and ``threshold``:
+    A new penalty needs ``value`` and ``prox``, and ``threshold`` where it has one:
 
     Example:
       >>> import dataclasses, rvsmjax as rv
@@ -38,8 +38,6 @@ class Penalty(Module, abc.ABC):
       ...         return 0.5 * self.weight * jnp.sum(x**2)
       ...     def prox(self, v, step):
       ...         return v / (1 + step * self.weight)
-      ...     def threshold(self, step):
-      ...         return 0.0 * step
       >>> Ridge(2.0).prox(jnp.array([3.0]), 1.0).tolist()
       [1.0]
     """
@@ -49,6 +47,12 @@ class Penalty(Module, abc.ABC):
 
     separable: ClassVar[bool] = True
     """Whether prox acts on each component alone, so that ``step`` and the fields may broadcast against ``v``."""
+
+    fixes_zero: ClassVar[bool] = False
+    """Whether a component 0 counts nothing in ``value`` and stays 0 in prox: vectors may then be longer than they are.
+
+    Sweeps share code between dimensions where it is so.
+    """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -63,9 +67,13 @@ class Penalty(Module, abc.ABC):
     def prox(self, v: ArrayLike, step: ArrayLike) -> Array:
         """Returns argmin_x ½‖x − v‖² + step·P(x), of the shape and dtype of ``v``; ``step`` >= 0."""
 
-    @abc.abstractmethod
     def threshold(self, step: ArrayLike) -> Array:
-        """Returns the largest t with prox(v, step) = 0 for all |v| <= t."""
+        """Returns the largest t with prox(v, step) = 0 for all |v| <= t.
+
+        Raises:
+          NotImplementedError: the penalty has none, as what it keeps depends on more than the component.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no fixed threshold; call prox")
 
     def shrinkage(self, v: ArrayLike, step: ArrayLike) -> Array:
         """Returns v − prox(v, step), the gradient of the Moreau envelope, of the shape and dtype of ``v``.

@@ -27,6 +27,7 @@ class L0(Penalty):
     """
 
     name: ClassVar[str] = "l0"
+    fixes_zero: ClassVar[bool] = True
 
     def value(self, x: ArrayLike) -> Array:
         """Returns the number of nonzero components."""

@@ -27,6 +27,7 @@ class L1(Penalty):
     """
 
     name: ClassVar[str] = "l1"
+    fixes_zero: ClassVar[bool] = True
 
     def value(self, x: ArrayLike) -> Array:
         """Returns the sum of magnitudes."""

@@ -69,10 +69,6 @@ class NM(Penalty):
         moved = keep.reshape(*keep.shape[:-2], v.shape[axis])
         return jnp.where(jnp.moveaxis(moved, -1, axis), v, 0)
 
-    def threshold(self, step: ArrayLike) -> Array:
-        """Raises: what is kept depends on the whole block, not on a fixed threshold."""
-        raise NotImplementedError("NM has no fixed threshold; call prox")
-
     def _axis(self, v: Array) -> int:
         return self.axis if v.ndim > 1 else -1
 

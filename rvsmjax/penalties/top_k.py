@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -14,15 +13,10 @@ from jax.typing import ArrayLike
 from rvsmjax import _checks
 from rvsmjax._exact import two_product
 from rvsmjax.geometry import working_dtype
+from rvsmjax.penalties._largest import largest
 from rvsmjax.penalties.base import Penalty
 
 SCOPES = ("leaf", "global")
-
-SAMPLE = 16384
-"""Entries that are sorted to start the search for the k-th largest."""
-
-BINS = 255
-"""Bins of a round of that search: their numbers 1 to 255 and 0 for all below fit in a byte."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,157 +94,3 @@ class TopK(Penalty):
     def shrinkage_leaves(self, leaves: Sequence[Array], step: ArrayLike = 0.0) -> list[Array]:
         """Returns what ``prox_leaves`` sets to 0."""
         return [leaf - kept for leaf, kept in zip(leaves, self.prox_leaves(leaves, step), strict=True)]
-
-    def threshold(self, step: ArrayLike) -> Array:
-        """Raises: what is kept depends on the whole vector, not on a fixed threshold."""
-        raise NotImplementedError("TopK has no fixed threshold; call prox")
-
-
-@jax.jit
-def largest(arrays: Sequence[Array], k: ArrayLike) -> list[Array]:
-    """Returns masks of the k largest magnitudes of all arrays together; ties go to the first, in order of flat index.
-
-    The k-th largest is held between two bounds: at least k entries are not below the lower one, fewer than k not below
-    the upper one. A round cuts the room between them into at most 255 bins, writes the bin of each entry as a byte, and
-    finds the bin of the k-th largest by counting bytes; what is left is some hundred times narrower. The first bounds
-    come from a sorted sample, so that two or three rounds do.
-    """
-    dtype = working_dtype(*arrays)
-    unsigned = jnp.dtype(f"uint{8 * dtype.itemsize}")
-    arrays = [jax.lax.stop_gradient(x) for x in arrays]
-    size = sum(x.size for x in arrays)
-    if not size:
-        return [jnp.zeros(x.shape, bool) for x in arrays]
-    k = jnp.minimum(jnp.asarray(k, jnp.int32), size)
-    top = jnp.asarray(unsigned.type(1 << (8 * unsigned.itemsize - 1)))
-
-    def magnitude(x: Array) -> Array:
-        # The bits of non-negative floats, read as integers, have the same order.
-        return jax.lax.bitcast_convert_type(jnp.abs(x).astype(dtype), unsigned)
-
-    def bin_of(b: Array, low: Array, shift: Array) -> Array:
-        inner = jnp.minimum((b - low) >> shift, unsigned.type(BINS - 1)).astype(jnp.uint8) + jnp.uint8(1)
-        return jnp.where(b < low, jnp.uint8(0), inner)
-
-    def narrow(base: Array, shift: Array, bounds: _Bounds, bins: _Bounds, known: bool) -> _Bounds:
-        """Closer bounds, by bins of width 2**shift from ``base``; the ends ``bins`` are trials unless ``known``."""
-        # Else XLA takes the magnitudes out of the loop below and holds a copy of all arrays.
-        held, base = jax.lax.optimization_barrier((arrays, base))
-        codes = [bin_of(magnitude(x), base, shift) for x in held]
-
-        def closer(carry: tuple[Array, _Bounds]) -> tuple[Array, _Bounds]:
-            i, at = carry
-            share = (at.above_low - k + 0.5) / jnp.maximum(at.above_low - at.above_high, 1)
-            inner = at.low + ((at.high - at.low) * jnp.where(i % 3 == 2, 0.5, share)).astype(jnp.int32)
-            if not known:
-                inner = jnp.where(i == 0, bins.low, jnp.where(i == 1, bins.high, inner))
-            trial = jnp.clip(inner, at.low + 1, at.high - 1)
-            return i + 1, at.updated(trial, _count([c >= trial.astype(jnp.uint8) for c in codes]), k)
-
-        whole = _Bounds(jnp.int32(0), jnp.int32(BINS + 1), jnp.int32(size), jnp.int32(0))
-        start = (jnp.int32(0), bins if known else whole)
-        _, found = jax.lax.while_loop(lambda carry: carry[1].open(k), closer, start)
-
-        def edge(code: Array) -> Array:
-            inner = base + (jnp.maximum(code - 1, 0).astype(unsigned) << shift)
-            return jnp.where(code == 0, 0, jnp.where(code > BINS, top, inner)).astype(unsigned)
-
-        # The bins may reach beyond the bounds.
-        low, high = jnp.maximum(edge(found.low), bounds.low), jnp.minimum(edge(found.high), bounds.high)
-        return _Bounds(low, high, found.above_low, found.above_high)
-
-    def again(bounds: _Bounds) -> _Bounds:
-        shift = _shift(bounds.low, bounds.high)
-        last = ((bounds.high - 1 - bounds.low) >> shift).astype(jnp.int32)
-        bins = bounds._replace(low=jnp.int32(1), high=jnp.minimum(last, BINS - 1) + 2)
-        return narrow(bounds.low, shift, bounds, bins, True)
-
-    bounds = _Bounds(jnp.zeros((), unsigned), top, jnp.int32(size), jnp.int32(0))
-    stride = max(1, size // SAMPLE) | 1
-    ends = _sampled(jnp.concatenate([magnitude(x.ravel()[::stride]) for x in arrays]), k, size)
-    shift = _shift(ends[0], jnp.maximum(ends[1], ends[0]) + 1)
-    bounds = narrow(ends[0], shift, bounds, bounds._replace(low=jnp.int32(1), high=jnp.int32(BINS)), False)
-    bounds = jax.lax.while_loop(lambda b: b.open(k), again, bounds)
-    edge = jnp.where(k > 0, bounds.low, top)
-
-    def first_tied() -> Array:
-        # Of the entries at the edge only the first have room; how far they go in each array.
-        room = k - _count([magnitude(x) > edge for x in arrays])
-        ends = []
-        for x in arrays:
-            tied = (magnitude(x) == edge).ravel()
-            end, taken = _end_of(tied, room)
-            ends.append(end)
-            room = room - taken
-        return jnp.stack(ends)
-
-    everywhere = jnp.asarray([x.size for x in arrays], jnp.int32)
-    ends = jax.lax.cond((bounds.above_low > k) & (k > 0), first_tied, lambda: everywhere)
-    masks = []
-    for x, end in zip(arrays, ends, strict=True):
-        place = jnp.arange(x.size, dtype=jnp.int32).reshape(x.shape)
-        masks.append((magnitude(x) > edge) | ((magnitude(x) == edge) & (place < end)))
-    return masks
-
-
-class _Bounds(NamedTuple):
-    """Two bounds of the k-th largest, and how many entries are not below each."""
-
-    low: Array
-    high: Array
-    above_low: Array
-    above_high: Array
-
-    def open(self, k: Array) -> Array:
-        """Whether the k largest are not yet known: below a lower bound that k entries reach lies none of them."""
-        return (self.high - self.low > 1) & (self.above_low > k)
-
-    def updated(self, trial: Array, above: Array, k: Array) -> _Bounds:
-        """The bounds after a trial between them."""
-        lower = self._replace(low=trial, above_low=above)
-        upper = self._replace(high=trial, above_high=above)
-        return jax.tree.map(lambda a, b: jnp.where(above >= k, a, b), lower, upper)
-
-
-def _shift(low: Array, high: Array) -> Array:
-    """Returns the least power of two for bins that cut [low, high) into at most 256."""
-    bits = 8 * low.dtype.itemsize
-    length = bits - jax.lax.clz(high - 1 - low).astype(jnp.int32)
-    return jnp.maximum(length - 8, 0).astype(low.dtype)
-
-
-def _count(holds: Sequence[Array]) -> Array:
-    """Returns how many entries of boolean arrays hold."""
-
-    def plain(x: Array) -> Array:
-        return jnp.sum(x, dtype=jnp.int32)
-
-    def by_eighths(x: Array) -> Array:
-        # XLA's sum of a comparison runs one entry at a time on the CPU; slices added to each other are vectorised.
-        flat, part = x.ravel(), x.size // 8
-        eighths = sum(flat[i * part : (i + 1) * part].astype(jnp.int8) for i in range(8))
-        return plain(jax.lax.optimization_barrier(eighths)) + plain(flat[8 * part :])
-
-    return sum((jax.lax.platform_dependent(x, cpu=by_eighths, default=plain) for x in holds), jnp.int32(0))
-
-
-def _end_of(marks: Array, room: Array) -> tuple[Array, Array]:
-    """Returns the place up to which a vector of booleans has at most ``room`` that hold, and how many hold in all."""
-    row = 1024
-    rows = jnp.pad(marks, (0, -marks.size % row if marks.size else row)).reshape(-1, row)
-    # Row by row first: a running sum along the whole vector is slow.
-    sums = jnp.cumsum(jnp.sum(jax.lax.optimization_barrier(rows.astype(jnp.int8)), axis=1, dtype=jnp.int32))
-    full = jnp.sum(sums <= room, dtype=jnp.int32)
-    before = jnp.where(full > 0, sums[jnp.maximum(full - 1, 0)], 0)
-    rest = rows[jnp.minimum(full, len(rows) - 1)]
-    inner = jnp.sum(jnp.cumsum(rest, dtype=jnp.int32) <= room - before, dtype=jnp.int32)
-    return jnp.where(full == len(rows), marks.size, full * row + inner), sums[-1]
-
-
-def _sampled(drawn: Array, k: Array, size: int) -> Array:
-    """Returns two values that the k-th largest of ``size`` entries most likely lies between, from a sample."""
-    drawn = jnp.sort(drawn)
-    place = len(drawn) * (1 - k / size)
-    spread = 3 * jnp.sqrt(place * (1 - place / len(drawn))) + 1
-    ends = jnp.clip(jnp.stack([place - spread, place + spread]), 0, len(drawn) - 1)
-    return drawn[ends.astype(jnp.int32)]

@@ -52,6 +52,7 @@ class TransformedL1(Penalty):
 
     a: Any = 1.0
     name: ClassVar[str] = "tl1"
+    fixes_zero: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _checks.positive("a", self.a, schedule=True)

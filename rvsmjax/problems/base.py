@@ -64,6 +64,13 @@ class OneLayerProblem(Module, abc.ABC):
     def distance_bound(self, beta: ArrayLike, gamma: ArrayLike) -> Array:
         """Returns the theorem's bound on ‖w̄ − w*‖ at a limit on the sphere, γ the angle between w̄ and ū."""
 
+    def pace(self, learning_rate: ArrayLike) -> ArrayLike:
+        """Returns a number that grows with the speed of convergence near a limit; sweeps run slow lanes first by it.
+
+        It changes no result. The default is the learning rate itself.
+        """
+        return learning_rate
+
     def pull(self, w: ArrayLike, w_star: ArrayLike) -> Array:
         """Returns the length of the gradient's part that is orthogonal to w, of shape (...)."""
         theta = angle(w, w_star)

@@ -118,6 +118,10 @@ class NoOverlapBinary(OneLayerProblem):
         """
         return jnp.minimum(1 / (jnp.asarray(beta) + self.c / 2), 2 * math.sqrt(2 * math.pi) / jnp.asarray(self.k))
 
+    def pace(self, learning_rate: ArrayLike) -> ArrayLike:
+        """Returns ηk: the loss is k times as steep as that of one unit."""
+        return jnp.asarray(self.k) * learning_rate
+
     def distance_bound(self, beta: ArrayLike, gamma: ArrayLike) -> Array:
         """Returns 4β sin γ/c: F eq. 13, which is printed for s = 1, where it is 4√(2π)β sin γ/k."""
         return 4 * jnp.asarray(beta) * jnp.sin(gamma) / self.c

@@ -43,6 +43,10 @@ class NoOverlapReLU(OneLayerProblem):
         """Returns 1/(β + L) of A Theorem 1 (i), with L = 1 + 3‖w*‖/M = 4 of A Lemma 5.1.2, as ‖w*‖ = M = 1."""
         return 1 / (jnp.asarray(beta) + 4)
 
+    def pace(self, learning_rate: ArrayLike) -> ArrayLike:
+        """Returns η/k: near a limit the distance to it shrinks by about 1 − η/(2k) a step."""
+        return learning_rate / jnp.asarray(self.k)
+
     def distance_bound(self, beta: ArrayLike, gamma: ArrayLike) -> Array:
         """Returns 4kβ sin γ, the right side of A eq. 13."""
         return 4 * jnp.asarray(self.k) * beta * jnp.sin(gamma)

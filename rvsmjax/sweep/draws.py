@@ -10,7 +10,6 @@ import numpy as np
 from jax import Array
 
 from rvsmjax.problems import OneLayerProblem
-from rvsmjax.sweep.grid import ACTIVATIONS
 from rvsmjax.sweep.plan import INNER, Block, Kind
 from rvsmjax.sweep.step import Tile
 
@@ -96,9 +95,7 @@ def lanes_at(block: Block, axes: Any, cells: Array, draws: Array, orders: Array,
     k, lam, beta, rate = (axes[name][place] for name, place in zip(INNER[:-1], places, strict=True))
     width = jnp.asarray([block.widths.index(k.d) for k in block.kinds])[kind]
     order, d = orders[width], jnp.asarray(block.widths)[width]
-    problem = jax.tree.map(
-        lambda leaf: jnp.broadcast_to(leaf, k.shape).astype(k.dtype), ACTIVATIONS[plan.activation](k)
-    )
+    problem = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, k.shape).astype(k.dtype), plan.problem(k))
     rate = rate if plan.given_rate else problem.largest_learning_rate(beta)
     place_of_seed = order[seed]
     drawn = jnp.moveaxis(draws[place_of_seed], 0, 2)

@@ -15,10 +15,32 @@ from rvsmjax.penalties import L0, L1, Penalty, TransformedL1
 from rvsmjax.problems import NoOverlapBinary, NoOverlapReLU, OneLayerProblem
 
 PENALTIES: dict[str, Callable[..., Penalty]] = {"l1": L1, "l0": L0, "tl1": TransformedL1}
-ACTIVATIONS: dict[str, type[OneLayerProblem]] = {"relu": NoOverlapReLU, "binary": NoOverlapBinary}
+PROBLEMS: dict[str, type[OneLayerProblem]] = {"relu": NoOverlapReLU, "binary": NoOverlapBinary}
+"""What ``activation`` may be called by name."""
 
 Numbers = float | Sequence[float]
 Counts = int | Sequence[int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """A problem for any k: a class, or an instance whose k is replaced.
+
+    Args:
+      like: either.
+    """
+
+    like: type[OneLayerProblem] | OneLayerProblem
+
+    def __call__(self, k: Any) -> OneLayerProblem:
+        """Returns the problem with ``k`` patches; an array of numbers gives a problem of each."""
+        return self.like(k) if isinstance(self.like, type) else dataclasses.replace(self.like, k=k)
+
+    @property
+    def name(self) -> str:
+        """The name that a grid takes, else that of the class."""
+        own = self.like if isinstance(self.like, type) else type(self.like)
+        return next((name for name, kind in PROBLEMS.items() if kind is own), own.__name__)
 
 
 class Axes(NamedTuple):
@@ -51,7 +73,8 @@ class Grid:
         min{1/(β + k/(2π)), 2√(2π)/k} for binary.
       seeds: how many, for 0, 1, …, or which, each in [0, 2³²). A seed draws w* and the start w⁰, uniform on the sphere;
         lanes of equal seed and d share them, whatever the rest of the grid.
-      activation: ``"relu"`` or ``"binary"``.
+      activation: ``"relu"``, ``"binary"``, a subclass of ``OneLayerProblem``, or an instance: its k does not count, its
+        other numbers become part of the program.
       normalize: whether w goes back to the sphere after each step. Without it the binary activation has a limit only
         where u = w: its coarse gradient and the pull towards u both shorten w, and nothing lengthens it.
 
@@ -72,7 +95,7 @@ class Grid:
     a: Numbers = 1.0
     learning_rate: Numbers | None = None
     seeds: Counts = 1000
-    activation: str = "relu"
+    activation: str | type[OneLayerProblem] | OneLayerProblem = "relu"
     normalize: bool | Sequence[bool] = True
 
     def __post_init__(self) -> None:
@@ -97,8 +120,11 @@ class Grid:
             put("learning_rate", tuple(float(v) for v in values))
         put("normalize", tuple(_boolean(v) for v in _axis("normalize", self.normalize)))
         object.__setattr__(self, "seeds", _seeds(self.seeds))
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
+        known = isinstance(self.activation, str) and self.activation in PROBLEMS
+        own = self.activation if isinstance(self.activation, type) else type(self.activation)
+        if not known and not issubclass(own, OneLayerProblem):
+            names = ", ".join(PROBLEMS)
+            raise ValueError(f"activation must be one of {names}, or a OneLayerProblem, got {self.activation!r}")
         object.__setattr__(self, "penalty", tuple(self._penalties()))
         if len(set(self.labels)) < len(self.labels):
             raise ValueError(f"penalty must hold distinct values, got {', '.join(self.labels)}")
@@ -124,6 +150,11 @@ class Grid:
     def axes(self) -> Axes:
         """The values on each axis."""
         return Axes(*(cast(Any, getattr(self, name)) for name in Axes._fields))
+
+    @property
+    def problem(self) -> Problem:
+        """The problem of the grid's lanes, for any k."""
+        return Problem(PROBLEMS[self.activation] if isinstance(self.activation, str) else self.activation)
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -13,9 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from rvsmjax.penalties import L0, L1, TransformedL1
 from rvsmjax.sweep.engines import chosen
-from rvsmjax.sweep.grid import ACTIVATIONS, Grid
+from rvsmjax.sweep.grid import Grid, Problem
 from rvsmjax.sweep.step import FEW, UNROLLED
 
 ROWS = 64
@@ -62,7 +61,7 @@ class Kind:
     @property
     def zeros_stay(self) -> bool:
         """Whether components that are zero from the start are known to stay so."""
-        return isinstance(self.like(0.0), (L1, L0, TransformedL1))
+        return bool(self.like(0.0).fixes_zero)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Plan:
 
     kinds: tuple[Kind, ...]
     lengths: tuple[int, ...]
-    activation: str
+    problem: Problem
     given_rate: bool
     dtype: str
     tile: int
@@ -174,7 +173,7 @@ def make_plan(grid: Grid, dtype: np.dtype, devices: tuple[Any, ...], progress: b
             for flag in axes.normalize
         ),
         lengths=tuple(grid.shape[name] for name in INNER),
-        activation=grid.activation,
+        problem=grid.problem,
         given_rate=axes.learning_rate is not None,
         dtype=dtype.name,
         tile=_lanes_at_once(
@@ -247,15 +246,14 @@ def arguments(grid: Grid, plan: Plan, key: Array, tol: float, max_steps: int) ->
 def cell_order(grid: Grid) -> np.ndarray:
     """Returns the cells (k, λ, β, η) of a grid, numbered in the order of ``INNER``, slow ones first.
 
-    Near a limit the distance shrinks by about 1 − η/(2k) in a step, with the ReLU; the binary activation's largest rate
-    is about 5/k, and its loss k times as steep. Of cells that are alike in this those with a large λ are slower.
+    Of cells of the same pace (``OneLayerProblem.pace``) those with a large λ are slower.
     """
     axes = grid.axes
     k, beta = np.meshgrid(axes.k, axes.beta, indexing="ij")
-    problem = ACTIVATIONS[grid.activation](k)
+    problem = grid.problem(k)
     largest = np.asarray(problem.largest_learning_rate(beta), float)[:, None, :, None]
     rates = largest if axes.learning_rate is None else np.asarray(axes.learning_rate, float)[None, None, None, :]
-    pace = rates / k[:, None, :, None] if grid.activation == "relu" else rates * k[:, None, :, None]
+    pace = np.asarray(grid.problem(k[:, None, :, None]).pace(rates), float)
     shape = len(axes.k), len(axes.lam), len(axes.beta), rates.shape[-1]
     pace, lam = (np.broadcast_to(x, shape).ravel() for x in (pace, np.asarray(axes.lam)[:, None, None]))
     return np.lexsort((-lam, pace)).astype(np.int32)

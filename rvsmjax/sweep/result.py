@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from rvsmjax.solve import Status
-from rvsmjax.sweep.grid import ACTIVATIONS, Grid
+from rvsmjax.sweep.grid import Grid
 
 if TYPE_CHECKING:
     import xarray
@@ -76,7 +76,7 @@ def labels(grid: Grid, tol: float) -> xarray.Dataset:
         raise ImportError("to_xarray needs xarray: install rvsmjax[experiments]") from error
     axes = grid.axes
     # Of shape (beta,) where the theorem's rate is the same for every k, else (k, beta).
-    problem = ACTIVATIONS[grid.activation](np.asarray(axes.k)[:, None])
+    problem = grid.problem(np.asarray(axes.k)[:, None])
     largest = np.asarray(problem.largest_learning_rate(np.asarray(axes.beta)), float)[..., None]
     rates = np.asarray([np.nan] if axes.learning_rate is None else axes.learning_rate, float)
     shapes = [getattr(penalty, "a", np.nan) for penalty in axes.penalty]
@@ -90,5 +90,5 @@ def labels(grid: Grid, tol: float) -> xarray.Dataset:
             "normalize": np.asarray(axes.normalize),
             "seed": np.asarray(axes.seeds),
         },
-        attrs={"activation": grid.activation, "tol": tol, "jax": jax.__version__},
+        attrs={"activation": grid.problem.name, "tol": tol, "jax": jax.__version__},
     )

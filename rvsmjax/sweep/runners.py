@@ -14,7 +14,7 @@ from jax import Array
 from rvsmjax.solve import Status
 from rvsmjax.sweep import cuda, kernel, loop, ptx
 from rvsmjax.sweep.draws import Lanes, tile_of
-from rvsmjax.sweep.grid import ACTIVATIONS
+from rvsmjax.sweep.grid import Problem
 from rvsmjax.sweep.plan import Block, Kind, Plan
 from rvsmjax.sweep.step import UNROLLED, Tile
 
@@ -24,11 +24,11 @@ def engine_of(plan: Plan, kind: Kind) -> str:
     if plan.engine != "cuda":
         return plan.engine if plan.engine == "xla" or kernel.fits(kind.d, kind.separable) else "xla"
     fits = cuda.fits(kind.d, kind.separable, kind.zeros_stay, plan.dtype)
-    return "cuda" if fits and _translates(kind.penalty, plan.activation, kind.normalize) else "xla"
+    return "cuda" if fits and _translates(kind.penalty, plan.problem, kind.normalize) else "xla"
 
 
 @functools.lru_cache(maxsize=1024)
-def _translates(penalty: Any, activation: str, normalize: bool) -> bool:
+def _translates(penalty: Any, problem: Problem, normalize: bool) -> bool:
     """Tells whether steps of such lanes have a translation, and warns where they have none; of any d alike."""
     lane, lane_int = (jax.ShapeDtypeStruct((64,), dtype) for dtype in (jnp.float32, jnp.int32))
     vector, number = jax.ShapeDtypeStruct((2, 64), jnp.float32), jax.ShapeDtypeStruct((), jnp.float32)
@@ -36,7 +36,7 @@ def _translates(penalty: Any, activation: str, normalize: bool) -> bool:
     def written(w: Array, w_star: Array, steps: Array, tol: Array, *lanes: Array) -> Array:
         k, lam, beta, rate, *leaves = lanes
         like = jax.tree.unflatten(penalty, leaves)
-        tile = Tile(ACTIVATIONS[activation](k), like, lam, beta, rate, w_star, normalize)
+        tile = Tile(problem(k), like, lam, beta, rate, w_star, normalize)
         cuda.source(loop.judge, loop.CHECK_EVERY, tile, w, steps, steps, tol)
         return w
 

@@ -312,3 +312,31 @@ def test_the_memory_that_a_grid_needs_is_that_of_its_program():
 def test_only_a_grid_is_swept():
     with pytest.raises(TypeError, match="grid must be a Grid"):
         rv.run_sweep("grid")
+
+
+def test_a_problem_by_class_is_that_of_its_name():
+    named, own = (run(rv.Grid(penalty="l1", d=5, seeds=4, activation=a)) for a in ("binary", rv.NoOverlapBinary))
+    assert values(named) == values(own)
+    assert own.to_xarray().attrs["activation"] == "binary"
+
+
+class Steep(rv.NoOverlapReLU):
+    """The ReLU's problem with twice the loss: its limits are those of half the λ and half the β."""
+
+    def coefficients(self, *geometry):
+        return tuple(2 * x for x in super().coefficients(*geometry))
+
+    def largest_learning_rate(self, beta):
+        return super().largest_learning_rate(beta / 2) / 2
+
+
+@pytest.mark.parametrize("own", [Steep, Steep(k=7)])
+def test_a_problem_of_the_user_is_swept(own):
+    lanes = {"penalty": "l1", "d": 6, "k": [2, 3], "seeds": 5}
+    found = run(rv.Grid(**lanes, lam=2e-3, beta=0.2, activation=own), tol=1e-6)
+    want = run(rv.Grid(**lanes, lam=1e-3, beta=0.1), tol=1e-6)
+    assert found.counts["converged"] == 10
+    for name in ("theta_w", "theta_u", "gamma", "dist_w"):
+        np.testing.assert_allclose(found.data[name], want.data[name], rtol=2e-3, atol=1e-5, err_msg=name)
+    np.testing.assert_array_equal(found.data["zeros"], want.data["zeros"])
+    assert found.to_xarray().attrs["activation"] == "Steep"

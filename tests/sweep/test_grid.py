@@ -66,6 +66,8 @@ def test_a_grid_of_any_size_is_described_without_building_it():
         ({"penalty": rv.TransformedL1(np.ones(2))}, "penalty must hold single numbers"),
         ({"penalty": [rv.TopK(k=2), rv.TopK(k=2)]}, "penalty must hold distinct"),
         ({"activation": "tanh"}, "activation must be one of relu, binary"),
+        ({"activation": int}, "activation must be one of relu, binary, or a OneLayerProblem, got <class 'int'>"),
+        ({"activation": rv.L1()}, "or a OneLayerProblem, got L1()"),
         ({"normalize": 1}, "normalize"),
         ({"normalize": [True, True]}, "normalize must hold distinct"),
     ],
