@@ -52,6 +52,11 @@ TABLE = {
 OPTIMIZER = optax.sgd(0.1, momentum=0.9)
 SPLITTING = ("rvsm", "admm")
 every = pytest.mark.parametrize("name", TABLE)
+FORMS = ("rvsm certified", "rvsm schedules", "rvsm rising share", "admm overrides", "unit sphere", "keep zeros")
+"""Whether a state survives vmap, sharding and wrappers depends on its form, which these rows have between them."""
+every_form = pytest.mark.parametrize(
+    "name", [name if name in FORMS else pytest.param(name, marks=pytest.mark.slow) for name in TABLE]
+)
 
 
 def tree(seed, dtype="float32"):
@@ -181,7 +186,7 @@ def test_jit_equals_eager(name):
     close(train(init, update, tree(0), tree(1), 1), train(chain.init, chain.update, tree(0), tree(1), 1))
 
 
-@every
+@every_form
 def test_vmap_over_seeds_and_numbers_equals_a_loop(name):
     """Of three lanes the first has another λ or ρ, where there is one; the others run as they do alone."""
     make, (init, update, _) = TABLE[name], jitted(name)
@@ -205,7 +210,7 @@ def test_vmap_over_seeds_and_numbers_equals_a_loop(name):
         close(jax.tree.map(lambda leaf, i=i: leaf[i], together), train(init, update, *lanes[i]))
 
 
-@every
+@every_form
 def test_inject_hyperparams_within_multi_steps(name):
     make, (init, update, _) = TABLE[name], jitted(name)
     static = ("update_every", "certificate") if name.startswith("rvsm") else ()
@@ -218,7 +223,7 @@ def test_inject_hyperparams_within_multi_steps(name):
     close(rv.transforms.splitting_states(state), rv.transforms.splitting_states(plain))
 
 
-@every
+@every_form
 def test_on_a_part_of_the_tree(name):
     """As alone on that part; the conv kernel is in it, so is its bias, which stays as it is."""
     make, params, grads = TABLE[name], tree(0), tree(1)
@@ -235,7 +240,7 @@ def test_on_a_part_of_the_tree(name):
             same(rv.sparse_params(state, params), params | rv.sparse_params(alone, part))
 
 
-@every
+@every_form
 def test_sharded_parameters_keep_their_sharding(name):
     init, update, _ = jitted(name)
     mesh = Mesh(np.array(jax.devices()).reshape(2, 4), ("data", "model"))
