@@ -8,22 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import statistics
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from experiments.records.environment import usable_cores
 
-if TYPE_CHECKING:
-    from experiments.training.run_store import Study
-
 MEASURED_ON = 2
-"""Cores of the machine whose times stand below."""
-EPOCH_SECONDS = 5.5
-"""Of LeNet on MNIST, where no finished run tells."""
-TRAINING_MEMORY = 1.4e9
-UPDATES_PER_SECOND = 4e9
-"""Components that a sweep updates in float32, all penalties together; half in float64."""
+"""Cores of the machine on which the times of the studies were measured."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,37 +46,27 @@ class Cost(NamedTuple):
     memory_gb: float
 
 
-COSTS = {
-    "binary": Cost(25, 35, 1.2),
-    "aht": Cost(10, 30, 0.8),
-    "admm": Cost(60, 87, 1.1),
-    "stopping": Cost(10, 50, 1.2),
-    "tune": Cost(60, 300, 1.2),
-    "audit": Cost(360, 380, 3.7),
-    "seeds": Cost(30, 90, 1.0),
-    "figures": Cost(7, 0, 0.5),
-    "report": Cost(1, 0, 0.2),
-}
+def in_proportion(command: str, cost: Cost, work: Callable[[Any], tuple[int, str]]) -> Callable[[Any], Plan]:
+    """Returns what estimates a command whose time grows with its work.
+
+    Args:
+      command: its name.
+      cost: what its defaults took.
+      work: returns how much a config asks for, and of what.
+    """
+
+    def workload(config: Any) -> Plan:
+        amount, unit = work(config)
+        share = amount / max(work(type(config)())[0], 1)
+        seconds = cost.fixed + cost.growing * share * MEASURED_ON / usable_cores()
+        return Plan(command, f"{amount:,} {unit}", seconds, 1e9 * cost.memory_gb, 1e8)
+
+    return workload
 
 
-SMALL = {"figures": "a few figures", "report": "a page"}
-"""Sizes of commands that have no more to do for any flag."""
-
-
-def make_plan(command: str, config: Any) -> Plan:
-    """Returns the plan of a command whose flags have been checked."""
-    if command == "sweep":
-        return _sweep(config)
-    if command in STUDIES:
-        return _training(command, config, STUDIES[command](config))
-    if command not in COSTS:
-        return Plan(command, "not known", None, None)
-    cost = COSTS[command]
-    amount, unit = WORK[command](config)
-    share = amount / max(WORK[command](type(config)())[0], 1)
-    seconds = cost.fixed + cost.growing * share * MEASURED_ON / usable_cores()
-    size = f"{amount:,} {unit}" if unit else SMALL[command]
-    return Plan(command, size, seconds, 1e9 * cost.memory_gb, 1e8)
+def always(command: str, size: str, cost: Cost) -> Callable[[Any], Plan]:
+    """Returns what estimates a command that has no more to do for any flag."""
+    return lambda config: Plan(command, size, float(cost.fixed), 1e9 * cost.memory_gb, 1e8)
 
 
 def duration(seconds: float | None) -> str:
@@ -97,143 +78,11 @@ def duration(seconds: float | None) -> str:
     return f"about {seconds / unit:.2g} {name}"
 
 
-def _sweep(config: Any) -> Plan:
-    import jax
-
-    from experiments.studies.one_layer.slabs import LANE_BYTES
-    from experiments.studies.sweep.run import SLAB
-    from rvsmjax.sweep import Grid, slabs
-
-    config = config.resolved()
-    axes = ["penalty", "d", "k", "lam", "beta", "a", "learning_rate", "normalize", "seeds"]
-    grid = Grid(**{name: getattr(config, name) for name in axes})
-    on_cpu = jax.devices()[0].platform == "cpu"
-    count = len(slabs(grid, config.slab or SLAB[on_cpu]))
-    size = f"{grid.size:,} lanes in {count} slab{'s' * (count > 1)}"
-    cells = grid.size // math.prod(grid.shape[name] for name in ("k", "beta", "learning_rate", "d"))
-    steps = 0.0
-    for beta in config.beta:
-        for rate in config.learning_rate or [1 / (beta + 4)]:
-            # The error falls by a factor e in k / (learning rate) steps.
-            steps += sum(min(config.max_steps, k * math.log(1 / config.tol) / rate) for k in config.k)
-    updates = cells * sum(config.d) * steps
-    rate = UPDATES_PER_SECOND / (1 if config.precision == "float32" else 2) * usable_cores() / MEASURED_ON
-    seconds = 5 + len(config.penalty) + updates / rate if on_cpu else None
-    per_slab = min(grid.size, config.slab or SLAB[on_cpu]) * LANE_BYTES
-    return Plan("sweep", size, seconds, 0.6e9 + 15 * per_slab, grid.size * LANE_BYTES)
-
-
-def _training(command: str, config: Any, study: Study) -> Plan:
-    from experiments.training.run_store import read
-    from experiments.training.study import KEPT
-
-    folder = config.runs or KEPT
-    recipes = [recipe for group in study.values() for recipe in group]
-    found = [read(folder / f"{recipe.name()}.json") for recipe in recipes]
-    todo = {recipe for recipe, run in zip(recipes, found, strict=True) if run is None}
-    for recipe in list(todo):
-        start = recipe.start
-        # A run that came without its weights is trained again where another starts from them.
-        while start is not None and not (folder / f"{start.name()}.npz").exists():
-            todo.add(start)
-            start = start.start
-    epochs = sum(recipe.epochs for recipe in todo)
-    took = [run["seconds_per_epoch"] for run in found if run and run["seconds_per_epoch"]]
-    each = statistics.median(took) if took else EPOCH_SECONDS if config.data == "mnist" else None
-    if config.data.startswith("digits"):
-        each = 1.0
-    there = sum(run is not None for run in found)
-    size = f"{len(recipes)} runs, of which {there} are finished; {epochs:,} epochs to train"
-    seconds = 0.0 if config.finished or not epochs else None if each is None else 5 + each * epochs
-    if config.minutes is not None:
-        seconds = 60 * config.minutes if seconds is None else min(seconds, 60 * config.minutes)
-    lenet = command.startswith("lenet")
-    return Plan(command, size, seconds, TRAINING_MEMORY if lenet else None, 5e6 * len(recipes) if lenet else None)
-
-
-def _product(config: Any, *names: str) -> int:
+def product(config: Any, *names: str) -> int:
+    """Returns how many combinations the named axes of a config have."""
     return math.prod(len(getattr(config, name)) for name in names)
 
 
-def _lanes(config: Any, *names: str, each: int = 1) -> tuple[int, str]:
-    return _product(config, *names) * config.seeds * each, "lanes"
-
-
-def _penalties(config: Any) -> int:
-    return sum(len(config.a) if name == "tl1" else 1 for name in config.penalty)
-
-
-def _binary(config: Any) -> tuple[int, str]:
-    rates = len(config.learning_rate or [0])
-    return _penalties(config) * _product(config, "d", "k", "lam", "beta") * rates * config.seeds, "lanes"
-
-
-def _aht(config: Any) -> tuple[int, str]:
-    from experiments.studies.aht.run import cells
-
-    return sum(1 for _ in cells(config)) * config.seeds, "lanes"
-
-
-def _audit(config: Any) -> tuple[int, str]:
-    from experiments.studies.audit.claims import CLAIMS
-
-    return len(config.claims or CLAIMS) * config.lanes, "lanes of claims"
-
-
-def _seeds(config: Any) -> tuple[int, str]:
-    from experiments.studies.seeds.grid import settings
-
-    lanes = sum(len(settings(config, penalty)) for penalty in config.penalty) * config.seeds
-    return lanes * config.epochs, "epochs of networks, side by side"
-
-
-def _tune(config: Any) -> tuple[int, str]:
-    cells = _product(config, "penalty", "d", "sparsity", "truth_zeros")
-    return cells * config.iterations * config.seeds, "solves"
-
-
-WORK: dict[str, Callable[[Any], tuple[int, str]]] = {
-    "binary": _binary,
-    "aht": _aht,
-    "admm": lambda config: _lanes(config, "penalty", "lam", "beta", "nonzero", "normalize", each=3),
-    "stopping": lambda config: _lanes(config, "w_star", "w0", "learning_rate", each=15),
-    "tune": _tune,
-    "audit": _audit,
-    "seeds": _seeds,
-    "figures": lambda config: (1, ""),
-    "report": lambda config: (1, ""),
-}
-"""How much there is to do, and of what."""
-
-
-def _lenet_binary(config: Any) -> Study:
-    from experiments.studies.lenet.binary.run import best, table_1
-
-    return best(config) if config.best else table_1(config)
-
-
-def _lenet5_compress(config: Any) -> Study:
-    from experiments.studies.lenet.compress.run import make_study
-
-    return make_study(config)
-
-
-def _lenet5_shrink(config: Any) -> Study:
-    from experiments.studies.lenet.shrink.run import make_study
-
-    return make_study(config)
-
-
-def _cifar(config: Any) -> Study:
-    from experiments.studies.cifar.run import make_study, settled
-
-    return make_study(settled(config))
-
-
-STUDIES: dict[str, Callable[[Any], Study]] = {
-    "lenet-binary": _lenet_binary,
-    "lenet5-compress": _lenet5_compress,
-    "lenet5-shrink": _lenet5_shrink,
-    "cifar": _cifar,
-}
-"""The runs of the commands that train."""
+def lanes(config: Any, *names: str, each: int = 1) -> tuple[int, str]:
+    """Returns the lanes of a grid over the named axes: ``each`` for a combination and seed."""
+    return product(config, *names) * config.seeds * each, "lanes"

@@ -12,7 +12,7 @@ import operator
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,56 +21,11 @@ import tyro
 from rich.console import Console
 
 import rvsmjax
-from experiments.cli.estimate import make_plan
+from experiments.cli.command import Command
 from experiments.cli.flags import PROGRAM
-from experiments.cli.report import ReportConfig
-from experiments.cli.report import run as run_report
+from experiments.cli.registry import commands
 from experiments.records.environment import Clock, usable_cores
 from experiments.records.folder import CONFIG, BadInput, DryRun
-from experiments.studies.admm.run import AdmmConfig
-from experiments.studies.admm.run import run as run_admm
-from experiments.studies.aht.run import AhtConfig
-from experiments.studies.aht.run import run as run_aht
-from experiments.studies.audit.run import AuditConfig
-from experiments.studies.audit.run import run as run_audit
-from experiments.studies.binary.run import BinaryConfig
-from experiments.studies.binary.run import run as run_binary
-from experiments.studies.cifar.run import CifarConfig
-from experiments.studies.cifar.run import run as run_cifar
-from experiments.studies.lenet.binary.run import LenetBinaryConfig
-from experiments.studies.lenet.binary.run import run as run_lenet_binary
-from experiments.studies.lenet.compress.run import Lenet5CompressConfig
-from experiments.studies.lenet.compress.run import run as run_lenet5_compress
-from experiments.studies.lenet.shrink.run import Lenet5ShrinkConfig
-from experiments.studies.lenet.shrink.run import run as run_lenet5_shrink
-from experiments.studies.paper_figures.run import FiguresConfig
-from experiments.studies.paper_figures.run import run as run_figures
-from experiments.studies.seeds.run import SeedsConfig
-from experiments.studies.seeds.run import run as run_seeds
-from experiments.studies.stopping.run import StoppingConfig
-from experiments.studies.stopping.run import run as run_stopping
-from experiments.studies.sweep.run import SweepConfig
-from experiments.studies.sweep.run import run as run_sweep
-from experiments.studies.tune.run import TuneConfig
-from experiments.studies.tune.run import run as run_tune
-
-COMMANDS: dict[str, tuple[type, Callable[[Any, Console, Clock], object]]] = {
-    "sweep": (SweepConfig, run_sweep),
-    "figures": (FiguresConfig, run_figures),
-    "audit": (AuditConfig, run_audit),
-    "binary": (BinaryConfig, run_binary),
-    "tune": (TuneConfig, run_tune),
-    "aht": (AhtConfig, run_aht),
-    "admm": (AdmmConfig, run_admm),
-    "stopping": (StoppingConfig, run_stopping),
-    "seeds": (SeedsConfig, run_seeds),
-    "lenet-binary": (LenetBinaryConfig, run_lenet_binary),
-    "lenet5-compress": (Lenet5CompressConfig, run_lenet5_compress),
-    "lenet5-shrink": (Lenet5ShrinkConfig, run_lenet5_shrink),
-    "cifar": (CifarConfig, run_cifar),
-    "report": (ReportConfig, run_report),
-}
-"""A command's config, whose docstring is its help, and what it runs; ``--quick`` starts from ``small()``."""
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -85,27 +40,6 @@ Start with:
 Each run leaves a folder under results/: report, data, figures, and config.json with all that is needed to repeat it.
 --quick changes sizes only. After Ctrl-C the same command goes on where slabs or epochs were finished. --version tells
 the version."""
-EXAMPLES = {
-    "sweep": [
-        "--quick",
-        "--penalty tl1 --a 0.1 1 10 --d 20 --k 2 --lam 1e-4 1e-3 --seeds 500",
-        "--seeds 1000000 --dry-run",
-        "--precision float64 --json --out results/double",
-    ],
-    "binary": ["--quick", "--d 20 --k 1 10 --seeds 1000"],
-    "audit": ["--quick", "--claims A-soft A-5.2.1 --lanes 10000"],
-    "lenet-binary": ["--finished", "--best --seeds 1 --minutes 30", "--quick"],
-    "lenet5-compress": ["--finished", "--methods rvsm-top-k magnitude --sparsity 0.98 --seeds 1", "--quick"],
-    "lenet5-shrink": ["--quick", "--share 0.7 --seeds 1 --runs results/runs", "--dry-run"],
-    "cifar": [
-        "--net slim --preset short --minutes 30",
-        "--net resnet18 --method rvsm --penalty l0 --dry-run",
-        "--quick",
-    ],
-    "figures": [""],
-    "report": ["results/sweep", "results/sweep results/double --out both.html"],
-}
-"""What the help of a command shows; every line is one that the flags accept."""
 HEARTBEAT = 30
 """Seconds without a sign of life after which a process of several counts as dead."""
 
@@ -147,12 +81,12 @@ def _outcome(arguments: Sequence[str], program: str) -> int:
                 prepare_jax(config.precision)
                 if getattr(config, "coordinator", "") and not config.dry_run:
                     join(config.coordinator, config.processes, config.process)
-        run = next(run for kind, run in COMMANDS.values() if type(config) is kind)
+        command = next(command for command in commands().values() if type(config) is command.config)
         try:
-            out = run(config, console, clock)
+            out = command.load()(config, console, clock)
             shown = result_json(out) if as_json else ""
         except DryRun as asked:
-            plan = make_plan(asked.command, asked.config)
+            plan = command.workload(asked.config)
             shown = json.dumps(dataclasses.asdict(plan)) if as_json else "\n".join(plan.lines())
         if shown:
             print(shown)
@@ -188,29 +122,29 @@ def parse(arguments: Sequence[str], program: str = PROGRAM) -> Any:
       SystemExit: help was asked for.
     """
     kinds = []
-    of_all = not set(arguments) & set(COMMANDS)
-    for name, (kind, _) in COMMANDS.items():
+    of_all = not set(arguments) & set(commands())
+    for name, command in commands().items():
+        kind = command.config
         small = "--quick" in arguments and hasattr(kind, "small")
         default = kind.small() if small else kind()
         about = inspect.cleandoc(kind.__doc__ or "")
-        about = about.split("\n\n")[0] if of_all else about + teach(name, program)
+        about = about.split("\n\n")[0] if of_all else about + teach(command, program)
         kinds.append(Annotated[kind, tyro.conf.subcommand(name, default=default, description=about)])
-    commands = functools.reduce(operator.or_, kinds)
+    choice = functools.reduce(operator.or_, kinds)
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
             options = {"description": INTRODUCTION.replace("PROGRAM", program), "prog": program}
-            return tyro.cli(commands, args=arguments, config=(tyro.conf.FlagCreatePairsOff,), **options)
+            return tyro.cli(choice, args=arguments, config=(tyro.conf.FlagCreatePairsOff,), **options)
     except SystemExit as end:
         if not end.code:
             raise
         raise BadInput(one_line(complaint.getvalue())) from None
 
 
-def teach(command: str, program: str) -> str:
+def teach(command: Command, program: str) -> str:
     """Returns examples of a command, for its help."""
-    lines = EXAMPLES.get(command, ["--quick", "--dry-run"])
-    return "\n\nExamples:\n" + "\n".join(f"  {program} {command} {line}".rstrip() for line in lines)
+    return "\n\nExamples:\n" + "\n".join(f"  {program} {command.name} {line}".rstrip() for line in command.examples)
 
 
 def prepare_jax(precision: str) -> None:
@@ -267,5 +201,5 @@ def _named(message: str) -> str:
     """Returns the message on one line, an argument's name at its start written as its flag."""
     message = " ".join(message.split())
     name, _, rest = message.partition(" ")
-    flags = {field.name for kind, _ in COMMANDS.values() for field in dataclasses.fields(kind)}
+    flags = {field.name for command in commands().values() for field in dataclasses.fields(command.config)}
     return f"--{name.replace('_', '-')} {rest}" if name in flags else message

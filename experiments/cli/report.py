@@ -13,6 +13,8 @@ from typing import Annotated
 from rich.console import Console
 from tyro.conf import Positional, arg
 
+from experiments.cli.command import Command
+from experiments.cli.estimate import Cost, always
 from experiments.cli.flags import Folders, PageFile
 from experiments.records.environment import Clock
 from experiments.records.folder import BadInput, DryRun
@@ -75,3 +77,12 @@ def run(config: ReportConfig, console: Console, clock: Clock) -> Path:
 
 def _default(command: str) -> Path:
     return Path("results") / f"{command}-{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}.html"
+
+
+STUDY = Command(
+    name="report",
+    config=ReportConfig,
+    run=f"{__name__}:run",
+    workload=always("report", "a page", Cost(1, 0, 0.2)),
+    examples=("results/sweep", "results/sweep results/double --out both.html"),
+)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -15,9 +14,11 @@ from experiments.cli.flags import DataFolder, Minutes, RunsFolder, WholeNumber
 from experiments.cli.runner import conduct
 from experiments.records.environment import Clock
 from experiments.records.folder import BadInput
-from experiments.reports.document import fill, to_markdown
+from experiments.reports.document import Section, fill, to_markdown
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from experiments.training.recipes import Recipe
     from experiments.training.run_store import Outcomes, Study
 
@@ -65,8 +66,18 @@ class TrainingConfig:
             raise BadInput(f"minutes must be > 0, got {self.minutes:g}")
 
 
+class StudyReport(Protocol):
+    """A module that reports what the runs of a study say."""
+
+    def figures(self, outcomes: Outcomes, config: Any) -> dict[str, Figure]:
+        """Returns the figures, by name."""
+
+    def sections(self, study: Study, outcomes: Outcomes, config: Any) -> list[Section]:
+        """Returns the report; its last section is not for pages."""
+
+
 def conduct_study(
-    marker: str, title: str, study: Study, config: Any, report: str, console: Console, clock: Clock
+    marker: str, title: str, study: Study, config: Any, report: StudyReport, console: Console, clock: Clock
 ) -> Path:
     """Trains what is not there yet and returns the folder of the record.
 
@@ -75,8 +86,7 @@ def conduct_study(
       title: heading of the report.
       study: the runs.
       config: the command's config.
-      report: name of the module with ``figures(outcomes, config)`` and ``sections(study, outcomes, config)``, whose
-        last section is not for pages.
+      report: the module of the study's report.
       console: where progress and report are shown.
       clock: the times of the phases so far.
 
@@ -88,14 +98,13 @@ def conduct_study(
         from experiments.reports import style
         from experiments.training import report as training_report
 
-        module = importlib.import_module(report)
         with clock.phase("run"):
             outcomes = train_all(study, config, console)
         with clock.phase("report"):
             training_report.frame(outcomes).to_csv(folder / "runs.csv", index=False)
-            for name, figure in module.figures(outcomes, config).items():
+            for name, figure in report.figures(outcomes, config).items():
                 style.save(figure, folder, name)
-            sections = module.sections(study, outcomes, config)
+            sections = report.sections(study, outcomes, config)
             if config.docs:
                 fill(Path(config.docs), marker, to_markdown("", sections[:-1]))
         return {"runs": sum(map(len, outcomes.values()))}, sections

@@ -1,29 +1,15 @@
-"""RVSM beside ADMM on the one-layer network (IntelliSys 2020, section 3.3).
-
-Claim: ADMM's multiplier "tends to reduce the sparsity of the limit" as it closes the gap between w and u, and RVSM's u
-"is much more sparse than in the case of ADMM".
-
-Command: ``python -m experiments admm``.
-
-Expected at the defaults: the claim holds for dense w* at equal λ and β, in every cell. A component of RVSM's u is zero
-where |w*_i| is under about kλ + λ/β, in ADMM, which rests where w = u, under about kλ (l1): 12 ± 9 % of zeros against
-0.2 ± 1 % at λ = 1e-4, β = 4e-3, d = 20. With l0 (and tl1 at larger λ) ADMM does not rest. At equal share of zeros the
-angles of l1 are about the same for both; where 80 % of w* are zero both find them (81 and 80 %). Seven minutes on two
-shared cores.
-"""
+"""Runs RVSM and ADMM on the same problems."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import itertools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
 
-from experiments.cli.flags import Booleans, CommonFlags, Names, Number, Numbers, Steps, WholeNumber
 from experiments.cli.interrupts import in_thread, mendable
 from experiments.cli.runner import check_axes, conduct
 from experiments.records.environment import Clock
@@ -31,46 +17,7 @@ from experiments.records.folder import BadInput
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@dataclasses.dataclass(frozen=True)
-class AdmmConfig(CommonFlags):
-    """Run RVSM, ADMM and ADMM with a gradient step for w on the same problems at equal penalty.
-
-    Flags in the plural take one value or more; the grid is every combination.
-    """
-
-    penalty: Names = ("l1", "l0", "tl1")
-    """Penalties: l1, l0, tl1."""
-    lam: Numbers = (1e-4, 3e-4, 1e-3, 1e-2, 3e-2, 1e-1)
-    """λ, weight of the penalty."""
-    beta: Numbers = (4e-3, 4e-2)
-    """β, weight of ‖w − u‖² in RVSM; ρ of ADMM."""
-    nonzero: Numbers = (1.0, 0.2)
-    """Shares of components of w* that are not zero."""
-    normalize: Booleans = (False, True)
-    """Whether w stays on the sphere: False as in IntelliSys 2020, True as in arXiv 1812.05719."""
-    d: WholeNumber = 20
-    """Dimension of w."""
-    k: WholeNumber = 2
-    """Number of patches."""
-    a: Number = 1.0
-    """Shape of tl1."""
-    seeds: WholeNumber = 20
-    """Random problems in each cell."""
-    tol: Number = 1e-7
-    """Residual at which a run rests."""
-    max_steps: Steps = 1500
-    """Steps after which a run is given up."""
-    precision: Literal["float32", "float64"] = "float64"
-    """Floating point numbers."""
-    quick: bool = False
-    """Small sizes (l1, λ 1e-4 1e-2, β 4e-3, not normalised, 4 seeds, 300 steps) where no flag says otherwise."""
-
-    @classmethod
-    def small(cls) -> AdmmConfig:
-        """Returns the defaults of ``--quick``."""
-        return cls(("l1",), (1e-4, 1e-2), (4e-3,), normalize=(False,), seeds=4, max_steps=300)
+from experiments.studies.admm.config import AdmmConfig
 
 
 def run(config: AdmmConfig, console: Console, clock: Clock) -> Path:

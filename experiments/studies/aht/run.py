@@ -1,27 +1,14 @@
-"""Theorem 2 of arXiv 1812.05719: adaptive hard thresholding (Algorithm 2) finds w* and its support.
-
-Claim: for s-sparse w* and w⁰ the iteration converges to w*, unless w⁰ on the support Γ* of w* is zero or at an angle of
-π from w*. The learning rate is not stated; the lemma that the proof rests on has η < 1.
-
-Command: ``python -m experiments aht``.
-
-Expected at the defaults (182,000 lanes, 113,000 of which meet the condition): every lane that meets it ends at w* with
-the exact support; so does every lane whose supports are apart, as the remark after the theorem says; at an angle of π
-none does for k > 1. Three minutes on two cores.
-"""
+"""Runs adaptive hard thresholding."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
 
-from experiments.cli.flags import Booleans, CommonFlags, Names, Number, Steps, Tolerance, WholeNumber, WholeNumbers
 from experiments.cli.interrupts import in_thread, mendable
 from experiments.cli.runner import check_axes, conduct
 from experiments.records.environment import Clock
@@ -29,60 +16,10 @@ from experiments.records.folder import BadInput
 
 if TYPE_CHECKING:
     import pandas as pd
+from experiments.studies.aht.config import AhtConfig, Cell, cells
 
 MOST_REPLAYED = 1000
 """Lanes that break the theorem and are run again by the library's chain."""
-
-
-@dataclasses.dataclass(frozen=True)
-class AhtConfig(CommonFlags):
-    """Run adaptive hard thresholding from random starts and hold Theorem 2 against where it ends.
-
-    Flags in the plural take one value or more; the grid is every combination that exists.
-    """
-
-    d: WholeNumbers = (10, 20, 50)
-    """Dimensions of w."""
-    s: WholeNumbers = (1, 2, 5, 10)
-    """Nonzero components of w* and w⁰."""
-    k: WholeNumbers = (1, 2, 5, 20)
-    """Numbers of patches."""
-    start: Names = ("same", "half", "one", "ties", "near", "none", "opposite")
-    """Starts: same, half, one (supports that share so much), ties (equal magnitudes), near (an angle just under π),
-    none (supports apart), opposite (an angle of π)."""
-    learning_rate: Number = 0.5
-    """Learning rate η."""
-    normalize: Booleans = (False,)
-    """Whether w goes back to the sphere after each step; the theorem is about False."""
-    seeds: WholeNumber = 700
-    """Random problems in each cell."""
-    tol: Tolerance = None
-    """Distance from w* at which a lane has ended there; default 1e-10, in float32 1e-5."""
-    max_steps: Steps = 10_000_000
-    """Steps after which a lane is given up."""
-    precision: Literal["float32", "float64"] = "float64"
-    """Floating point numbers."""
-    quick: bool = False
-    """Small sizes (d 10, s 1 4, k 1 5, 20 seeds) where no flag says otherwise."""
-
-    @classmethod
-    def small(cls) -> AhtConfig:
-        """Returns the defaults of ``--quick``."""
-        return cls(d=(10,), s=(1, 4), k=(1, 5), seeds=20)
-
-    def resolved(self) -> AhtConfig:
-        """Returns the config with the tolerance filled in."""
-        return dataclasses.replace(self, tol=self.tol or {"float32": 1e-5, "float64": 1e-10}[self.precision])
-
-
-class Cell(NamedTuple):
-    """What the seeds of a cell have in common."""
-
-    d: int
-    s: int
-    k: int
-    start: str
-    normalize: bool
 
 
 def run(config: AhtConfig, console: Console, clock: Clock) -> Path:
@@ -109,17 +46,6 @@ def run(config: AhtConfig, console: Console, clock: Clock) -> Path:
         return {"lanes": len(lanes)}, aht_report.sections(lanes, cells, config)
 
     return conduct("aht", "Adaptive hard thresholding: Theorem 2", config, console, clock, work)
-
-
-def cells(config: AhtConfig) -> Iterator[Cell]:
-    """Yields the cells that exist, those of one d and of about equal length of run together."""
-    from experiments.studies.aht.simulate import possible
-
-    for normalize in config.normalize:
-        for d in config.d:
-            for start in config.start:
-                for k in sorted(config.k):
-                    yield from (Cell(d, s, k, start, normalize) for s in config.s if possible(start, s, d))
 
 
 def run_lanes(config: AhtConfig) -> pd.DataFrame:

@@ -1,57 +1,22 @@
-"""Every claim of the papers on the one-layer problems, checked on random and adversarial lanes and by a search.
-
-Command: ``python -m experiments audit --docs docs/audit.md``; one lane again: ``--replay CLAIM --lane N``. Expected:
-the errata of the design fail, with counterexamples; their corrections and the rest stand. About ten minutes.
-"""
+"""Checks every claim, or replays one lane."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Any
 
 from rich.console import Console
-from tyro.conf import arg
 
-from experiments.cli.flags import CommonFlags, Names, WholeNumber
 from experiments.cli.interrupts import in_thread
 from experiments.cli.runner import conduct
 from experiments.records.environment import Clock, usable_cores
 from experiments.records.folder import BadInput
+from experiments.studies.audit.config import AuditConfig
 
 OFTEN_OUTSIDE = {"relu points": 1.4, "I limit": 1.4}
 """Subjects on whose lanes the conditions of some claim often fail, and how many times as many are drawn."""
-
-
-@dataclasses.dataclass(frozen=True)
-class AuditConfig(CommonFlags):
-    """Check each claim of the papers on many lanes in float64, and search for counterexamples by gradient descent."""
-
-    precision: ClassVar[str] = "float64"
-
-    claims: Names = ()
-    """Claims by name; all where none is given."""
-    lanes: WholeNumber = 150_000
-    """Lanes drawn for each claim."""
-    restarts: WholeNumber = 32
-    """Starts of the search for each margin of a claim; 0 leaves it out."""
-    iterations: WholeNumber = 100
-    """Steps of the search from each start."""
-    replay: str = ""
-    """Claim of which one lane is run again and shown, without a record."""
-    lane: WholeNumber = 0
-    """The lane to replay."""
-    docs: Annotated[str, arg(metavar="FILE")] = ""
-    """File that the report is also written to."""
-    quick: bool = False
-    """Small sizes (256 lanes, 4 restarts, 20 iterations) where no flag says otherwise."""
-
-    @classmethod
-    def small(cls) -> AuditConfig:
-        """Returns the defaults of ``--quick``."""
-        return cls(lanes=256, restarts=4, iterations=20)
 
 
 def run(config: AuditConfig, console: Console, clock: Clock) -> Path | None:

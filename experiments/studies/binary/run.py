@@ -1,22 +1,12 @@
-"""Figure 4 of the Frontiers paper on RVSCGD, and tables beyond it: binarized activation, coarse gradient descent.
-
-Command: ``python -m experiments binary``.
-
-Expected at the defaults (600,000 lanes, and 50 runs of Figure 4 in steps of η = 1e-5, all in float64): every lane and
-every run converges, a lane in 24 steps of the largest η, a run of the figure in 782,000; (c/2) sin θ = β‖ū‖ sin γ to
-1e-11 in every lane; in half of the runs the Lagrangian rises after its minimum, which the paper's Theorem 1 denies.
-Half a minute on two cores.
-"""
+"""Runs the grid and the runs of Figure 4."""
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from experiments.cli.flags import CommonFlags, Names, Numbers, Rates, Steps, Tolerance, WholeNumber, WholeNumbers
 from experiments.cli.interrupts import in_thread, mendable, shown_progress
 from experiments.cli.runner import conduct
 from experiments.records.environment import Clock
@@ -27,56 +17,10 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from rvsmjax.sweep import SweepResult
+from experiments.studies.binary.config import BinaryConfig
 
 MOST_FOLLOWED = 4000
 """Seeds whose Lagrangian is followed step by step."""
-
-
-@dataclasses.dataclass(frozen=True)
-class BinaryConfig(CommonFlags):
-    """Run RVSCGD on the one-layer network with binary activation: the paper's Figure 4, and a grid to convergence.
-
-    Flags in the plural take one value or more; the grid is every combination.
-    """
-
-    penalty: Names = ("l1", "l0", "tl1")
-    """Penalties: l1, l0, tl1."""
-    d: WholeNumbers = (10, 20, 50, 100)
-    """Dimensions of w; the paper has 50."""
-    k: WholeNumbers = (1, 2, 5, 20, 50)
-    """Numbers of patches; the paper has 20."""
-    lam: Numbers = (1e-4,)
-    """λ, weight of the penalty."""
-    beta: Numbers = (4e-3,)
-    """β, weight of the splitting."""
-    a: Numbers = (1.0,)
-    """Shapes of tl1."""
-    learning_rate: Rates = None
-    """Learning rates η of the grid; Figure 4 has the paper's."""
-    seeds: WholeNumber = 10_000
-    """Random problems in each cell."""
-    tol: Tolerance = None
-    """Residual at which a lane has converged."""
-    max_steps: Steps = 100_000
-    """Steps after which a lane is given up."""
-    figure_runs: WholeNumber = 50
-    """Random starts followed for Figure 4."""
-    figure_steps: Steps = 800_000
-    """Steps after which a run of Figure 4 is cut off."""
-    precision: Literal["float32", "float64"] = "float64"
-    """Floating point numbers of the grid; Figure 4 needs float64."""
-    quick: bool = False
-    """Small sizes (d 10, k 1 20, 50 seeds, 3 runs of 20,000 steps) where no flag says otherwise."""
-
-    @classmethod
-    def small(cls) -> BinaryConfig:
-        """Returns the defaults of ``--quick``."""
-        return cls(d=(10,), k=(1, 20), seeds=50, figure_runs=3, figure_steps=20_000)
-
-    def resolved(self) -> BinaryConfig:
-        """Returns the config with the tolerance filled in; ``learning_rate`` None stays: it depends on k and β."""
-        tol = self.tol if self.tol is not None else {"float32": 1e-6, "float64": 1e-12}[self.precision]
-        return dataclasses.replace(self, tol=tol)
 
 
 def run(config: BinaryConfig, console: Console, clock: Clock) -> Path:

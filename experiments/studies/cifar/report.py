@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from experiments.papers.intellisys_2020 import TABLES
 from experiments.reports.document import Picture, Section, Table
+from experiments.studies.cifar.config import CifarConfig
 from experiments.studies.cifar.recipes import CifarRecipe, convolutions
-from experiments.studies.cifar.run import CifarConfig
 from experiments.training.report import LAYERS, column, curves, finished, layers, overall, percent, share, tradeoff
 from experiments.training.run_store import Outcomes, Study
 

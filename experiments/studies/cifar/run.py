@@ -1,81 +1,15 @@
-"""VGG-16 and ResNet18 on CIFAR-10: I Tables 1 and 2, and accuracy against sparsity.
-
-Command: ``python -m experiments cifar --net resnet18``.
-
-The full networks need an accelerator; ``--net slim --preset short`` is a small residual network for a few epochs on a
-CPU. A run stops at ``--minutes`` and goes on from there; ``experiments.accelerator`` trains the full ones in minutes on
-a rented accelerator.
-"""
+"""Trains what is not there yet."""
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from experiments.cli.flags import CommonFlags, Epochs, Names, Strength, Strengths, WholeNumber
-from experiments.cli.runner import check_axes
 from experiments.records.environment import Clock
-from experiments.records.folder import BadInput
-from experiments.training.study import TrainingConfig, conduct_study
-
-if TYPE_CHECKING:
-    from experiments.studies.cifar.recipes import CifarRecipe
-    from experiments.training.run_store import Study
-
-NETS = ("resnet18", "vgg16", "slim")
-METHODS = ("sgd", "rvsm", "admm", "admm-released", "magnitude")
-"""``admm-released``: with the percentile of signed weights."""
-CHOICES = {"net": NETS, "preset": ("released", "modern", "short"), "dtype": ("float32", "bfloat16")}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CifarConfig(CommonFlags, TrainingConfig):
-    """VGG-16, ResNet18 or a slim network on CIFAR-10 with sgd, rvsm, admm or magnitude pruning: I Tables 1 and 2.
-
-    Finished runs are kept under --runs and not trained again; stop the command when you like, it goes on from there.
-    """
-
-    net: str = "resnet18"
-    """Network: resnet18, vgg16, or slim (eight layers, a quarter of the width)."""
-    preset: str = "released"
-    """Settings: released (the paper's and its code's), modern (standardised pixels, cosine schedule), or short."""
-    method: Names = ("sgd", "rvsm", "admm", "admm-released")
-    """Methods: sgd, rvsm, admm, admm-released (percentile of signed weights), magnitude."""
-    penalty: Names = ("l1", "tl1", "l0")
-    """Penalties of rvsm: l1, l0, tl1, group_l1, group_l0, group_tl1, channel_l1, top_k, group_top_k."""
-    lam: Strengths = None
-    """λ of rvsm; with several, a run for each."""
-    beta: Strength = None
-    """β of rvsm, or ρ of admm."""
-    sparsity: Strengths = None
-    """Shares of zeros wanted; with several, a run for each. λ of rvsm follows from it."""
-    epochs: Epochs = None
-    """Epochs of a run."""
-    batch: WholeNumber = 128
-    """Images in a step."""
-    data: str = "cifar10"
-    """Images: cifar10, or digits32 (scikit-learn's, enlarged; nothing to download)."""
-    dtype: str = "float32"
-    """Numbers of the computation: float32, or bfloat16 (parameters stay float32)."""
-    quick: bool = False
-    """Small sizes (slim, short, digits32, 1 epoch, 1 seed, batch 100, sgd and l0) where no flag says otherwise."""
-
-    @classmethod
-    def small(cls) -> CifarConfig:
-        """Returns the defaults of ``--quick``."""
-        return cls(
-            net="slim",
-            preset="short",
-            data="digits32",
-            epochs=1,
-            seeds=1,
-            batch=100,
-            method=("sgd", "rvsm"),
-            penalty=("l0",),
-        )
+from experiments.studies.cifar import report
+from experiments.studies.cifar.config import CifarConfig, check, make_study, settled
+from experiments.training.study import conduct_study
 
 
 def run(config: CifarConfig, console: Console, clock: Clock) -> Path:
@@ -89,79 +23,4 @@ def run(config: CifarConfig, console: Console, clock: Clock) -> Path:
     config.check_training("cifar10", "digits32")
     title = f"{config.net} on {'CIFAR-10' if config.data == 'cifar10' else 'enlarged digits'}, {config.preset} settings"
     marker = f"cifar --net {config.net} --preset {config.preset}" + " --sparsity" * (config.sparsity is not None)
-    return conduct_study(marker, title, make_study(config), config, "experiments.studies.cifar.report", console, clock)
-
-
-def settled(config: CifarConfig) -> CifarConfig:
-    """Returns the config with the preset's number of epochs where it leaves them open."""
-    from experiments.studies.cifar.recipes import EPOCHS
-
-    return config if config.epochs is not None else dataclasses.replace(config, epochs=EPOCHS[config.preset])
-
-
-def check(config: CifarConfig) -> None:
-    """Raises ``BadInput`` for choices that do not exist and numbers out of range."""
-    from experiments.training.recipes import PENALTIES, SHARES
-
-    for name, choices in CHOICES.items():
-        if getattr(config, name) not in choices:
-            raise BadInput(f"{name} must be one of {', '.join(choices)}, got {getattr(config, name)!r}")
-    check_axes(config, "method", "penalty")
-    for name, values, known in (
-        ("method", config.method, METHODS),
-        ("penalty", config.penalty, (*PENALTIES, *SHARES)),
-    ):
-        for value in values:
-            if value not in known:
-                raise BadInput(f"{name} must be among {', '.join(known)}, got {value!r}")
-    for name in ("lam", "sparsity"):
-        if getattr(config, name) is not None:
-            check_axes(config, name)
-    if config.lam is not None and config.sparsity is not None:
-        raise BadInput("lam must be left out where --sparsity is given: it follows from the share of zeros")
-    for value in config.lam or ():
-        if not value > 0:
-            raise BadInput(f"lam must be > 0, got {value:g}")
-    if config.beta is not None and not config.beta > 0:
-        raise BadInput(f"beta must be > 0, got {config.beta:g}")
-    for value in config.sparsity or ():
-        if not 0 < value < 1:
-            raise BadInput(f"sparsity must be in (0, 1), got {value:g}")
-    wanting = [p for p in config.penalty if p in SHARES] if "rvsm" in config.method else []
-    wanting += [m for m in config.method if m == "magnitude"]
-    if wanting and config.sparsity is None and config.preset != "short":
-        raise BadInput(f"sparsity must be given for {wanting[0]}, which has no λ")
-
-
-def make_study(config: CifarConfig) -> Study:
-    """Returns the runs: each method and penalty at each strength, some seeds of each."""
-    study: Study = {}
-    for method in config.method:
-        for penalty in config.penalty if method == "rvsm" else ("",):
-            for strength, settings in _strengths(config, method, penalty):
-                label = " ".join(part for part in (method, penalty, strength) if part)
-                recipe = make_recipe(config, method, penalty, **settings)
-                study[label] = [dataclasses.replace(recipe, seed=seed) for seed in range(config.seeds)]
-    return study
-
-
-def make_recipe(config: CifarConfig, method: str, penalty: str, **settings: Any) -> CifarRecipe:
-    """Returns the training of one method; keywords are fields of ``CifarRecipe``."""
-    from experiments.studies.cifar.recipes import PRESETS
-
-    if method == "admm-released":
-        method, penalty = "admm", "signed_percentile"
-    common = {name: getattr(config, name) for name in ("epochs", "batch", "dtype", "key", "data")}
-    return PRESETS[config.preset](config.net, method, penalty, **common, **settings)
-
-
-def _strengths(config: CifarConfig, method: str, penalty: str) -> list[tuple[str, dict[str, Any]]]:
-    """Returns what the flags ask of one method, each with its part of the label."""
-    if method == "sgd":
-        return [("", {})]
-    own = {} if config.beta is None or method == "magnitude" else {"beta": config.beta}
-    if config.sparsity is not None:
-        return [(f"{100 * share:g} %", {"sparsity": share, "lam": 0.0} | own) for share in config.sparsity]
-    if config.lam is not None and method == "rvsm":
-        return [(f"λ = {lam:g}", {"lam": lam, "sparsity": 0.0} | own) for lam in config.lam]
-    return [("", own)]
+    return conduct_study(marker, title, make_study(config), config, report, console, clock)

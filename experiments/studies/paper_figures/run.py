@@ -1,32 +1,20 @@
-"""Figures 2, 4, 5, 6 and 7 of arXiv 1812.05719, from our own functions.
-
-Command: ``python -m experiments figures``. Expected: the shapes of the paper's figures; in Figure 6 l1 has the smallest
-angle in every draw; in Figure 7 the Lagrangian never rises. Seconds.
-
-Where the paper does not state a number, ``figure_data.CHOICES`` does.
-"""
+"""Draws the figures."""
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
 
-from experiments.cli.flags import CommonFlags
 from experiments.cli.runner import conduct
 from experiments.records.environment import Clock
 from experiments.reports.document import Picture, Section, Table
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@dataclasses.dataclass(frozen=True)
-class FiguresConfig(CommonFlags):
-    """Draw the paper's Figures 2, 4, 5, 6 and 7 from the library's functions."""
+from experiments.studies.paper_figures.config import FiguresConfig
 
 
 def run(config: FiguresConfig, console: Console, clock: Clock) -> Path:

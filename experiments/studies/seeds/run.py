@@ -1,76 +1,17 @@
-"""A seed study: one small network under many seeds and hyperparameters in one vmapped training for each penalty.
-
-Digits of 8 × 8 pixels; λ, β, the sparsity and the learning rate are traced, so only another penalty is compiled anew.
-A lane's numbers depend on its own seed and hyperparameters alone; lanes of one seed share first weights and the order
-of the images, so penalties can be compared seed by seed. Settings are chosen by validation images; the test images are
-looked at once, at the end, by the chosen ones.
-
-Command: ``python -m experiments seeds``; ``--network conv`` for the convolutional one.
-
-Expected at the defaults (450 trainings): test accuracy of u, in %, with 95 % intervals, at 80 % zeros or more: top-k
-96.6 ± 0.3, Tl1 96.4 ± 0.5, l0 96.2 ± 0.2, l1 96.0 ± 0.2; without a penalty 96.9 ± 0.3. On two idle cores eight seeds
-together (l1, l0, none, 10 epochs) are 2.3 times as fast as eight compiled runs one after another: 1.3 times by ``vmap``
-alone, the rest by the second core; ``conv`` 2.2 times. In float64 their weights agree to 1e-12; in float32 those of
-``dense`` to 1e-5 but for seeds in which rounding is amplified (3e-3), and those of ``conv`` drift apart in 20 epochs.
-"""
+"""Trains all lanes."""
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 
-from experiments.cli.flags import CommonFlags, Names, Number, Numbers, WholeNumber
 from experiments.cli.interrupts import in_thread, mendable
 from experiments.cli.runner import check_axes, conduct
 from experiments.records.environment import Clock
 from experiments.records.folder import BadInput
-
-
-@dataclasses.dataclass(frozen=True)
-class SeedsConfig(CommonFlags):
-    """Train a small network on the digits under many seeds and hyperparameters at once; means with error bars.
-
-    Flags in the plural take one value or more; the grid of a penalty is every combination of the axes it has.
-    """
-
-    penalty: Names = ("none", "l1", "tl1", "l0", "top_k")
-    """Penalties: none (no splitting), l1, tl1, l0, top_k (a share of zeros)."""
-    lam: Numbers = (3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
-    """Values of λ, for l1, tl1, l0; each rises from 0 over two thirds of the steps."""
-    beta: Numbers = (1.0, 3.0)
-    """Values of β, for all but none."""
-    sparsity: Numbers = (0.7, 0.8, 0.9, 0.95)
-    """Shares of zeros in u, for top_k; each rises from 0 over two thirds of the steps."""
-    learning_rate: Numbers = (0.1,)
-    """Learning rates η at the start; they fall to 0 as a cosine."""
-    a: Number = 1.0
-    """Parameter a of tl1."""
-    network: Literal["dense", "conv"] = "dense"
-    """64-32-10, or two convolutions of 8 and 16 channels and 10 classes."""
-    seeds: WholeNumber = 10
-    """Seeds of each setting."""
-    epochs: WholeNumber = 40
-    """Epochs of a training."""
-    batch: WholeNumber = 32
-    """Images a step, of 1,149."""
-    min_sparsity: Number = 0.8
-    """Mean share of zeros that u must have for a setting to be chosen."""
-    compared: WholeNumber = 8
-    """Seeds that are also trained one after another, at most --seeds."""
-    rounds: WholeNumber = 5
-    """Turns in which the ways of training are timed; the least counts."""
-    precision: Literal["float32", "float64"] = "float32"
-    """Floating point numbers."""
-    quick: bool = False
-    """Small sizes (l0, λ 0.01 0.1, β 1, 3 seeds, 3 epochs, 1 round) where no flag says otherwise."""
-
-    @classmethod
-    def small(cls) -> SeedsConfig:
-        """Returns the defaults of ``--quick``."""
-        return cls(penalty=("l0",), lam=(0.01, 0.1), beta=(1.0,), seeds=3, epochs=3, min_sparsity=0.1, rounds=1)
+from experiments.studies.seeds.config import SeedsConfig
 
 
 def run(config: SeedsConfig, console: Console, clock: Clock) -> Path:

@@ -1,26 +1,13 @@
-"""Which stopping rule gives rows θ(w̄,w*) and f(w̄) of Tables 1 to 3 of arXiv 1812.05719.
-
-These rows are those of no limit (``compare.impossible_rows``): the runs were stopped on their way. The paper states
-neither the rule nor the learning rate nor the laws of w* and w⁰. Here every rule of a list stops runs of RVSM, with
-the tolerance that explains the printed angles best.
-
-Command: ``python -m experiments stopping``. ``docs/stopping_rule.md`` tells what was found.
-
-Expected at the defaults: with one tolerance for all cells, rules on the length of a step, the Lagrangian, f(w) or the
-number of steps are out by hundreds of units of log-likelihood. With one tolerance (or learning rate) for each penalty
-the rule ‖Δw‖₁ < tol meets the 15 angles within 5 % in the mean, and no other comes near. Two minutes on two cores.
-"""
+"""Scores every rule in every setting."""
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from experiments.cli.flags import CommonFlags, Names, Number, Numbers, WholeNumber
 from experiments.cli.interrupts import in_thread, mendable
 from experiments.cli.runner import check_axes, conduct
 from experiments.records.environment import Clock
@@ -31,32 +18,7 @@ if TYPE_CHECKING:
 
     from experiments.studies.stopping.scores import Runs
     from experiments.studies.stopping.simulate import Setting
-
-
-@dataclasses.dataclass(frozen=True)
-class StoppingConfig(CommonFlags):
-    """Find the stopping rules that could have given the paper's θ(w̄,w*).
-
-    Flags in the plural take one value or more; the grid is every combination.
-    """
-
-    w_star: Names = ("sphere", "positive")
-    """Laws of w*: sphere (uniform), positive (components uniform in [0, 1], scaled)."""
-    w0: Names = ("sphere", "positive")
-    """Laws of w⁰, likewise."""
-    learning_rate: Numbers = (0.25, 0.05)
-    """Learning rates η."""
-    seeds: WholeNumber = 400
-    """Random problems for each d."""
-    time: Number = 25.0
-    """Steps times learning rate after which a run ends; the error falls by a factor e in a time of k = 2."""
-    quick: bool = False
-    """Small sizes (uniform w*, w⁰ and η = 0.25 alone, 40 seeds) where no flag says otherwise."""
-
-    @classmethod
-    def small(cls) -> StoppingConfig:
-        """Returns the defaults of ``--quick``."""
-        return cls(w_star=("sphere",), w0=("sphere",), learning_rate=(0.25,), seeds=40)
+from experiments.studies.stopping.config import StoppingConfig
 
 
 def run(config: StoppingConfig, console: Console, clock: Clock) -> Path:

@@ -1,28 +1,16 @@
-"""λ, β and a tuned for a required sparsity, by gradient through the limit and by grid search: is Tl1 better than both?
-
-Command: ``python -m experiments tune``.
-
-Expected at the defaults (12 settings, three penalties each, 2,000 held-out seeds): no. At equal sparsity tuned Tl1 is
-nearer to w* than l1 by 0.08 to 0.14 rad in every setting, and at best as near as l0: over the least angle possible with
-as many nonzero components it has 0 to 0.001 rad more, never less. It is tuned towards l0, a to its lower bound or near
-it; l0 has nothing to tune but λ: its ū is w* on its support. Gradient and grid agree to 0.002 rad for l0 and Tl1, to
-0.005 for l1, of which the grid finds a slightly better β far from the start. Six minutes of one core, compilation
-included.
-"""
+"""Tunes every cell."""
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from experiments.cli.flags import CommonFlags, Names, Numbers, WholeNumber, WholeNumbers
 from experiments.cli.interrupts import in_thread
 from experiments.cli.runner import check_axes, conduct
 from experiments.records.environment import Clock
@@ -32,44 +20,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from experiments.studies.tune.problem import Cell, Choice
-
-PENALTIES = ("l1", "l0", "tl1")
-TUNERS = ("start", "gradient", "grid")
-"""The paper's β and a with the λ of the required sparsity; that and Adam from there; a grid over β and a."""
-
-
-@dataclasses.dataclass(frozen=True)
-class TuneConfig(CommonFlags):
-    """Tune λ, β and a for a required share of zeros, per penalty and d, and measure the angle on seeds not seen.
-
-    Flags in the plural take one value or more; every combination is tuned by itself.
-    """
-
-    penalty: Names = PENALTIES
-    """Penalties: l1, l0, tl1."""
-    d: WholeNumbers = (10, 20, 50)
-    """Dimensions of w."""
-    sparsity: Numbers = (0.5, 0.8)
-    """Required shares of zeros in u."""
-    truth_zeros: Numbers = (0.0, 0.4)
-    """Shares of zeros in w*, below every required one; 0: uniform on the sphere."""
-    k: WholeNumber = 2
-    """Number of patches."""
-    seeds: WholeNumber = 200
-    """Random problems to tune on."""
-    held_out: WholeNumber = 2000
-    """Random problems to measure on."""
-    iterations: WholeNumber = 84
-    """Steps of Adam; the grid gets as many solves."""
-    precision: Literal["float32", "float64"] = "float32"
-    """Floating point numbers."""
-    quick: bool = False
-    """Small sizes (d 5, one sparsity, 40 seeds, 100 held out, 18 iterations) where no flag says otherwise."""
-
-    @classmethod
-    def small(cls) -> TuneConfig:
-        """Returns the defaults of ``--quick``."""
-        return cls(d=(5,), sparsity=(0.5,), truth_zeros=(0.0,), seeds=40, held_out=100, iterations=18)
+from experiments.studies.tune.config import PENALTIES, TUNERS, TuneConfig
 
 
 def run(config: TuneConfig, console: Console, clock: Clock) -> Path:

@@ -13,8 +13,9 @@ from experiments.cli import estimate as plan
 from experiments.cli import main as cli
 from experiments.cli import report as pages
 from experiments.cli import runner as study
+from experiments.cli.registry import commands
 from experiments.records.folder import BadInput, DryRun
-from experiments.studies.lenet.shrink.run import Lenet5ShrinkConfig, make_study
+from experiments.studies.lenet.shrink.config import Lenet5ShrinkConfig, make_study
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +29,7 @@ def a_record(monkeypatch):
     monkeypatch.setattr(pages, "read_record", lambda folder: types.SimpleNamespace(command="sweep"))
 
 
-@pytest.mark.parametrize("command", cli.COMMANDS)
+@pytest.mark.parametrize("command", commands())
 def test_a_dry_run_of_every_command_tells_and_writes_nothing(command, a_record, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(study, "record", lambda *a, **k: pytest.fail("a record was begun"))
     monkeypatch.chdir(tmp_path)
@@ -54,10 +55,11 @@ def test_a_dry_run_checks_the_flags(tmp_path, capsys):
 
 def planned(flags):
     config = cli.parse(flags.split())
-    run = next(run for kind, run in cli.COMMANDS.values() if type(config) is kind)
+    command = next(command for command in commands().values() if type(config) is command.config)
     with pytest.raises(DryRun) as asked:
-        run(config, cli.Console(quiet=True), cli.Clock())
-    return plan.make_plan(asked.value.command, asked.value.config)
+        command.load()(config, cli.Console(quiet=True), cli.Clock())
+    assert asked.value.command == command.name
+    return command.workload(asked.value.config)
 
 
 def test_a_sweep_of_twice_the_lanes_takes_twice_as_long():
@@ -132,7 +134,7 @@ def test_ctrl_c_in_json(monkeypatch, capsys):
     def stop(*args):
         raise KeyboardInterrupt("what was done is kept")
 
-    monkeypatch.setitem(cli.COMMANDS, "figures", (cli.FiguresConfig, stop))
+    monkeypatch.setattr("experiments.studies.paper_figures.run.run", stop)
     assert cli.main(["figures", "--json"]) == cli.INTERRUPTED
     assert json.loads(capsys.readouterr().out) == {"error": "interrupted; what was done is kept", "exit_code": 130}
 
@@ -147,11 +149,11 @@ def test_help_begins_with_what_to_type(capsys):
         cli.main(["--help"], "rvsmjax")
     shown = capsys.readouterr().out
     assert "  rvsmjax sweep --quick " in shown
-    assert all(f"• {command} " in shown for command in cli.COMMANDS)
+    assert all(f"• {command} " in shown for command in commands())
     assert "\x1b" not in shown
 
 
-@pytest.mark.parametrize("command", cli.COMMANDS)
+@pytest.mark.parametrize("command", commands())
 def test_examples_of_the_help_are_accepted(command, a_record, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match="0"):
@@ -161,12 +163,12 @@ def test_examples_of_the_help_are_accepted(command, a_record, tmp_path, monkeypa
     assert examples
     for words in examples:
         config = cli.parse(words[1:])
-        assert type(config) is cli.COMMANDS[command][0]
+        assert type(config) is commands()[command].config
         if "--dry-run" not in words:
             config = dataclasses.replace(config, dry_run=True)
         try:
             with pytest.raises(DryRun):
-                cli.COMMANDS[command][1](config, cli.Console(quiet=True), cli.Clock())
+                commands()[command].load()(config, cli.Console(quiet=True), cli.Clock())
         except BadInput as error:
             pytest.fail(f"{' '.join(words)}: {error}")
 

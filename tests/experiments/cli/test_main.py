@@ -10,6 +10,7 @@ import pytest
 import rvsmjax.sweep
 from experiments.cli import main as cli
 from experiments.studies.sweep import report
+from experiments.studies.sweep.config import SweepConfig
 
 
 @pytest.fixture
@@ -154,7 +155,7 @@ def test_help_names_every_flag(capsys):
     with pytest.raises(SystemExit, match="0"):
         cli.main(["sweep", "--help"])
     shown = capsys.readouterr().out
-    flags = [f"--{name.replace('_', '-')}" for name in cli.SweepConfig.__dataclass_fields__]
+    flags = [f"--{name.replace('_', '-')}" for name in SweepConfig.__dataclass_fields__]
     assert all(flag in shown for flag in flags)
 
 

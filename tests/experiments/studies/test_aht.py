@@ -11,7 +11,8 @@ import pytest
 from experiments.cli import main as cli
 from experiments.studies.aht import report as aht_report
 from experiments.studies.aht import simulate as aht_runs
-from experiments.studies.aht.run import AhtConfig, Cell, cells, run_lanes
+from experiments.studies.aht.config import AhtConfig, Cell, cells
+from experiments.studies.aht.run import run_lanes
 
 CELLS = [Cell(9, s, k, start, False) for start in aht_runs.STARTS for s, k in ((1, 2), (2, 1), (4, 20), (5, 3))]
 CELLS = [cell for cell in CELLS if aht_runs.possible(cell.start, cell.s, cell.d)]

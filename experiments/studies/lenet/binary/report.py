@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.reports.document import Picture, Section, Table
-from experiments.studies.lenet.binary.run import ASKED, PAPER, UNITS, LenetBinaryConfig
+from experiments.studies.lenet.binary.config import ASKED, PAPER, UNITS, LenetBinaryConfig
 from experiments.studies.lenet.recipes import PARAMETERS
 from experiments.training.report import LAYERS, column, curves, finished, layer_table, layers, percent, tradeoff
 from experiments.training.run_store import Outcomes, Study

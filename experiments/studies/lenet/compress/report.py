@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from experiments.reports.document import Picture, Section, Table
 from experiments.reports.style import STYLE, new_figure
-from experiments.studies.lenet.compress.run import TUNED, Lenet5CompressConfig, entry
+from experiments.studies.lenet.compress.config import TUNED, Lenet5CompressConfig, entry
 from experiments.studies.lenet.recipes import PARAMETERS
 from experiments.training.report import (
     LAYERS,

@@ -18,7 +18,7 @@ from experiments.data.images import Data, load
 from experiments.reports.document import Picture, Section, Table
 from experiments.reports.style import STYLE, new_figure
 from experiments.studies.lenet.recipes import preparation
-from experiments.studies.lenet.shrink.run import DENSE, TUNED, Lenet5ShrinkConfig, entry
+from experiments.studies.lenet.shrink.config import DENSE, TUNED, Lenet5ShrinkConfig, entry
 from experiments.training.inference import sizes, times
 from experiments.training.loop import EVALUATED
 from experiments.training.recipes import Recipe

@@ -12,11 +12,12 @@ import pytest
 from experiments.cli import main as cli
 from experiments.studies.audit.claims import CLAIMS
 from experiments.studies.audit.claims.shared import SETTLED
+from experiments.studies.audit.config import AuditConfig
 from experiments.studies.audit.evaluate import Seen, concerns, measured
 from experiments.studies.audit.lanes import draw, place
 from experiments.studies.audit.limits import settle
 from experiments.studies.audit.margins import Margin
-from experiments.studies.audit.run import AuditConfig, size_of
+from experiments.studies.audit.run import size_of
 from experiments.studies.audit.subjects import SUBJECTS, limit_at
 from experiments.studies.audit.summary import Tally, Verdict
 

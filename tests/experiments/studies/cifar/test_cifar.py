@@ -13,7 +13,7 @@ import pytest
 
 from experiments.cli import main as cli
 from experiments.studies.cifar import report as cifar_report
-from experiments.studies.cifar.run import CifarConfig, make_study, settled
+from experiments.studies.cifar.config import CifarConfig, make_study, settled
 from tests.experiments.studies.lenet.test_lenet import outcome
 
 KERNELS, HEAD = 77_056, 640
@@ -141,7 +141,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 @pytest.mark.slow
 @pytest.mark.parametrize("net", ["resnet18", "vgg16"])
 def test_two_steps_of_the_full_network_within_8_gb(net, tmp_path):
-    root = Path(cli.__file__).parents[3]
+    root = Path(__file__).parents[4]
     command = [sys.executable, "-c", TWO_STEPS, net, str(tmp_path / "run")]
     found = subprocess.run(command, capture_output=True, text=True, cwd=root, check=False)
     assert found.returncode == 0, found.stderr

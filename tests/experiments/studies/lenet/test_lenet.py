@@ -12,12 +12,12 @@ import pytest
 from experiments.cli import main as cli
 from experiments.data import datasets
 from experiments.studies.cifar import run as cifar
-from experiments.studies.cifar.run import CifarConfig
+from experiments.studies.cifar.config import CifarConfig
 from experiments.studies.lenet.binary import report as lenet_binary_report
 from experiments.studies.lenet.binary import run as lenet_binary
-from experiments.studies.lenet.binary.run import LenetBinaryConfig
+from experiments.studies.lenet.binary.config import LenetBinaryConfig
 from experiments.studies.lenet.compress import run as lenet_compress
-from experiments.studies.lenet.compress.run import Lenet5CompressConfig, make_study
+from experiments.studies.lenet.compress.config import Lenet5CompressConfig, make_study
 from experiments.training import report as training_report
 from experiments.training.run_store import read
 from experiments.training.study import KEPT
@@ -210,7 +210,7 @@ def test_percent():
 
 @pytest.mark.parametrize("arguments", [["lenet-binary"], ["lenet-binary", "--best"], ["lenet5-compress"]], ids=" ".join)
 def test_the_page_has_the_tables_of_the_runs_that_are_kept(arguments, tmp_path):
-    page = Path(lenet_binary.__file__).parents[3] / "docs" / "lenet.md"
+    page = Path(__file__).parents[4] / "docs" / "lenet.md"
     again = tmp_path / "lenet.md"
     again.write_bytes(page.read_bytes())
     arguments = [*arguments, "--finished", "--quiet", "--docs", str(again), "--out", str(tmp_path / "out")]

@@ -10,10 +10,10 @@ from flax import nnx
 
 import rvsmjax as rv
 from experiments.cli import main as cli
-from experiments.studies.lenet.compress.run import Lenet5CompressConfig
-from experiments.studies.lenet.compress.run import make_study as make_compress
+from experiments.studies.lenet.compress.config import Lenet5CompressConfig
+from experiments.studies.lenet.compress.config import make_study as make_compress
+from experiments.studies.lenet.shrink.config import DENSE, TUNED, Lenet5ShrinkConfig, entry, make_study
 from experiments.studies.lenet.shrink.report import choose
-from experiments.studies.lenet.shrink.run import DENSE, TUNED, Lenet5ShrinkConfig, entry, make_study
 from experiments.training.inference import sizes, times
 from rvsmjax.nets import LeNet
 

@@ -1,0 +1,37 @@
+"""What a command of the program is; each study exports one as ``STUDY``."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+
+from experiments.cli.estimate import Plan
+from experiments.records.environment import Clock
+
+Run = Callable[[Any, Console, Clock], Path | None]
+
+
+class Command(NamedTuple):
+    """A command.
+
+    Attributes:
+      name: on the command line.
+      config: its flags, a dataclass whose docstring is the help; ``--quick`` starts from ``small()``.
+      run: ``module:function``, imported when the command is given: (config, console, clock) -> folder of the record.
+      workload: what ``--dry-run`` prints of a config whose flags have been checked.
+      examples: flags shown in the help; every line is one that the command accepts.
+    """
+
+    name: str
+    config: type
+    run: str
+    workload: Callable[[Any], Plan]
+    examples: tuple[str, ...] = ("--quick", "--dry-run")
+
+    def load(self) -> Run:
+        """Returns what the command runs."""
+        return pkgutil.resolve_name(self.run)

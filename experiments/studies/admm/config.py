@@ -1,0 +1,54 @@
+"""The flags of ``admm``."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from experiments.cli.estimate import lanes
+from experiments.cli.flags import Booleans, CommonFlags, Names, Number, Numbers, Steps, WholeNumber
+
+
+@dataclasses.dataclass(frozen=True)
+class AdmmConfig(CommonFlags):
+    """Run RVSM, ADMM and ADMM with a gradient step for w on the same problems at equal penalty.
+
+    Flags in the plural take one value or more; the grid is every combination.
+    """
+
+    penalty: Names = ("l1", "l0", "tl1")
+    """Penalties: l1, l0, tl1."""
+    lam: Numbers = (1e-4, 3e-4, 1e-3, 1e-2, 3e-2, 1e-1)
+    """λ, weight of the penalty."""
+    beta: Numbers = (4e-3, 4e-2)
+    """β, weight of ‖w − u‖² in RVSM; ρ of ADMM."""
+    nonzero: Numbers = (1.0, 0.2)
+    """Shares of components of w* that are not zero."""
+    normalize: Booleans = (False, True)
+    """Whether w stays on the sphere: False as in IntelliSys 2020, True as in arXiv 1812.05719."""
+    d: WholeNumber = 20
+    """Dimension of w."""
+    k: WholeNumber = 2
+    """Number of patches."""
+    a: Number = 1.0
+    """Shape of tl1."""
+    seeds: WholeNumber = 20
+    """Random problems in each cell."""
+    tol: Number = 1e-7
+    """Residual at which a run rests."""
+    max_steps: Steps = 1500
+    """Steps after which a run is given up."""
+    precision: Literal["float32", "float64"] = "float64"
+    """Floating point numbers."""
+    quick: bool = False
+    """Small sizes (l1, λ 1e-4 1e-2, β 4e-3, not normalised, 4 seeds, 300 steps) where no flag says otherwise."""
+
+    @classmethod
+    def small(cls) -> AdmmConfig:
+        """Returns the defaults of ``--quick``."""
+        return cls(("l1",), (1e-4, 1e-2), (4e-3,), normalize=(False,), seeds=4, max_steps=300)
+
+
+def work(config: AdmmConfig) -> tuple[int, str]:
+    """Returns how much a config asks for, and of what."""
+    return lanes(config, "penalty", "lam", "beta", "nonzero", "normalize", each=3)

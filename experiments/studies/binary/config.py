@@ -1,0 +1,63 @@
+"""The flags of ``binary``."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from experiments.cli.estimate import product
+from experiments.cli.flags import CommonFlags, Names, Numbers, Rates, Steps, Tolerance, WholeNumber, WholeNumbers
+
+
+@dataclasses.dataclass(frozen=True)
+class BinaryConfig(CommonFlags):
+    """Run RVSCGD on the one-layer network with binary activation: the paper's Figure 4, and a grid to convergence.
+
+    Flags in the plural take one value or more; the grid is every combination.
+    """
+
+    penalty: Names = ("l1", "l0", "tl1")
+    """Penalties: l1, l0, tl1."""
+    d: WholeNumbers = (10, 20, 50, 100)
+    """Dimensions of w; the paper has 50."""
+    k: WholeNumbers = (1, 2, 5, 20, 50)
+    """Numbers of patches; the paper has 20."""
+    lam: Numbers = (1e-4,)
+    """λ, weight of the penalty."""
+    beta: Numbers = (4e-3,)
+    """β, weight of the splitting."""
+    a: Numbers = (1.0,)
+    """Shapes of tl1."""
+    learning_rate: Rates = None
+    """Learning rates η of the grid; Figure 4 has the paper's."""
+    seeds: WholeNumber = 10_000
+    """Random problems in each cell."""
+    tol: Tolerance = None
+    """Residual at which a lane has converged."""
+    max_steps: Steps = 100_000
+    """Steps after which a lane is given up."""
+    figure_runs: WholeNumber = 50
+    """Random starts followed for Figure 4."""
+    figure_steps: Steps = 800_000
+    """Steps after which a run of Figure 4 is cut off."""
+    precision: Literal["float32", "float64"] = "float64"
+    """Floating point numbers of the grid; Figure 4 needs float64."""
+    quick: bool = False
+    """Small sizes (d 10, k 1 20, 50 seeds, 3 runs of 20,000 steps) where no flag says otherwise."""
+
+    @classmethod
+    def small(cls) -> BinaryConfig:
+        """Returns the defaults of ``--quick``."""
+        return cls(d=(10,), k=(1, 20), seeds=50, figure_runs=3, figure_steps=20_000)
+
+    def resolved(self) -> BinaryConfig:
+        """Returns the config with the tolerance filled in; ``learning_rate`` None stays: it depends on k and β."""
+        tol = self.tol if self.tol is not None else {"float32": 1e-6, "float64": 1e-12}[self.precision]
+        return dataclasses.replace(self, tol=tol)
+
+
+def work(config: BinaryConfig) -> tuple[int, str]:
+    """Returns how much a config asks for, and of what."""
+    penalties = sum(len(config.a) if name == "tl1" else 1 for name in config.penalty)
+    rates = len(config.learning_rate or [0])
+    return penalties * product(config, "d", "k", "lam", "beta") * rates * config.seeds, "lanes"

@@ -1,0 +1,114 @@
+"""The flags of ``lenet-binary``, and the runs that they ask for."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any
+
+from experiments.cli.flags import CommonFlags, Numbers, WholeNumber
+from experiments.papers import frontiers_2020 as paper_rvscgd
+from experiments.training.study import TrainingConfig
+
+if TYPE_CHECKING:
+    from experiments.training.run_store import Study
+
+PAPER = {lam or "base": (accuracy, zeros) for _, _, lam, accuracy, zeros in paper_rvscgd.TABLE_1}
+"""F Table 1 by λ: accuracy and zeros, in %."""
+ASKED, BEST = 0.8376, 0.84
+"""The largest share of zeros in the table, and that of ``--best``."""
+OTHERS: dict[str, dict[str, Any]] = {
+    "l1, λ = 0.0001": {"penalty": "l1", "lam": 1e-4},
+    "l0, λ = 0.001": {"penalty": "l0", "lam": 1e-3},
+    "tl1, λ = 0.0001": {"penalty": "tl1", "lam": 1e-4},
+    "group l0, λ = 0.4": {"penalty": "group_l0", "lam": 0.4},
+    "group tl1, λ = 0.01": {"penalty": "group_tl1", "lam": 1e-2},
+    "group l1, λ = 0.04": {"penalty": "group_l1", "lam": 4e-2},
+    "channel l1, λ = 0.01": {"penalty": "channel_l1", "lam": 1e-2},
+}
+"""Other penalties and groups, with β = 1."""
+UNITS = "group top-k, 85 % of two layers"
+SLOPES = {"relu": 1.0, "√(2/π)·relu": math.sqrt(2 / math.pi), "identity": 1.0}
+"""Other slopes that may stand in for that of the step."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LenetBinaryConfig(CommonFlags, TrainingConfig):
+    """LeNet with binarized activations on MNIST: F Table 1; with --best, as good as it gets at the same size.
+
+    Finished runs are kept under --runs and not trained again; stop the command when you like, it goes on from there.
+    """
+
+    epochs: WholeNumber = 100
+    """Epochs of a run of the table."""
+    data: str = "mnist"
+    """Images: mnist, or digits (scikit-learn's, enlarged; nothing to download)."""
+    lam: Numbers = (1e-7, 1e-5, 1e-3)
+    """λ of the group lasso; those of the table."""
+    other_epochs: WholeNumber = 30
+    """Epochs of the other penalties and choices, one seed each; 0 leaves them out."""
+    best: bool = False
+    """Ask how good such a network can be, instead of the table."""
+    best_epochs: WholeNumber = 15
+    """Epochs of each of the three stages of --best."""
+    quick: bool = False
+    """Small sizes (digits, 2 epochs of each, 1 seed, λ 0.001, no other penalties) where no flag says otherwise."""
+
+    @classmethod
+    def small(cls) -> LenetBinaryConfig:
+        """Returns the defaults of ``--quick``."""
+        return cls(epochs=2, best_epochs=2, seeds=1, lam=(1e-3,), other_epochs=0, data="digits")
+
+
+def table_1(config: LenetBinaryConfig) -> Study:
+    """Returns F's setting: the base, group lasso at each λ, then other penalties and choices, one seed each."""
+    from experiments.studies.lenet.recipes import LeNetRecipe
+
+    base = LeNetRecipe(ste="clipped_relu", epochs=config.epochs, batch=config.batch, data=config.data, key=config.key)
+    group = dataclasses.replace(base, method="rvsm", penalty="group_l1")
+    study: Study = {"base": [dataclasses.replace(base, seed=seed) for seed in range(config.seeds)]}
+    units = dataclasses.replace(base, method="rvsm", penalty="group_top_k", sparsity=0.85)
+    study[UNITS] = [dataclasses.replace(units, seed=seed) for seed in range(config.seeds)]
+    for lam in config.lam:
+        study[f"group l1, λ = {lam:g}"] = [dataclasses.replace(group, lam=lam, seed=s) for s in range(config.seeds)]
+    if config.other_epochs:
+        short = dataclasses.replace(base, epochs=config.other_epochs)
+        for name, settings in OTHERS.items():
+            other = dataclasses.replace(short, method="rvsm", **settings)
+            study[f"{name}, {config.other_epochs} epochs"] = [other]
+        for slope, scale in SLOPES.items():
+            other = dataclasses.replace(short, ste=slope.split("·")[-1], ste_scale=scale)
+            study[f"base, slope of {slope}, {config.other_epochs} epochs"] = [other]
+    return study
+
+
+def best(config: LenetBinaryConfig) -> Study:
+    """Returns three stages: dense, from there ``rvsm`` with top-k, from there its pattern fine-tuned."""
+    from experiments.studies.lenet.recipes import LeNetRecipe
+
+    common = LeNetRecipe(
+        ste="clipped_relu",
+        normalize=True,
+        schedule="cosine",
+        nesterov=True,
+        shift=2,
+        epochs=config.best_epochs,
+        batch=config.batch,
+        data=config.data,
+        key=config.key,
+    )
+    study: Study = {"dense": [], "rvsm, top-k": [], "rvsm, top-k, fine-tuned": []}
+    for seed in range(config.seeds):
+        dense = dataclasses.replace(common, learning_rate=0.05, seed=seed)
+        split = dataclasses.replace(
+            dense, learning_rate=0.03, method="rvsm", penalty="top_k", sparsity=BEST, beta=0.1, start=dense
+        )
+        tuned = dataclasses.replace(common, learning_rate=0.01, seed=seed, method="frozen", sparsity=BEST, start=split)
+        for group, recipe in zip(study.values(), (dense, split, tuned), strict=True):
+            group.append(recipe)
+    return study
+
+
+def make_study(config: LenetBinaryConfig) -> Study:
+    """Returns the runs of the table, or those of ``--best``."""
+    return best(config) if config.best else table_1(config)

@@ -1,0 +1,84 @@
+"""The flags of ``lenet5-shrink``, and the runs that they ask for."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from experiments.cli.flags import CommonFlags, Number, Numbers, WholeNumber, WholeNumbers
+from experiments.training.study import TrainingConfig
+
+if TYPE_CHECKING:
+    from experiments.training.run_store import Study
+
+NAME = "lenet5-shrink"
+DENSE, TUNED = "dense", "fine-tuned"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lenet5ShrinkConfig(CommonFlags, TrainingConfig):
+    """LeNet-5 on MNIST without its idle filters and units: how much smaller and faster, at which accuracy.
+
+    Finished runs are kept under --runs and not trained again; stop the command when you like, it goes on from there.
+    """
+
+    epochs: WholeNumber = 12
+    """Epochs of the dense network."""
+    data: str = "mnist"
+    """Images: mnist, or digits (scikit-learn's, enlarged; nothing to download)."""
+    share: Numbers = (0.5, 0.7, 0.8)
+    """Shares of units set to zero, of each of the three layers before the last."""
+    find_epochs: WholeNumber = 8
+    """Epochs in which rvsm finds which units stay."""
+    tune_epochs: WholeNumber = 4
+    """Epochs of fine-tuning with the pattern frozen."""
+    loss: Number = 0.2
+    """Points of validation accuracy that the chosen share may cost."""
+    images: WholeNumbers = (1, 64, 1000)
+    """Sizes of the batches whose inference is timed."""
+    repeats: WholeNumber = 200
+    """Batches of each size and network, in turns, that are timed."""
+    quick: bool = False
+    """Small sizes (digits, 2 epochs and 1, 1 seed, shares 0.5, 10 repeats) where no flag says otherwise."""
+
+    @classmethod
+    def small(cls) -> Lenet5ShrinkConfig:
+        """Returns the defaults of ``--quick``."""
+        return cls(
+            epochs=2, find_epochs=2, tune_epochs=1, seeds=1, share=(0.5,), data="digits", images=(1, 64), repeats=10
+        )
+
+
+def make_study(config: Lenet5ShrinkConfig) -> Study:
+    """Returns the runs: dense, then for each share what rvsm finds and its fine-tuning."""
+    from experiments.studies.lenet.recipes import LeNetRecipe, UnitsRecipe
+
+    options: dict[str, Any] = {"batch": config.batch, "data": config.data, "key": config.key}
+    dense = LeNetRecipe(activation="relu", schedule="cosine", shift=2, **options)
+    units = UnitsRecipe(activation="relu", schedule="cosine", shift=2, **options)
+    dense = dataclasses.replace(dense, epochs=config.epochs, learning_rate=0.05)
+    study: Study = {DENSE: [dataclasses.replace(dense, seed=seed) for seed in range(config.seeds)]}
+    for share in config.share:
+        for first in study[DENSE]:
+            own = dataclasses.replace(units, seed=first.seed)
+            found = dataclasses.replace(
+                own,
+                method="rvsm",
+                penalty="group_top_k",
+                sparsity=share,
+                beta=0.1,
+                epochs=config.find_epochs,
+                learning_rate=0.05,
+                start=first,
+            )
+            tuned = dataclasses.replace(
+                own, method="frozen", epochs=config.tune_epochs, learning_rate=0.02, start=found
+            )
+            study.setdefault(entry("found", share), []).append(found)
+            study.setdefault(entry(TUNED, share), []).append(tuned)
+    return study
+
+
+def entry(label: str, share: float) -> str:
+    """Returns the label of the runs at a share of units."""
+    return f"{100 * share:g} % of units, {label}"

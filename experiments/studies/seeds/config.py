@@ -1,0 +1,60 @@
+"""The flags of ``seeds``."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from experiments.cli.flags import CommonFlags, Names, Number, Numbers, WholeNumber
+
+
+@dataclasses.dataclass(frozen=True)
+class SeedsConfig(CommonFlags):
+    """Train a small network on the digits under many seeds and hyperparameters at once; means with error bars.
+
+    Flags in the plural take one value or more; the grid of a penalty is every combination of the axes it has.
+    """
+
+    penalty: Names = ("none", "l1", "tl1", "l0", "top_k")
+    """Penalties: none (no splitting), l1, tl1, l0, top_k (a share of zeros)."""
+    lam: Numbers = (3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
+    """Values of λ, for l1, tl1, l0; each rises from 0 over two thirds of the steps."""
+    beta: Numbers = (1.0, 3.0)
+    """Values of β, for all but none."""
+    sparsity: Numbers = (0.7, 0.8, 0.9, 0.95)
+    """Shares of zeros in u, for top_k; each rises from 0 over two thirds of the steps."""
+    learning_rate: Numbers = (0.1,)
+    """Learning rates η at the start; they fall to 0 as a cosine."""
+    a: Number = 1.0
+    """Parameter a of tl1."""
+    network: Literal["dense", "conv"] = "dense"
+    """64-32-10, or two convolutions of 8 and 16 channels and 10 classes."""
+    seeds: WholeNumber = 10
+    """Seeds of each setting."""
+    epochs: WholeNumber = 40
+    """Epochs of a training."""
+    batch: WholeNumber = 32
+    """Images a step, of 1,149."""
+    min_sparsity: Number = 0.8
+    """Mean share of zeros that u must have for a setting to be chosen."""
+    compared: WholeNumber = 8
+    """Seeds that are also trained one after another, at most --seeds."""
+    rounds: WholeNumber = 5
+    """Turns in which the ways of training are timed; the least counts."""
+    precision: Literal["float32", "float64"] = "float32"
+    """Floating point numbers."""
+    quick: bool = False
+    """Small sizes (l0, λ 0.01 0.1, β 1, 3 seeds, 3 epochs, 1 round) where no flag says otherwise."""
+
+    @classmethod
+    def small(cls) -> SeedsConfig:
+        """Returns the defaults of ``--quick``."""
+        return cls(penalty=("l0",), lam=(0.01, 0.1), beta=(1.0,), seeds=3, epochs=3, min_sparsity=0.1, rounds=1)
+
+
+def work(config: SeedsConfig) -> tuple[int, str]:
+    """Returns how much a config asks for, and of what."""
+    from experiments.studies.seeds.grid import settings
+
+    found = sum(len(settings(config, penalty)) for penalty in config.penalty) * config.seeds
+    return found * config.epochs, "epochs of networks, side by side"

@@ -1,0 +1,39 @@
+"""The flags of ``stopping``."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from experiments.cli.estimate import lanes
+from experiments.cli.flags import CommonFlags, Names, Number, Numbers, WholeNumber
+
+
+@dataclasses.dataclass(frozen=True)
+class StoppingConfig(CommonFlags):
+    """Find the stopping rules that could have given the paper's θ(w̄,w*).
+
+    Flags in the plural take one value or more; the grid is every combination.
+    """
+
+    w_star: Names = ("sphere", "positive")
+    """Laws of w*: sphere (uniform), positive (components uniform in [0, 1], scaled)."""
+    w0: Names = ("sphere", "positive")
+    """Laws of w⁰, likewise."""
+    learning_rate: Numbers = (0.25, 0.05)
+    """Learning rates η."""
+    seeds: WholeNumber = 400
+    """Random problems for each d."""
+    time: Number = 25.0
+    """Steps times learning rate after which a run ends; the error falls by a factor e in a time of k = 2."""
+    quick: bool = False
+    """Small sizes (uniform w*, w⁰ and η = 0.25 alone, 40 seeds) where no flag says otherwise."""
+
+    @classmethod
+    def small(cls) -> StoppingConfig:
+        """Returns the defaults of ``--quick``."""
+        return cls(w_star=("sphere",), w0=("sphere",), learning_rate=(0.25,), seeds=40)
+
+
+def work(config: StoppingConfig) -> tuple[int, str]:
+    """Returns how much a config asks for, and of what."""
+    return lanes(config, "w_star", "w0", "learning_rate", each=15)

@@ -1,0 +1,106 @@
+"""The flags of ``sweep``."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Literal
+
+from experiments.cli.estimate import MEASURED_ON, Plan
+from experiments.cli.flags import (
+    Booleans,
+    CommonFlags,
+    Lanes,
+    Names,
+    Numbers,
+    Rates,
+    Steps,
+    Tolerance,
+    WholeNumber,
+    WholeNumbers,
+)
+from experiments.records.environment import usable_cores
+
+UPDATES_PER_SECOND = 4e9
+"""Components that a sweep updates in float32 on two cores, all penalties together; half in float64."""
+SLAB = {True: 200_000, False: 4_000_000}
+"""Lanes of a slab, by whether it is computed on CPUs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepConfig(CommonFlags):
+    """Run the one-layer study: random problems over a grid, to convergence, beside the paper's Tables 1 to 3.
+
+    Flags in the plural take one value or more; the grid is every combination.
+    """
+
+    penalty: Names = ("l1", "l0", "tl1")
+    """Penalties: l1, l0, tl1."""
+    d: WholeNumbers = (10, 20, 30, 40, 50)
+    """Dimensions of w."""
+    k: WholeNumbers = (2, 5, 10, 20)
+    """Numbers of patches; the paper has 2."""
+    lam: Numbers = (1e-4,)
+    """λ, weight of the penalty."""
+    beta: Numbers = (4e-3,)
+    """β, weight of the splitting."""
+    a: Numbers = (1.0,)
+    """Shapes of tl1."""
+    learning_rate: Rates = None
+    """Learning rates η."""
+    normalize: Booleans = (True,)
+    """Whether w goes back to the sphere after each step; True False runs both."""
+    seeds: WholeNumber = 10_000
+    """Random problems in each cell."""
+    tol: Tolerance = None
+    """Residual at which a lane has converged."""
+    max_steps: Steps = 100_000
+    """Steps after which a lane is given up."""
+    precision: Literal["float32", "float64"] = "float32"
+    """Floating point numbers."""
+    slab: Lanes = None
+    """Lanes computed and written at a time. A larger grid goes on from its last slab when it was interrupted."""
+    coordinator: str = ""
+    """Of a run by several processes: HOST:PORT of the first, or auto where SLURM, a TPU pod or Kubernetes tells."""
+    processes: WholeNumber = 1
+    """With HOST:PORT, how many there are."""
+    process: WholeNumber = 0
+    """And which of them this is, from 0; the first alone writes a record."""
+    quick: bool = False
+    """Small sizes (d 10 20, k 2, 100 seeds) where no flag says otherwise."""
+
+    @classmethod
+    def small(cls) -> SweepConfig:
+        """Returns the defaults of ``--quick``."""
+        return cls(d=(10, 20), k=(2,), seeds=100)
+
+    def resolved(self) -> SweepConfig:
+        """Returns the config with the tolerance filled in; ``learning_rate`` None stays: it depends on β."""
+        tol = self.tol if self.tol is not None else {"float32": 1e-6, "float64": 1e-12}[self.precision]
+        return dataclasses.replace(self, tol=tol)
+
+
+def workload(config: SweepConfig) -> Plan:
+    """Returns what the sweep would take: the error of a lane falls by a factor e in k / (learning rate) steps."""
+    import jax
+
+    from experiments.studies.one_layer.slabs import LANE_BYTES
+    from rvsmjax.sweep import Grid, slabs
+
+    config = config.resolved()
+    axes = ["penalty", "d", "k", "lam", "beta", "a", "learning_rate", "normalize", "seeds"]
+    grid = Grid(**{name: getattr(config, name) for name in axes})
+    on_cpu = jax.devices()[0].platform == "cpu"
+    count = len(slabs(grid, config.slab or SLAB[on_cpu]))
+    size = f"{grid.size:,} lanes in {count} slab{'s' * (count > 1)}"
+    cells = grid.size // math.prod(grid.shape[name] for name in ("k", "beta", "learning_rate", "d"))
+    steps = 0.0
+    for beta in config.beta:
+        for rate in config.learning_rate or [1 / (beta + 4)]:
+            # The error falls by a factor e in k / (learning rate) steps.
+            steps += sum(min(config.max_steps, k * math.log(1 / config.tol) / rate) for k in config.k)
+    updates = cells * sum(config.d) * steps
+    rate = UPDATES_PER_SECOND / (1 if config.precision == "float32" else 2) * usable_cores() / MEASURED_ON
+    seconds = 5 + len(config.penalty) + updates / rate if on_cpu else None
+    per_slab = min(grid.size, config.slab or SLAB[on_cpu]) * LANE_BYTES
+    return Plan("sweep", size, seconds, 0.6e9 + 15 * per_slab, grid.size * LANE_BYTES)

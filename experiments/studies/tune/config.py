@@ -1,0 +1,53 @@
+"""The flags of ``tune``."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from experiments.cli.estimate import product
+from experiments.cli.flags import CommonFlags, Names, Numbers, WholeNumber, WholeNumbers
+
+PENALTIES = ("l1", "l0", "tl1")
+TUNERS = ("start", "gradient", "grid")
+"""The paper's β and a with the λ of the required sparsity; that and Adam from there; a grid over β and a."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TuneConfig(CommonFlags):
+    """Tune λ, β and a for a required share of zeros, per penalty and d, and measure the angle on seeds not seen.
+
+    Flags in the plural take one value or more; every combination is tuned by itself.
+    """
+
+    penalty: Names = PENALTIES
+    """Penalties: l1, l0, tl1."""
+    d: WholeNumbers = (10, 20, 50)
+    """Dimensions of w."""
+    sparsity: Numbers = (0.5, 0.8)
+    """Required shares of zeros in u."""
+    truth_zeros: Numbers = (0.0, 0.4)
+    """Shares of zeros in w*, below every required one; 0: uniform on the sphere."""
+    k: WholeNumber = 2
+    """Number of patches."""
+    seeds: WholeNumber = 200
+    """Random problems to tune on."""
+    held_out: WholeNumber = 2000
+    """Random problems to measure on."""
+    iterations: WholeNumber = 84
+    """Steps of Adam; the grid gets as many solves."""
+    precision: Literal["float32", "float64"] = "float32"
+    """Floating point numbers."""
+    quick: bool = False
+    """Small sizes (d 5, one sparsity, 40 seeds, 100 held out, 18 iterations) where no flag says otherwise."""
+
+    @classmethod
+    def small(cls) -> TuneConfig:
+        """Returns the defaults of ``--quick``."""
+        return cls(d=(5,), sparsity=(0.5,), truth_zeros=(0.0,), seeds=40, held_out=100, iterations=18)
+
+
+def work(config: TuneConfig) -> tuple[int, str]:
+    """Returns how much a config asks for, and of what."""
+    cells = product(config, "penalty", "d", "sparsity", "truth_zeros")
+    return cells * config.iterations * config.seeds, "solves"
