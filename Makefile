@@ -69,9 +69,10 @@ test: setup ## Run the default tests
 test-all: setup ## Run every test, the slow ones and those for a GPU too
 	@$(RUN) -m pytest -m "" $(SIDE_BY_SIDE) $(ARGS)
 
-check: setup ## Lint, check the format, check the types
+check: setup ## Lint, check the format, the layers of imports, the types
 	@$(RUN) -m ruff check
 	@$(RUN) -m ruff format --check
+	@$(VENV)/bin/lint-imports --no-logo --no-cache
 	@$(RUN) -m mypy
 
 format: setup ## Format, and mend what the linter can

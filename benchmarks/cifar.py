@@ -19,9 +19,10 @@ import numpy as np
 from flax import nnx
 
 from benchmarks.transforms import in_turns
+from experiments.data.labelled import Labelled
 from experiments.studies.cifar.lowered import make_recipe
 from experiments.studies.cifar.recipes import PADDING, CifarRecipe, released
-from experiments.training.programs import Labelled, TrainState, make_epoch, make_step, scans
+from experiments.training.programs import TrainState, make_epoch, make_step, scans
 from experiments.training.recipes import make_optimizer
 
 COUNT = 4096

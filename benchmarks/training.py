@@ -18,8 +18,9 @@ from flax import nnx
 
 import rvsmjax as rv
 from benchmarks.transforms import in_turns
+from experiments.data.labelled import Labelled
 from experiments.studies.lenet.recipes import preparation
-from experiments.training.loop import Labelled, TrainState, make_step
+from experiments.training.loop import TrainState, make_step
 from rvsmjax.nets import LeNet
 
 CHAINS: dict[str, list[optax.GradientTransformation]] = {

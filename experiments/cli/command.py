@@ -1,4 +1,4 @@
-"""What a command of the program is; each study exports one as ``STUDY``."""
+"""What a command of the program is; the config of each study has one as ``STUDY``."""
 
 from __future__ import annotations
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 from tyro.constructors import PrimitiveConstructorSpec
 
-PROGRAMS = ("python -m experiments", "rvsmjax")
-PROGRAM = PROGRAMS["rvsmjax_experiments" in sys.modules]
-"""The program's name as this process was started: from a checkout, or installed."""
+from experiments.records.program import PROGRAM
+
 HOW = {
     *("out", "quick", "overwrite", "quiet", "json", "dry_run", "docs", "data_dir", "runs", "minutes"),
     *("coordinator", "processes", "process"),

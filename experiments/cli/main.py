@@ -22,10 +22,10 @@ from rich.console import Console
 
 import rvsmjax
 from experiments.cli.command import Command
-from experiments.cli.flags import PROGRAM
 from experiments.cli.registry import commands
 from experiments.records.environment import Clock, usable_cores
 from experiments.records.folder import CONFIG, BadInput, DryRun
+from experiments.records.program import PROGRAM
 
 BAD_INPUT = 2
 INTERRUPTED = 130

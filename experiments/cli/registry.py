@@ -1,4 +1,4 @@
-"""The commands of the program. A new study is a folder that exports ``STUDY``, and a line here."""
+"""The commands of the program. A new study is a folder whose ``config`` has ``STUDY``, and a line here."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from experiments.cli.command import Command
 
 PACKAGE = __name__.partition(".")[0]
 STUDIES = (
-    "studies.sweep",
-    "studies.paper_figures",
-    "studies.audit",
-    "studies.binary",
-    "studies.tune",
-    "studies.aht",
-    "studies.admm",
-    "studies.stopping",
-    "studies.seeds",
-    "studies.lenet.binary",
-    "studies.lenet.compress",
-    "studies.lenet.shrink",
-    "studies.cifar",
+    "studies.sweep.config",
+    "studies.paper_figures.config",
+    "studies.audit.config",
+    "studies.binary.config",
+    "studies.tune.config",
+    "studies.aht.config",
+    "studies.admm.config",
+    "studies.stopping.config",
+    "studies.seeds.config",
+    "studies.lenet.binary.config",
+    "studies.lenet.compress.config",
+    "studies.lenet.shrink.config",
+    "studies.cifar.config",
     "cli.report",
 )
-"""Modules that export a command as ``STUDY``, in the order of the help."""
+"""Modules that have a command as ``STUDY``, in the order of the help."""
 
 
 @functools.cache

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from experiments.data.images import Data
-from experiments.training.loop import Labelled
+from experiments.data.labelled import Labelled
 
 LEARNT, VALIDATION, TEST = 1149, 288, 360
 """Images in each part; the split is that of the examples."""

@@ -11,9 +11,9 @@ import numpy as np
 
 from experiments.data.cifar10 import load_cifar10
 from experiments.data.datasets import Images
+from experiments.data.labelled import Labelled
 from experiments.data.mnist import load_mnist
 from experiments.records.folder import BadInput
-from experiments.training.loop import Labelled
 
 SPLIT_SEED = 0
 

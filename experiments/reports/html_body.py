@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.cli.flags import PROGRAMS
 from experiments.records import run_info as facts
+from experiments.records.program import PROGRAMS
 from experiments.reports import merge as beside
 from experiments.reports.document import Section
 from experiments.reports.html_tags import cell, grid_table, prose, scrolled, tag, text

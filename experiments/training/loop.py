@@ -22,10 +22,10 @@ from flax import nnx
 from jax import Array
 
 import rvsmjax as rv
+from experiments.data.labelled import Labelled
 from experiments.records.checkpoints import Checkpoints
 from experiments.records.folder import BadInput
 from experiments.training.programs import EVALUATED as EVALUATED
-from experiments.training.programs import Labelled as Labelled
 from experiments.training.programs import Prepare, make_count, make_epoch, make_settle, scans
 from experiments.training.programs import TrainState as TrainState
 from experiments.training.programs import make_step as make_step

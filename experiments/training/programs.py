@@ -17,6 +17,8 @@ import optax
 from flax import nnx
 from jax import Array
 
+from experiments.data.labelled import Labelled
+
 EVALUATED = 1000
 """Images in a batch of an evaluation."""
 SETTLED, SETTLE_STEPS = 250, 20
@@ -24,13 +26,6 @@ SETTLED, SETTLE_STEPS = 250, 20
 
 Prepare = Callable[[Array, Array, bool], Array]
 """Makes the network's input of a batch of images and a key; the last argument says whether to augment."""
-
-
-class Labelled(NamedTuple):
-    """Examples on the device: ``images`` of shape (n, ...), ``labels`` of shape (n,)."""
-
-    images: Array
-    labels: Array
 
 
 class TrainState(NamedTuple):

@@ -9,11 +9,12 @@ from flax import nnx
 
 import rvsmjax as rv
 from experiments.data.images import Data
+from experiments.data.labelled import Labelled
 from experiments.training.chains import PENALTIES as PENALTIES
 from experiments.training.chains import RESTARTS
 from experiments.training.chains import SHARES as SHARES
 from experiments.training.chains import make_optimizer as make_optimizer
-from experiments.training.loop import Labelled, Task
+from experiments.training.loop import Task
 from experiments.training.settings import Recipe as Recipe
 from rvsmjax.transforms.selection import Mask
 

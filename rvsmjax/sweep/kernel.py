@@ -104,7 +104,7 @@ def available() -> bool:
 def _triton() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # to be removed: then ``available`` says so
-        return importlib.import_module("jax.experimental.pallas.triton")
+        return importlib.import_module("jax.experimental.pallas.triton")  # noqa: TID251 -- of JAX
 
 
 def _rows(d: int) -> int:

@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import inspect
+import pkgutil
 import re
 import shlex
 import tomllib
@@ -183,7 +184,8 @@ def documented():
 def resolve(name):
     """What a full name stands for; a function that hides the module of its name does not hide what is in it."""
     parent, _, last = name.rpartition(".")
-    return getattr(importlib.import_module(parent), last)
+    parent, _, last = name.rpartition(".")
+    return getattr(pkgutil.resolve_name(parent), last)
 
 
 def test_the_reference_has_every_public_name():

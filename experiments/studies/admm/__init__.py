@@ -11,14 +11,3 @@ where |w*_i| is under about kλ + λ/β, in ADMM, which rests where w = u, under
 angles of l1 are about the same for both; where 80 % of w* are zero both find them (81 and 80 %). Seven minutes on two
 shared cores.
 """
-
-from experiments.cli.command import Command
-from experiments.cli.estimate import Cost, in_proportion
-from experiments.studies.admm.config import AdmmConfig, work
-
-STUDY = Command(
-    name="admm",
-    config=AdmmConfig,
-    run=f"{__name__}.run:run",
-    workload=in_proportion("admm", Cost(60, 87, 1.1), work),
-)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from experiments.cli.estimate import lanes
+from experiments.cli.command import Command
+from experiments.cli.estimate import Cost, in_proportion, lanes
 from experiments.cli.flags import Booleans, CommonFlags, Names, Number, Numbers, Steps, WholeNumber
 
 
@@ -52,3 +53,11 @@ class AdmmConfig(CommonFlags):
 def work(config: AdmmConfig) -> tuple[int, str]:
     """Returns how much a config asks for, and of what."""
     return lanes(config, "penalty", "lam", "beta", "nonzero", "normalize", each=3)
+
+
+STUDY = Command(
+    name="admm",
+    config=AdmmConfig,
+    run=f"{__package__}.run:run",
+    workload=in_proportion("admm", Cost(60, 87, 1.1), work),
+)

@@ -9,14 +9,3 @@ Expected at the defaults (182,000 lanes, 113,000 of which meet the condition): e
 the exact support; so does every lane whose supports are apart, as the remark after the theorem says; at an angle of π
 none does for k > 1. Three minutes on two cores.
 """
-
-from experiments.cli.command import Command
-from experiments.cli.estimate import Cost, in_proportion
-from experiments.studies.aht.config import AhtConfig, work
-
-STUDY = Command(
-    name="aht",
-    config=AhtConfig,
-    run=f"{__name__}.run:run",
-    workload=in_proportion("aht", Cost(10, 30, 0.8), work),
-)

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+from experiments.cli.command import Command
+from experiments.cli.estimate import Cost, in_proportion
 from experiments.cli.flags import Booleans, CommonFlags, Names, Number, Steps, Tolerance, WholeNumber, WholeNumbers
 
 
@@ -74,3 +76,11 @@ def cells(config: AhtConfig) -> Iterator[Cell]:
 def work(config: AhtConfig) -> tuple[int, str]:
     """Returns how much a config asks for, and of what."""
     return sum(1 for _ in cells(config)) * config.seeds, "lanes"
+
+
+STUDY = Command(
+    name="aht",
+    config=AhtConfig,
+    run=f"{__package__}.run:run",
+    workload=in_proportion("aht", Cost(10, 30, 0.8), work),
+)

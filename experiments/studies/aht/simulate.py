@@ -18,7 +18,7 @@ from jax import Array
 
 import rvsmjax as rv
 from experiments.records.lanes import drawn, lane_keys
-from experiments.studies.audit.states import keep_largest
+from experiments.studies.one_layer.hard import keep_largest
 from rvsmjax.geometry import angle, norm, unit
 
 STARTS = ("same", "half", "one", "ties", "near", "none", "opposite")

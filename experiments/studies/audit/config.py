@@ -7,6 +7,8 @@ from typing import Annotated, ClassVar
 
 from tyro.conf import arg
 
+from experiments.cli.command import Command
+from experiments.cli.estimate import Cost, in_proportion
 from experiments.cli.flags import CommonFlags, Names, WholeNumber
 
 
@@ -44,3 +46,12 @@ def work(config: AuditConfig) -> tuple[int, str]:
     from experiments.studies.audit.claims import CLAIMS
 
     return len(config.claims or CLAIMS) * config.lanes, "lanes of claims"
+
+
+STUDY = Command(
+    name="audit",
+    config=AuditConfig,
+    run=f"{__package__}.run:run",
+    workload=in_proportion("audit", Cost(360, 380, 3.7), work),
+    examples=("--quick", "--claims A-soft A-5.2.1 --lanes 10000"),
+)

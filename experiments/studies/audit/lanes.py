@@ -17,7 +17,7 @@ from jax import Array
 from experiments.studies.audit.chosen import KINDS, Chosen
 from experiments.studies.audit.claim import Parameters
 from experiments.studies.audit.claims.binary_paths import PRINTED
-from experiments.studies.audit.states import keep_largest
+from experiments.studies.one_layer.hard import keep_largest
 from rvsmjax.geometry import angle, norm, unit
 
 SIZES = (2, 3, 5, 9, 16)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from experiments.studies.audit.claim import Parameters
+from experiments.studies.one_layer.hard import keep_largest
 from rvsmjax.geometry import angle, norm, unit
 from rvsmjax.penalties import moreau_envelope
 from rvsmjax.problems import OneLayerProblem
@@ -114,14 +115,6 @@ def follow(
     low = loss + p.beta * jax.vmap(lambda w: moreau_envelope(p.penalty, w, p.lam / p.beta))(w)
     high = jax.vmap(lambda w, u: lagrangian_of(problem, p, w, u))(w[1:], u[:-1])
     return Path(w, u, angle(w, p.w_star), loss, low, high, move, length, jnp.zeros(steps, bool))
-
-
-def keep_largest(v: Array, s: Array) -> Array:
-    """Returns H_s(v) for a vector of few components, as ``TopK``: compared pair by pair, which is faster for those."""
-    size = jnp.abs(v)
-    before = jnp.arange(len(v))[None] < jnp.arange(len(v))[:, None]
-    ahead = (size[None] > size[:, None]) | ((size[None] == size[:, None]) & before)
-    return jnp.where(jnp.sum(ahead, -1) < s, v, 0)
 
 
 def hard_step(problem: OneLayerProblem, p: Parameters, w: Array) -> tuple[Array, Array, Array]:

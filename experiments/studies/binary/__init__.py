@@ -7,15 +7,3 @@ every run converges, a lane in 24 steps of the largest η, a run of the figure i
 1e-11 in every lane; in half of the runs the Lagrangian rises after its minimum, which the paper's Theorem 1 denies.
 Half a minute on two cores.
 """
-
-from experiments.cli.command import Command
-from experiments.cli.estimate import Cost, in_proportion
-from experiments.studies.binary.config import BinaryConfig, work
-
-STUDY = Command(
-    name="binary",
-    config=BinaryConfig,
-    run=f"{__name__}.run:run",
-    workload=in_proportion("binary", Cost(25, 35, 1.2), work),
-    examples=("--quick", "--d 20 --k 1 10 --seeds 1000"),
-)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from experiments.cli.estimate import product
+from experiments.cli.command import Command
+from experiments.cli.estimate import Cost, in_proportion, product
 from experiments.cli.flags import CommonFlags, Names, Numbers, Rates, Steps, Tolerance, WholeNumber, WholeNumbers
 
 
@@ -61,3 +62,12 @@ def work(config: BinaryConfig) -> tuple[int, str]:
     penalties = sum(len(config.a) if name == "tl1" else 1 for name in config.penalty)
     rates = len(config.learning_rate or [0])
     return penalties * product(config, "d", "k", "lam", "beta") * rates * config.seeds, "lanes"
+
+
+STUDY = Command(
+    name="binary",
+    config=BinaryConfig,
+    run=f"{__package__}.run:run",
+    workload=in_proportion("binary", Cost(25, 35, 1.2), work),
+    examples=("--quick", "--d 20 --k 1 10 --seeds 1000"),
+)

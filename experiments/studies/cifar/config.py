@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from experiments.cli.command import Command
 from experiments.cli.flags import CommonFlags, Epochs, Names, Strength, Strengths, WholeNumber
 from experiments.cli.runner import check_axes
 from experiments.records.folder import BadInput
+from experiments.training.estimate import of_runs
 from experiments.training.study import TrainingConfig
 
 if TYPE_CHECKING:
@@ -140,3 +142,16 @@ def _strengths(config: CifarConfig, method: str, penalty: str) -> list[tuple[str
     if config.lam is not None and method == "rvsm":
         return [(f"λ = {lam:g}", {"lam": lam, "sparsity": 0.0} | own) for lam in config.lam]
     return [("", own)]
+
+
+STUDY = Command(
+    name="cifar",
+    config=CifarConfig,
+    run=f"{__package__}.run:run",
+    workload=of_runs("cifar", lambda config: make_study(settled(config))),
+    examples=(
+        "--net slim --preset short --minutes 30",
+        "--net resnet18 --method rvsm --penalty l0 --dry-run",
+        "--quick",
+    ),
+)

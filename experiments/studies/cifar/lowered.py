@@ -13,10 +13,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import ShapeDtypeStruct
 
+from experiments.data.labelled import Labelled
 from experiments.studies.cifar.recipes import CifarRecipe, modern, released
 from experiments.training.chains import PENALTIES, SHARES
 from experiments.training.loop import Task, make_programs
-from experiments.training.programs import Labelled, TrainState, make_step
+from experiments.training.programs import TrainState, make_step
 from experiments.training.recipes import task_of
 
 IMAGES = {"part": (45_000, 5_000), "all": (50_000, 10_000)}

@@ -1,1 +1,1 @@
-"""What the studies of grids of one-layer problems share: data in slabs, statistics, tables, figures."""
+"""What the studies of one-layer problems share: lanes in slabs, statistics, tables, figures, hard thresholding."""

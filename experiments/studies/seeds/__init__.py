@@ -13,14 +13,3 @@ together (l1, l0, none, 10 epochs) are 2.3 times as fast as eight compiled runs 
 alone, the rest by the second core; ``conv`` 2.2 times. In float64 their weights agree to 1e-12; in float32 those of
 ``dense`` to 1e-5 but for seeds in which rounding is amplified (3e-3), and those of ``conv`` drift apart in 20 epochs.
 """
-
-from experiments.cli.command import Command
-from experiments.cli.estimate import Cost, in_proportion
-from experiments.studies.seeds.config import SeedsConfig, work
-
-STUDY = Command(
-    name="seeds",
-    config=SeedsConfig,
-    run=f"{__name__}.run:run",
-    workload=in_proportion("seeds", Cost(30, 90, 1.0), work),
-)

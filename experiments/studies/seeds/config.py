@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from experiments.cli.command import Command
+from experiments.cli.estimate import Cost, in_proportion
 from experiments.cli.flags import CommonFlags, Names, Number, Numbers, WholeNumber
 
 
@@ -58,3 +60,11 @@ def work(config: SeedsConfig) -> tuple[int, str]:
 
     found = sum(len(settings(config, penalty)) for penalty in config.penalty) * config.seeds
     return found * config.epochs, "epochs of networks, side by side"
+
+
+STUDY = Command(
+    name="seeds",
+    config=SeedsConfig,
+    run=f"{__package__}.run:run",
+    workload=in_proportion("seeds", Cost(30, 90, 1.0), work),
+)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.data import digits
+from experiments.data.labelled import Labelled
 from experiments.studies.seeds.grid import make_lanes, settings
 from experiments.studies.seeds.summary import choose, summarize
 from experiments.studies.seeds.timing import Difference, Timing, difference, race
@@ -22,7 +23,6 @@ from experiments.studies.seeds.train import (
     make_training,
     test_accuracy,
 )
-from experiments.training.loop import Labelled
 
 TOGETHER, VMAPPED, SEPARATE = "vmapped, shared by the devices", "vmapped, one device", "one after another"
 

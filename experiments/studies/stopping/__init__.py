@@ -10,14 +10,3 @@ Expected at the defaults: with one tolerance for all cells, rules on the length 
 number of steps are out by hundreds of units of log-likelihood. With one tolerance (or learning rate) for each penalty
 the rule ‖Δw‖₁ < tol meets the 15 angles within 5 % in the mean, and no other comes near. Two minutes on two cores.
 """
-
-from experiments.cli.command import Command
-from experiments.cli.estimate import Cost, in_proportion
-from experiments.studies.stopping.config import StoppingConfig, work
-
-STUDY = Command(
-    name="stopping",
-    config=StoppingConfig,
-    run=f"{__name__}.run:run",
-    workload=in_proportion("stopping", Cost(10, 50, 1.2), work),
-)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from experiments.cli.estimate import lanes
+from experiments.cli.command import Command
+from experiments.cli.estimate import Cost, in_proportion, lanes
 from experiments.cli.flags import CommonFlags, Names, Number, Numbers, WholeNumber
 
 
@@ -37,3 +38,11 @@ class StoppingConfig(CommonFlags):
 def work(config: StoppingConfig) -> tuple[int, str]:
     """Returns how much a config asks for, and of what."""
     return lanes(config, "w_star", "w0", "learning_rate", each=15)
+
+
+STUDY = Command(
+    name="stopping",
+    config=StoppingConfig,
+    run=f"{__package__}.run:run",
+    workload=in_proportion("stopping", Cost(10, 50, 1.2), work),
+)

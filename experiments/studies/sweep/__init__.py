@@ -6,19 +6,3 @@ Expected at the defaults (600,000 lanes): every lane converges and keeps bound (
 θ(ū,w*), f(ū), f(ū/‖ū‖) and d − ‖ū‖₀, 54 lie inside the range of our draws and 51 within two standard deviations (l1 at
 d = 10 and 20 lies outside); rows θ(w̄,w*) and f(w̄) cannot be those of limits. About one minute on two cores.
 """
-
-from experiments.cli.command import Command
-from experiments.studies.sweep.config import SweepConfig, workload
-
-STUDY = Command(
-    name="sweep",
-    config=SweepConfig,
-    run=f"{__name__}.run:run",
-    workload=workload,
-    examples=(
-        "--quick",
-        "--penalty tl1 --a 0.1 1 10 --d 20 --k 2 --lam 1e-4 1e-3 --seeds 500",
-        "--seeds 1000000 --dry-run",
-        "--precision float64 --json --out results/double",
-    ),
-)

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import Literal
 
+from experiments.cli.command import Command
 from experiments.cli.estimate import MEASURED_ON, Plan
 from experiments.cli.flags import (
     Booleans,
@@ -104,3 +105,17 @@ def workload(config: SweepConfig) -> Plan:
     seconds = 5 + len(config.penalty) + updates / rate if on_cpu else None
     per_slab = min(grid.size, config.slab or SLAB[on_cpu]) * LANE_BYTES
     return Plan("sweep", size, seconds, 0.6e9 + 15 * per_slab, grid.size * LANE_BYTES)
+
+
+STUDY = Command(
+    name="sweep",
+    config=SweepConfig,
+    run=f"{__package__}.run:run",
+    workload=workload,
+    examples=(
+        "--quick",
+        "--penalty tl1 --a 0.1 1 10 --d 20 --k 2 --lam 1e-4 1e-3 --seeds 500",
+        "--seeds 1000000 --dry-run",
+        "--precision float64 --json --out results/double",
+    ),
+)

@@ -9,14 +9,3 @@ it; l0 has nothing to tune but λ: its ū is w* on its support. Gradient and gri
 0.005 for l1, of which the grid finds a slightly better β far from the start. Six minutes of one core, compilation
 included.
 """
-
-from experiments.cli.command import Command
-from experiments.cli.estimate import Cost, in_proportion
-from experiments.studies.tune.config import TuneConfig, work
-
-STUDY = Command(
-    name="tune",
-    config=TuneConfig,
-    run=f"{__name__}.run:run",
-    workload=in_proportion("tune", Cost(60, 300, 1.2), work),
-)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from experiments.cli.estimate import product
+from experiments.cli.command import Command
+from experiments.cli.estimate import Cost, in_proportion, product
 from experiments.cli.flags import CommonFlags, Names, Numbers, WholeNumber, WholeNumbers
 
 PENALTIES = ("l1", "l0", "tl1")
@@ -51,3 +52,11 @@ def work(config: TuneConfig) -> tuple[int, str]:
     """Returns how much a config asks for, and of what."""
     cells = product(config, "penalty", "d", "sparsity", "truth_zeros")
     return cells * config.iterations * config.seeds, "solves"
+
+
+STUDY = Command(
+    name="tune",
+    config=TuneConfig,
+    run=f"{__package__}.run:run",
+    workload=in_proportion("tune", Cost(60, 300, 1.2), work),
+)

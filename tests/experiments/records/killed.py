@@ -12,7 +12,8 @@ from sklearn.datasets import load_digits
 
 import rvsmjax as rv
 from experiments.cli import main as cli
-from experiments.training.loop import Labelled, Task, fit
+from experiments.data.labelled import Labelled
+from experiments.training.loop import Task, fit
 
 EPOCHS = 60
 

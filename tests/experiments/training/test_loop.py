@@ -13,10 +13,11 @@ from flax import nnx
 from sklearn.datasets import load_digits
 
 import rvsmjax as rv
+from experiments.data.labelled import Labelled
 from experiments.records.folder import BadInput
 from experiments.training import loop as training
 from experiments.training.chains import restart_momentum
-from experiments.training.loop import Diverged, Labelled, OutOfTime, Task, fit, make_programs, sparse
+from experiments.training.loop import Diverged, OutOfTime, Task, fit, make_programs, sparse
 
 KEY = jax.random.key(5)
 

@@ -16,12 +16,13 @@ import pytest
 
 from benchmarks import cifar
 from experiments.data import images
+from experiments.data.labelled import Labelled
 from experiments.records.folder import BadInput
 from experiments.studies.cifar import recipes as cifar_recipes
 from experiments.studies.lenet.recipes import LeNetRecipe
 from experiments.training import loop as training
 from experiments.training import programs, rented
-from experiments.training.loop import Labelled, OutOfTime
+from experiments.training.loop import OutOfTime
 from experiments.training.report import curves
 from experiments.training.run_store import Runs
 from rvsmjax.nets import ResNet

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from experiments.data import images
+from experiments.data.labelled import Labelled
 from experiments.records.folder import BadInput
 from experiments.studies.lenet.recipes import LeNetRecipe
-from experiments.training.loop import Diverged, Labelled, OutOfTime, evaluator
+from experiments.training.loop import Diverged, OutOfTime, evaluator
 from experiments.training.recipes import make_task
 from experiments.training.run_store import InHand, Runs
 

@@ -7,15 +7,3 @@ weights are counted. Chosen here: 20-50-500-10; batches of 64; the clipped ReLU'
 network barely learns at the source's learning rate: the report has it); the group of all weights into a filter or a
 unit; r = β(w − u) before momentum; zeros counted over all kernels. What other choices give is in the report.
 """
-
-from experiments.cli.command import Command
-from experiments.studies.lenet.binary.config import LenetBinaryConfig, make_study
-from experiments.training.estimate import of_runs
-
-STUDY = Command(
-    name="lenet-binary",
-    config=LenetBinaryConfig,
-    run=f"{__name__}.run:run",
-    workload=of_runs("lenet-binary", make_study),
-    examples=("--finished", "--best --seeds 1 --minutes 30", "--quick"),
-)

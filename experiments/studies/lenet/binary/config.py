@@ -6,8 +6,10 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
+from experiments.cli.command import Command
 from experiments.cli.flags import CommonFlags, Numbers, WholeNumber
 from experiments.papers import frontiers_2020 as paper_rvscgd
+from experiments.training.estimate import of_runs
 from experiments.training.study import TrainingConfig
 
 if TYPE_CHECKING:
@@ -112,3 +114,12 @@ def best(config: LenetBinaryConfig) -> Study:
 def make_study(config: LenetBinaryConfig) -> Study:
     """Returns the runs of the table, or those of ``--best``."""
     return best(config) if config.best else table_1(config)
+
+
+STUDY = Command(
+    name="lenet-binary",
+    config=LenetBinaryConfig,
+    run=f"{__package__}.run:run",
+    workload=of_runs("lenet-binary", make_study),
+    examples=("--finished", "--best --seeds 1 --minutes 30", "--quick"),
+)

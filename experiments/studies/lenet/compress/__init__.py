@@ -6,15 +6,3 @@ Each seed has one dense network. From it each method trains as many epochs at th
 it found is frozen and what is left is fine-tuned, again with the same epochs and rates for all. 71 times (ADMM's figure
 in the literature) is 98.6 % of zeros, 167 times 99.4 %, over all kernels together; biases are not counted and stay.
 """
-
-from experiments.cli.command import Command
-from experiments.studies.lenet.compress.config import Lenet5CompressConfig, make_study
-from experiments.training.estimate import of_runs
-
-STUDY = Command(
-    name="lenet5-compress",
-    config=Lenet5CompressConfig,
-    run=f"{__name__}.run:run",
-    workload=of_runs("lenet5-compress", make_study),
-    examples=("--finished", "--methods rvsm-top-k magnitude --sparsity 0.98 --seeds 1", "--quick"),
-)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
+from experiments.cli.command import Command
 from experiments.cli.flags import CommonFlags, Names, Numbers, WholeNumber
+from experiments.training.estimate import of_runs
 from experiments.training.study import TrainingConfig
 
 if TYPE_CHECKING:
@@ -88,3 +90,12 @@ def make_study(config: Lenet5CompressConfig) -> Study:
 def entry(label: str, sparsity: float) -> str:
     """Returns the label of a method at a share of zeros."""
     return f"{label}, {100 * sparsity:g} %"
+
+
+STUDY = Command(
+    name="lenet5-compress",
+    config=Lenet5CompressConfig,
+    run=f"{__package__}.run:run",
+    workload=of_runs("lenet5-compress", make_study),
+    examples=("--finished", "--methods rvsm-top-k magnitude --sparsity 0.98 --seeds 1", "--quick"),
+)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from experiments.cli.command import Command
 from experiments.cli.flags import CommonFlags, Number, Numbers, WholeNumber, WholeNumbers
+from experiments.training.estimate import of_runs
 from experiments.training.study import TrainingConfig
 
 if TYPE_CHECKING:
@@ -82,3 +84,12 @@ def make_study(config: Lenet5ShrinkConfig) -> Study:
 def entry(label: str, share: float) -> str:
     """Returns the label of the runs at a share of units."""
     return f"{100 * share:g} % of units, {label}"
+
+
+STUDY = Command(
+    name="lenet5-shrink",
+    config=Lenet5ShrinkConfig,
+    run=f"{__package__}.run:run",
+    workload=of_runs("lenet5-shrink", make_study),
+    examples=("--quick", "--share 0.7 --seeds 1 --runs results/runs", "--dry-run"),
+)

@@ -127,7 +127,8 @@ import jax
 from experiments.data import images
 from experiments.studies.cifar.recipes import released
 from experiments.training.recipes import make_task
-from experiments.training.loop import Labelled, fit
+from experiments.data.labelled import Labelled
+from experiments.training.loop import fit
 
 whole = images.load("digits32")
 data = images.Data(*(Labelled(part.images[:256], part.labels[:256]) for part in whole))

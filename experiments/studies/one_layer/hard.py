@@ -1,0 +1,14 @@
+"""Hard thresholding with a count of components, as the papers write it; independent of ``rvsmjax.TopK``."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax import Array
+
+
+def keep_largest(v: Array, s: Array) -> Array:
+    """Returns H_s(v) for a vector of few components, as ``TopK``: compared pair by pair, which is faster for those."""
+    size = jnp.abs(v)
+    before = jnp.arange(len(v))[None] < jnp.arange(len(v))[:, None]
+    ahead = (size[None] > size[:, None]) | ((size[None] == size[:, None]) & before)
+    return jnp.where(jnp.sum(ahead, -1) < s, v, 0)
