@@ -135,8 +135,8 @@ def tables(record: dict[str, Any]) -> str:
     """Returns the record as Markdown."""
     versions = [jax for jax in dict.fromkeys(row.get("jax") for row in record["rows"]) if jax]
     lines = [
-        f"{record['machine']}; {record['date']}; {record['minutes']:.0f} minutes in all. Seconds of the processor to "
-        "compile, after tracing; temporaries of the program in MB.",
+        f"{record['machine']}; {record['date']}. Seconds of the processor to compile, after tracing; temporaries of "
+        "the program in MB.",
         "",
         "| program | " + " | ".join(f"JAX {version} | MB" for version in versions) + " |",
         "|---|" + "--:|" * (2 * len(versions)),
@@ -180,7 +180,7 @@ def main() -> int:
     """Runs the check and returns the exit code: 1 where a row failed."""
     parser = argparse.ArgumentParser(prog="make check-accelerators", description=__doc__)
     parser.add_argument("--python", nargs="+", metavar="PATH", help="environments that have both compilers already")
-    parser.add_argument("--only", metavar="TEXT", default="", help="cases whose name has this; nothing is written")
+    parser.add_argument("--only", metavar="TEXT", default="", help="cases whose name has this; the record keeps others")
     options = parser.parse_args()
     chosen = {name: case for name, case in cases().items() if options.only in name}
     if not chosen:
@@ -188,16 +188,20 @@ def main() -> int:
     started = time.monotonic()
     pythons = options.python or [environment(python) for python in interpreters()]
     rows = check(pythons, chosen)
+    kept = json.loads(RECORD.read_text(encoding="utf-8"))["rows"] if options.only and RECORD.exists() else []
+    # In the order of the cases, the oldest JAX first.
+    by_key = {(row["name"], row.get("jax")): row for row in [*kept, *rows]}
+    order = list(cases())
+    whole = sorted(by_key.values(), key=lambda row: order.index(row["name"]) if row["name"] in order else len(order))
     record = {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "machine": f"{processor()}, {os.cpu_count()} cores, {platform.system()}",
         "minutes": round((time.monotonic() - started) / 60, 1),
-        "rows": rows,
+        "rows": whole,
     }
     print(text := tables(record))
-    if not options.only:
-        RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        fill(PAGE, "compiled", text)
+    RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    fill(PAGE, "compiled", text)
     return int(any("failed" in row for row in rows))
 
 

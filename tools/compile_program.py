@@ -81,9 +81,7 @@ def pallas(penalty: str, d: int, dumps: Path) -> dict[str, Any]:
     from tools.sass import count
 
     found = sweep("cuda", "pallas", {"penalty": penalty, "d": d})
-    texts = [path.read_text() for path in dumps.glob("*.ptx")]
-    # The only one that knows reads across the threads of a block and works in a loop of its own.
-    own = max(texts, key=lambda text: text.count("sqrt") * text.count("bra"))
+    own = next(text for path in dumps.glob("*.ptx") if ".entry kernel(" in (text := path.read_text()))
     threads = int((re.search(r"\.(?:req|max)ntid (\d+)", own) or [0, 128])[1])
     return found | {"kernels": {f"{penalty}, d = {d}": count(own, d * kernel.lanes_of_a_block(d) / threads)}}
 

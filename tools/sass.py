@@ -47,21 +47,29 @@ def count(ptx: str, components: float) -> dict[str, Any]:
             raise RuntimeError(f"ptxas: {said.stderr.strip().splitlines()[0]}")
         text = subprocess.run([tools / "nvdisasm", "-c", binary], capture_output=True, text=True, check=True).stdout
     loop = step_loop(text)
-    ops = collections.Counter(op.split(".")[0] for op in loop)
-    return {
-        "registers": int(re.search(r"Used (\d+) registers", said.stderr)[1]),
-        "spilled_bytes": int(re.search(r"(\d+) bytes spill stores", said.stderr)[1]),
+    # Of short loops ptxas makes several steps one, and counts down by as many.
+    down = [
+        re.search(r"-0x([0-9a-f]+)", operands) for op, operands in loop if op.startswith(("UIADD3", "IADD3", "VIADD"))
+    ]
+    steps = max([int(found[1], 16) for found in down if found], default=1)
+    ops = collections.Counter(op.split(".")[0] for op, _ in loop)
+    counts = {
         "instructions": len(loop),
-        "instructions_a_component": round(len(loop) / components, 2),
+        "instructions_a_component": len(loop) / components,
         "barriers": ops["BAR"],
         "shuffles": ops["SHFL"],
         "local_memory": ops["LDL"] + ops["STL"],
         "fused": ops["FFMA"],
     }
+    return {
+        "registers": int(re.search(r"Used (\d+) registers", said.stderr)[1]),
+        "spilled_bytes": int(re.search(r"(\d+) bytes spill stores", said.stderr)[1]),
+        **{name: round(value / steps, 2) for name, value in counts.items()},
+    }
 
 
-def step_loop(disassembly: str) -> list[str]:
-    """Returns the operations of the innermost loop that multiplies: the least that a branch goes back over."""
+def step_loop(disassembly: str) -> list[tuple[str, str]]:
+    """Returns operations and operands of the innermost loop that multiplies: the least that a branch goes back over."""
     labels: dict[str, int] = {}
     code: list[tuple[str, str]] = []
     for line in disassembly.splitlines():
@@ -75,7 +83,7 @@ def step_loop(disassembly: str) -> list[str]:
     for end, (op, operands) in enumerate(code):
         target = re.search(r"(\.L_x_\d+)", operands)
         if op.startswith("BRA") and target and labels.get(target[1], end) < end:
-            own = [name for name, _ in code[labels[target[1]] : end + 1]]
-            if any(name.startswith(("FFMA", "FMUL")) for name in own):
+            own = code[labels[target[1]] : end + 1]
+            if any(name.startswith(("FFMA", "FMUL")) for name, _ in own):
                 loops.append(own)
     return min(loops, key=len, default=[])
