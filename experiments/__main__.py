@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 
-from experiments.cli.main import INTERRUPTED, PROGRAM, main
+from .cli.main import INTERRUPTED, PROGRAM, main
 
 
 def start(program: str = PROGRAM) -> None:

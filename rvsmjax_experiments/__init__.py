@@ -1,13 +1,14 @@
-"""The command ``rvsmjax``: starts the studies, whose package ``experiments`` the wheel has in this folder.
+"""The command ``rvsmjax``: starts the studies, the package ``experiments``.
 
-An installed package must not be called ``experiments`` for all: its users have their own. It is found under that name
-in the command's process alone; in a checkout it lies beside this folder.
+The wheel has that package in this folder: installed packages must not be called ``experiments`` for all, as their users
+have their own. In a checkout it lies beside this folder. Its modules import each other relatively, so it does not
+matter which.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import sys
-from pathlib import Path
 
 PROGRAM = "rvsmjax"
 
@@ -19,13 +20,14 @@ def main() -> None:
 
         print(f"rvsmjax {__version__}")
         return
-    here = Path(__file__).resolve().parent
-    sys.path.insert(0, str(here if (here / "experiments").is_dir() else here.parent))
     try:
-        from experiments.__main__ import start
+        if importlib.util.find_spec(f"{__name__}.experiments"):
+            from rvsmjax_experiments.experiments.__main__ import start
+        else:
+            from experiments.__main__ import start
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
-        if missing in ("", "experiments", "rvsmjax"):
+        if missing in ("", "experiments", "rvsmjax", "rvsmjax_experiments"):
             raise
         wanted = f"the studies need {missing}, which comes with: pip install 'rvsmjax[experiments]'"
         print(f"{PROGRAM}: {wanted}", file=sys.stderr)

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from experiments.accelerator.cli import main
+from .cli import main
 
 if __name__ == "__main__":
     environment = dict(os.environ)

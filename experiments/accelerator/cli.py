@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from experiments.accelerator.jobs import FULL, ROWS, TINY
-from experiments.accelerator.places import Places
-from experiments.records.folder import BadInput
+from ..records.folder import BadInput
+from .jobs import FULL, ROWS, TINY
+from .places import Places
 
 PROGRAM = "python3 -m experiments.accelerator"
 
@@ -89,11 +89,11 @@ def run(options: argparse.Namespace, environment: Mapping[str, str]) -> None:
     places = Places(options.root.absolute()) if options.root else Places()
     sizes = TINY if options.rehearse else FULL
     if options.rehearse and options.action in ("unpack", "job"):
-        from experiments.accelerator.rehearsal import use_small_images
+        from .rehearsal import use_small_images
 
         use_small_images(places)
     if options.action == "pack":
-        from experiments.accelerator.transfer import pack
+        from .transfer import pack
 
         carried = pack.pack(places, options.images)
         show_calls(places, sizes, carried)
@@ -102,8 +102,8 @@ def run(options: argparse.Namespace, environment: Mapping[str, str]) -> None:
     elif options.action == "unpack":
         unpack(places)
     elif options.action == "job":
-        from experiments.accelerator import worker
-        from experiments.accelerator.transfer import pack
+        from . import worker
+        from .transfer import pack
 
         commit = pack.packed_commit(places)
         ahead = not options.one_by_one
@@ -113,8 +113,8 @@ def run(options: argparse.Namespace, environment: Mapping[str, str]) -> None:
     elif options.rehearse:
         rehearse(options, environment)
     else:
-        from experiments.accelerator.estimates import CALL, RESERVE
-        from experiments.accelerator.runner import Queue
+        from .estimates import CALL, RESERVE
+        from .runner import Queue
 
         out = options.out or Path(environment.get("OUT") or places.root / "build" / "accelerator" / "out")
         seconds = CALL - RESERVE if options.seconds is None else options.seconds
@@ -127,8 +127,8 @@ def collect(places: Places, sizes: Any, folder: Path) -> None:
     Raises:
       BadInput: a line is wrong; the others are collected.
     """
-    from experiments.accelerator import tables
-    from experiments.accelerator.transfer import collect
+    from . import tables
+    from .transfer import collect
 
     new, wrong = collect.collect(places, sizes, folder)
     tables.write_page(places)
@@ -144,7 +144,7 @@ def collect(places: Places, sizes: Any, folder: Path) -> None:
 
 def show_plan(places: Places, sizes: Any, rental: float | None) -> None:
     """Prints what the next rental would do in two calls, and what is left after it."""
-    from experiments.accelerator import estimates
+    from . import estimates
 
     planned, allowed, rest = plan(places, sizes, rental)
     for call, seconds in allowed.items():
@@ -165,8 +165,8 @@ def show_plan(places: Places, sizes: Any, rental: float | None) -> None:
 
 def plan(places: Places, sizes: Any, rental: float | None) -> Any:
     """Returns what ``estimates.plan_rental`` does, by the committed lines; devices are those of the last of them."""
-    from experiments.accelerator import estimates, jobs, records
-    from experiments.records import environment as surroundings
+    from ..records import environment as surroundings
+    from . import estimates, jobs, records
 
     lines = records.read(places.record)
     card = lines[-1]["device_kind"] if lines else ""
@@ -178,8 +178,8 @@ def plan(places: Places, sizes: Any, rental: float | None) -> Any:
 
 def show_calls(places: Places, sizes: Any, carried: dict[int, int]) -> None:
     """Prints the two calls."""
-    from experiments.accelerator import estimates
-    from experiments.accelerator.transfer import pack
+    from . import estimates
+    from .transfer import pack
 
     _, allowed, _ = plan(places, sizes, None)
     for call, size in carried.items():
@@ -191,8 +191,8 @@ def show_calls(places: Places, sizes: Any, carried: dict[int, int]) -> None:
 
 def unpack(places: Places) -> None:
     """Unpacks the images of the calls that have come."""
-    from experiments.accelerator import worker
-    from experiments.accelerator.transfer import mosaics
+    from . import worker
+    from .transfer import mosaics
 
     worker.end_with_parent()
     for call in (1, 2):
@@ -202,7 +202,7 @@ def unpack(places: Places) -> None:
 
 def rehearse(options: argparse.Namespace, environment: Mapping[str, str]) -> None:
     """Rehearses in the scratch folder given, or in a temporary one."""
-    from experiments.accelerator.rehearsal import rehearse
+    from .rehearsal import rehearse
 
     seconds = options.seconds or 600.0
     if options.root is not None:

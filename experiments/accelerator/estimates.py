@@ -6,8 +6,8 @@ import dataclasses
 import statistics
 from collections.abc import Sequence
 
-from experiments.accelerator.jobs import IMAGES, START, Job, Row, epoch_images
-from experiments.accelerator.records import Line
+from .jobs import IMAGES, START, Job, Row, epoch_images
+from .records import Line
 
 SLACK = 1.15
 """A job begins only if so many times its estimate is left; a measurement is ended after that time."""

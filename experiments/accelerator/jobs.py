@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from experiments.studies.cifar.recipes import CifarRecipe
+    from ..studies.cifar.recipes import CifarRecipe
 
 START = 6.0
 """Seconds until the process of a job has its device."""
@@ -164,7 +164,7 @@ def _grid_many(sizes: Sizes) -> Iterator[Row]:
 
 
 def _trainings(sizes: Sizes) -> Iterator[Row]:
-    from experiments.accelerator.recipes import curves, paper, tiny
+    from .recipes import curves, paper, tiny
 
     for part, recipes in (("paper", paper()), ("curves", curves())) if not sizes.rehearsal else (("tiny", tiny()),):
         for recipe in recipes:
@@ -173,7 +173,7 @@ def _trainings(sizes: Sizes) -> Iterator[Row]:
 
 
 def _images(sizes: Sizes) -> Iterator[Row]:
-    from experiments.accelerator.recipes import tiny_net
+    from .recipes import tiny_net
 
     net, torch_net = (tiny_net(), "slim") if sizes.rehearsal else ("resnet18", "resnet18")
     for method in ("sgd",) if sizes.rehearsal else ("sgd", "l0"):

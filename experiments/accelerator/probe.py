@@ -38,7 +38,7 @@ def device() -> dict[str, Any]:
     import jax
     from jax.experimental import topologies
 
-    from experiments.records.environment import usable_cores
+    from ..records.environment import usable_cores
 
     own = jax.devices()[0]
     stats: dict[str, Any] = {}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 
-from experiments.studies.cifar.recipes import NETS, CifarRecipe, modern, released
 from rvsmjax.nets import ResNet
+
+from ..studies.cifar.recipes import NETS, CifarRecipe, modern, released
 
 SPARSITIES = (0.9, 0.95, 0.98, 0.99)
 CURVE_EPOCHS, CURVE_SEEDS = 60, 3

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.accelerator.jobs import Job, Row
-from experiments.accelerator.places import Places
-from experiments.records.folder import BadInput
+from ..records.folder import BadInput
+from .jobs import Job, Row
+from .places import Places
 
 FILE_BYTES, FILES = 15 * 2**20, 3
 """Of the results that go home: fewer and smaller than may be brought back."""

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.accelerator import tables
-from experiments.accelerator.jobs import TINY
-from experiments.accelerator.places import Places
-from experiments.accelerator.runner import Queue
-from experiments.accelerator.transfer import collect, mosaics, pack
-from experiments.data import cifar10
+from ..data import cifar10
+from . import tables
+from .jobs import TINY
+from .places import Places
+from .runner import Queue
+from .transfer import collect, mosaics, pack
 
 COUNT = 100
 """Images of a file."""

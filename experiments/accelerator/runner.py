@@ -13,13 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.accelerator import records, tables
-from experiments.accelerator.estimates import SLACK, Estimates, beginning
-from experiments.accelerator.jobs import START, Job, Sizes, make_jobs
-from experiments.accelerator.places import CHECKOUT, NO_DEVICE, Places
-from experiments.accelerator.records import Writer
-from experiments.accelerator.transfer import mosaics, pack
-from experiments.records.folder import BadInput, alone
+from ..records.folder import BadInput, alone
+from . import records, tables
+from .estimates import SLACK, Estimates, beginning
+from .jobs import START, Job, Sizes, make_jobs
+from .places import CHECKOUT, NO_DEVICE, Places
+from .records import Writer
+from .transfer import mosaics, pack
 
 LOG, LOG_BYTES = "log.txt", 8 * 2**20
 TORCH_SHARE = "0.6"

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import gpu
-from experiments.accelerator.records import Line
+
+from .records import Line
 
 
 class Missing(Exception):

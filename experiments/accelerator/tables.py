@@ -6,10 +6,10 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.accelerator import records
-from experiments.accelerator.places import Places
-from experiments.accelerator.records import Line
-from experiments.reports.document import fill
+from ..reports.document import fill
+from . import records
+from .places import Places
+from .records import Line
 
 MARKER = "accelerator"
 NOTHING = "Not yet measured."

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.accelerator.sweeps import Missing
+from .sweeps import Missing
 
 if TYPE_CHECKING:
-    from experiments.data.images import Data
-    from experiments.studies.cifar.recipes import CifarRecipe
+    from ..data.images import Data
+    from ..studies.cifar.recipes import CifarRecipe
 
 SMALL = 300
 """Images of a rehearsal that are kept for validation."""
@@ -45,8 +45,8 @@ def train(recipe: CifarRecipe, data: Data, until: float, following: CifarRecipe 
     Raises:
       CannotEnd: as soon as its epochs show it.
     """
-    from experiments.training import rented
-    from experiments.training.loop import OutOfTime
+    from ..training import rented
+    from ..training.loop import OutOfTime
 
     ends: list[float] = []
 
@@ -66,7 +66,7 @@ def train(recipe: CifarRecipe, data: Data, until: float, following: CifarRecipe 
 @functools.cache
 def data(folder: Path, small: bool) -> Data:
     """Returns CIFAR-10 on the device; ``small``: the few images of a rehearsal."""
-    from experiments.data import cifar10, images
+    from ..data import cifar10, images
 
     if small:
         images.SOURCES["cifar10"] = (cifar10.load_cifar10, SMALL)

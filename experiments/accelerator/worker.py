@@ -17,13 +17,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.accelerator import records, sweeps, trainings
-from experiments.accelerator.estimates import SLACK, Estimates
-from experiments.accelerator.jobs import Row, Sizes, make_job
-from experiments.accelerator.places import NO_DEVICE, Places
-from experiments.accelerator.records import Line, Writer
-from experiments.records.environment import usable_cores
-from experiments.records.folder import BadInput
+from ..records.environment import usable_cores
+from ..records.folder import BadInput
+from . import records, sweeps, trainings
+from .estimates import SLACK, Estimates
+from .jobs import Row, Sizes, make_job
+from .places import NO_DEVICE, Places
+from .records import Line, Writer
 
 AHEAD, THREADS = ("equal", "rates", "grid"), 12
 """Jobs whose programs are compiled before the first row, and in how many threads at most."""
@@ -147,7 +147,7 @@ def _measure(
     row: Row, following: Any, places: Places, sizes: Sizes, lines: Sequence[Line], until: float
 ) -> dict[str, Any]:
     if row.job == "probe":
-        from experiments.accelerator import probe
+        from . import probe
 
         return probe.measure(row.name, **row.settings)
     if row.job == "equal":

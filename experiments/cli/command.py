@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from experiments.cli.estimate import Plan
-from experiments.records.environment import Clock
+from ..records.environment import Clock
+from .estimate import Plan
 
 Run = Callable[[Any, Console, Clock], Path | None]
 

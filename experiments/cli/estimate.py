@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from experiments.records.environment import usable_cores
+from ..records.environment import usable_cores
 
 MEASURED_ON = 2
 """Cores of the machine on which the times of the studies were measured."""

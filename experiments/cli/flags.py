@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_type_hints
 
 from tyro.constructors import PrimitiveConstructorSpec
 
-from experiments.records.program import PROGRAM
+from ..records.program import PROGRAM
 
 HOW = {
     *("out", "quick", "overwrite", "quiet", "json", "dry_run", "docs", "data_dir", "runs", "minutes"),

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from experiments.records.folder import BadInput
+from ..records.folder import BadInput
 
 
 def in_thread(work: Callable[[], Any]) -> Any:

@@ -21,11 +21,12 @@ import tyro
 from rich.console import Console
 
 import rvsmjax
-from experiments.cli.command import Command
-from experiments.cli.registry import commands
-from experiments.records.environment import Clock, usable_cores
-from experiments.records.folder import CONFIG, BadInput, DryRun
-from experiments.records.program import PROGRAM
+
+from ..records.environment import Clock, usable_cores
+from ..records.folder import CONFIG, BadInput, DryRun
+from ..records.program import PROGRAM
+from .command import Command
+from .registry import commands
 
 BAD_INPUT = 2
 INTERRUPTED = 130

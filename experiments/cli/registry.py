@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import pkgutil
 
-from experiments.cli.command import Command
+from .command import Command
 
-PACKAGE = __name__.partition(".")[0]
+PACKAGE = __name__.rpartition(".cli.")[0]
 STUDIES = (
     "studies.sweep.config",
     "studies.paper_figures.config",

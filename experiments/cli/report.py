@@ -13,12 +13,12 @@ from typing import Annotated
 from rich.console import Console
 from tyro.conf import Positional, arg
 
-from experiments.cli.command import Command
-from experiments.cli.estimate import Cost, always
-from experiments.cli.flags import Folders, PageFile
-from experiments.records.environment import Clock
-from experiments.records.folder import BadInput, DryRun
-from experiments.reports.html_page import PAGE, read_record, to_html
+from ..records.environment import Clock
+from ..records.folder import BadInput, DryRun
+from ..reports.html_page import PAGE, read_record, to_html
+from .command import Command
+from .estimate import Cost, always
+from .flags import Folders, PageFile
 
 MOST = 26
 """Records beside each other: as many as there are letters."""

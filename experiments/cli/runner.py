@@ -9,11 +9,11 @@ from typing import Any
 
 from rich.console import Console
 
-from experiments.cli.flags import command_line
-from experiments.records.environment import Clock, describe, peak_memory
-from experiments.records.folder import BadInput, DryRun, default_folder, record, unfinished, write_config
-from experiments.reports.document import Section, show, to_markdown
-from experiments.reports.html_page import write_report
+from ..records.environment import Clock, describe, peak_memory
+from ..records.folder import BadInput, DryRun, default_folder, record, unfinished, write_config
+from ..reports.document import Section, show, to_markdown
+from ..reports.html_page import write_report
+from .flags import command_line
 
 Report = Sequence[Section] | Callable[[dict[str, Any]], Sequence[Section]]
 Work = Callable[[Path], tuple[dict[str, Any], Report]]

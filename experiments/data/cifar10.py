@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.data.datasets import Images, checked, folder_named, found, mended
-from experiments.records.folder import BadInput
+from ..records.folder import BadInput
+from .datasets import Images, checked, folder_named, found, mended
 
 FILES = {
     "data_batch_1.bin": "5dd7e06a14cb22eb9f671a540d1b7c25",

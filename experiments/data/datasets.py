@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.records.folder import BadInput
+from ..records.folder import BadInput
 
 VARIABLE = "RVSMJAX_DATA"
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from experiments.data.images import Data
-from experiments.data.labelled import Labelled
+from .images import Data
+from .labelled import Labelled
 
 LEARNT, VALIDATION, TEST = 1149, 288, 360
 """Images in each part; the split is that of the examples."""

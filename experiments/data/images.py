@@ -9,11 +9,11 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.data.cifar10 import load_cifar10
-from experiments.data.datasets import Images
-from experiments.data.labelled import Labelled
-from experiments.data.mnist import load_mnist
-from experiments.records.folder import BadInput
+from ..records.folder import BadInput
+from .cifar10 import load_cifar10
+from .datasets import Images
+from .labelled import Labelled
+from .mnist import load_mnist
 
 SPLIT_SEED = 0
 

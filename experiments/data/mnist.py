@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.data.datasets import Images, checked, folder_named, found, mended
-from experiments.records.folder import BadInput
+from ..records.folder import BadInput
+from .datasets import Images, checked, folder_named, found, mended
 
 FILES = {
     "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",

@@ -12,7 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax import Array
 
-from experiments.records.folder import SETTINGS, require_same
+from .folder import SETTINGS, require_same
 
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from experiments.records.folder import DONE, BadInput
+from .folder import DONE, BadInput
 
 CHUNK_BYTES = 16_000_000
 FORMAT: Any = 2

@@ -23,7 +23,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator
 
-from experiments.reports.thin import corners, thinned
+from .thin import corners, thinned
 
 LINES, LINE = 3000, (24, 160)
 """Points of the lines of a panel together, and of one line, at least and at most."""

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.records import run_info as facts
-from experiments.records.program import PROGRAMS
-from experiments.reports import merge as beside
-from experiments.reports.document import Section
-from experiments.reports.html_tags import cell, grid_table, prose, scrolled, tag, text
-from experiments.reports.merge import Drawn, Grid, Part, Text
+from ..records import run_info as facts
+from ..records.program import PROGRAMS
+from . import merge as beside
+from .document import Section
+from .html_tags import cell, grid_table, prose, scrolled, tag, text
+from .merge import Drawn, Grid, Part, Text
 
 COLORS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#999999")
 """Paul Tol's bright scheme."""

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.records.folder import CONFIG, BadInput
-from experiments.reports.document import Section, from_data, to_data
-from experiments.reports.html_body import Body, Record
-from experiments.reports.html_tags import text
+from ..records.folder import CONFIG, BadInput
+from .document import Section, from_data, to_data
+from .html_body import Body, Record
+from .html_tags import text
 
 REPORT, FIGURES, PAGE = "report.json", "figures.json", "report.html"
 ASSETS = Path(__file__).parent / "assets"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 
-from experiments.reports.merge import Grid, Row
+from .merge import Grid, Row
 
 FILTERED = 8
 """Rows from which on a table can be filtered."""

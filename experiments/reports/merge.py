@@ -11,7 +11,7 @@ import re
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-from experiments.reports.document import Block, Chart, Picture, Section, Table
+from .document import Block, Chart, Picture, Section, Table
 
 Of = Mapping[str, Any]
 """Something of each record that has it, by the record's letter; in the records' order."""

@@ -9,8 +9,8 @@ import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from experiments.reports.chart_data import chart
-from experiments.reports.html_page import add_figure
+from .chart_data import chart
+from .html_page import add_figure
 
 # Paul Tol's high-contrast scheme: apart for the colour-blind, and in grey.
 COLORS = {"l0": "#004488", "tl1": "#BB5566", "l1": "#DDAA33"}

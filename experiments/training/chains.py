@@ -13,10 +13,11 @@ import optax
 from jax import Array
 
 import rvsmjax as rv
-from experiments.training.magnitude import magnitude_pruning
-from experiments.training.released_admm import SignedPercentile
-from experiments.training.settings import Recipe
 from rvsmjax.transforms import ADMMState, select
+
+from .magnitude import magnitude_pruning
+from .released_admm import SignedPercentile
+from .settings import Recipe
 
 RAMP = 2 / 3
 """Share of the epochs over which a schedule of sparsity or λ rises."""

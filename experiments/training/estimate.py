@@ -6,10 +6,10 @@ import statistics
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli.estimate import Plan
+from ..cli.estimate import Plan
 
 if TYPE_CHECKING:
-    from experiments.training.run_store import Study
+    from .run_store import Study
 
 EPOCH_SECONDS = 5.5
 """Of LeNet on MNIST, where no finished run tells."""
@@ -22,8 +22,8 @@ def of_runs(command: str, make_study: Callable[[Any], Study]) -> Callable[[Any],
 
 
 def _plan(command: str, config: Any, study: Study) -> Plan:
-    from experiments.training.run_store import read
-    from experiments.training.study import KEPT
+    from .run_store import read
+    from .study import KEPT
 
     folder = config.runs or KEPT
     recipes = [recipe for group in study.values() for recipe in group]

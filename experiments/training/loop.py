@@ -22,14 +22,15 @@ from flax import nnx
 from jax import Array
 
 import rvsmjax as rv
-from experiments.data.labelled import Labelled
-from experiments.records.checkpoints import Checkpoints
-from experiments.records.folder import BadInput
-from experiments.training.programs import EVALUATED as EVALUATED
-from experiments.training.programs import Prepare, make_count, make_epoch, make_settle, scans
-from experiments.training.programs import TrainState as TrainState
-from experiments.training.programs import make_step as make_step
 from rvsmjax.transforms import splitting_states
+
+from ..data.labelled import Labelled
+from ..records.checkpoints import Checkpoints
+from ..records.folder import BadInput
+from .programs import EVALUATED as EVALUATED
+from .programs import Prepare, make_count, make_epoch, make_settle, scans
+from .programs import TrainState as TrainState
+from .programs import make_step as make_step
 
 Row = dict[str, Any]
 """The metrics of an epoch."""

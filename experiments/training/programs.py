@@ -17,7 +17,7 @@ import optax
 from flax import nnx
 from jax import Array
 
-from experiments.data.labelled import Labelled
+from ..data.labelled import Labelled
 
 EVALUATED = 1000
 """Images in a batch of an evaluation."""

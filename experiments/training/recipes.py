@@ -8,15 +8,16 @@ import jax.numpy as jnp
 from flax import nnx
 
 import rvsmjax as rv
-from experiments.data.images import Data
-from experiments.data.labelled import Labelled
-from experiments.training.chains import PENALTIES as PENALTIES
-from experiments.training.chains import RESTARTS
-from experiments.training.chains import SHARES as SHARES
-from experiments.training.chains import make_optimizer as make_optimizer
-from experiments.training.loop import Task
-from experiments.training.settings import Recipe as Recipe
 from rvsmjax.transforms.selection import Mask
+
+from ..data.images import Data
+from ..data.labelled import Labelled
+from .chains import PENALTIES as PENALTIES
+from .chains import RESTARTS
+from .chains import SHARES as SHARES
+from .chains import make_optimizer as make_optimizer
+from .loop import Task
+from .settings import Recipe as Recipe
 
 
 def make_task(recipe: Recipe, data: Data, start: tuple[Any, Any] | None = None) -> Task:

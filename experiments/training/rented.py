@@ -13,11 +13,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
-from experiments.data.images import Data
-from experiments.records.folder import BadInput
-from experiments.training.loop import OutOfTime, Programs, Row, Task, TrainState, compile_all, fit, make_programs, start
-from experiments.training.recipes import Recipe, make_task
-from experiments.training.run_store import outcome
+from ..data.images import Data
+from ..records.folder import BadInput
+from .loop import OutOfTime, Programs, Row, Task, TrainState, compile_all, fit, make_programs, start
+from .recipes import Recipe, make_task
+from .run_store import outcome
 
 EVALUATE_EVERY = 10
 """Epochs between two evaluations."""

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.reports.document import Table
-from experiments.reports.style import STYLE, new_figure
-from experiments.training.run_store import Outcomes, Study
+from ..reports.document import Table
+from ..reports.style import STYLE, new_figure
+from .run_store import Outcomes, Study
 
 PALETTE = ["#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB", "#222222"]
 """Paul Tol's bright scheme, and black."""

@@ -18,11 +18,12 @@ from typing import Any
 from flax import nnx
 
 import rvsmjax as rv
-from experiments.data.images import Data
-from experiments.records.environment import describe
-from experiments.records.folder import BadInput, alone
-from experiments.training.loop import Fit, Row, Task, evaluator, fit
-from experiments.training.recipes import Recipe, make_task
+
+from ..data.images import Data
+from ..records.environment import describe
+from ..records.folder import BadInput, alone
+from .loop import Fit, Row, Task, evaluator, fit
+from .recipes import Recipe, make_task
 
 CURVES = ("loss", "train_accuracy", "accuracy_w", "accuracy_u", "zeros")
 SAVE_EVERY = 20.0

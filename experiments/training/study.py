@@ -10,17 +10,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from tyro.conf import arg
 
-from experiments.cli.flags import DataFolder, Minutes, RunsFolder, WholeNumber
-from experiments.cli.runner import conduct
-from experiments.records.environment import Clock
-from experiments.records.folder import BadInput
-from experiments.reports.document import Section, fill, to_markdown
+from ..cli.flags import DataFolder, Minutes, RunsFolder, WholeNumber
+from ..cli.runner import conduct
+from ..records.environment import Clock
+from ..records.folder import BadInput
+from ..reports.document import Section, fill, to_markdown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from experiments.training.recipes import Recipe
-    from experiments.training.run_store import Outcomes, Study
+    from .recipes import Recipe
+    from .run_store import Outcomes, Study
 
 KEPT = (
     Path(__file__).parents[1] / "published_runs"
@@ -95,8 +95,8 @@ def conduct_study(
     """
 
     def work(folder: Path) -> tuple[dict[str, Any], Any]:
-        from experiments.reports import style
-        from experiments.training import report as training_report
+        from ..reports import style
+        from . import report as training_report
 
         with clock.phase("run"):
             outcomes = train_all(study, config, console)
@@ -118,9 +118,9 @@ def train_all(study: Study, config: TrainingConfig, console: Console) -> Outcome
     Raises:
       BadInput: the images are missing, a run diverged, or no run is finished.
     """
-    from experiments.data.images import load
-    from experiments.training.loop import OutOfTime
-    from experiments.training.run_store import InHand, Runs, read
+    from ..data.images import load
+    from .loop import OutOfTime
+    from .run_store import InHand, Runs, read
 
     recipes = [recipe for group in study.values() for recipe in group]
     done: dict[Recipe, dict[str, Any]] = {}

@@ -122,3 +122,11 @@ def test_typed_user_runs(tmp_path, monkeypatch):
     exec(compile(text.partition("# What is wrong")[0], "typed_user", "exec"), names)
     assert names["network"].conv1.kernel.shape == (5, 5, 1, 20)
     assert (tmp_path / "u.npz").is_file()
+
+
+def test_the_studies_do_not_name_their_package():
+    """As it has another name when it is installed, and its users have one of this name."""
+    named = re.compile(r"^\s*(?:from|import) (?:experiments|rvsmjax_experiments)\b", re.M)
+    paths = list((ROOT / "experiments").rglob("*.py"))
+    assert [path for path in paths if named.search(path.read_text(encoding="utf-8"))] == []
+    assert len(paths) > 100

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.accelerator import records
-from experiments.accelerator.jobs import Row, Sizes, make_jobs
-from experiments.accelerator.places import Places
-from experiments.accelerator.records import Line
-from experiments.records.folder import BadInput
+from ...records.folder import BadInput
+from .. import records
+from ..jobs import Row, Sizes, make_jobs
+from ..places import Places
+from ..records import Line
 
 FIELDS = {"kind": str, "id": str, "job": str, "part": str, "row": str, "device_kind": str, "jax": str, "date": str}
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from experiments.data import cifar10
-from experiments.records.folder import BadInput
+from ...data import cifar10
+from ...records.folder import BadInput
 
 TILES = 100
 """Images side by side in a mosaic."""

@@ -8,10 +8,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from experiments.accelerator.places import CHECKOUT, Places
-from experiments.accelerator.transfer import mosaics
-from experiments.records import environment as surroundings
-from experiments.records.folder import BadInput
+from ...records import environment as surroundings
+from ...records.folder import BadInput
+from ..places import CHECKOUT, Places
+from . import mosaics
 
 LIMIT = 62 * 2**20
 """Bytes that a call may carry; two MiB below what is refused there."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from experiments.cli.command import Command
-from experiments.cli.estimate import Cost, in_proportion, lanes
-from experiments.cli.flags import Booleans, CommonFlags, Names, Number, Numbers, Steps, WholeNumber
+from ...cli.command import Command
+from ...cli.estimate import Cost, in_proportion, lanes
+from ...cli.flags import Booleans, CommonFlags, Names, Number, Numbers, Steps, WholeNumber
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.reports.document import Picture, Section, Table
-from experiments.reports.names import PENALTIES
-from experiments.reports.style import STYLE, new_figure
-from experiments.studies.admm.simulate import METHODS
+from ...reports.document import Picture, Section, Table
+from ...reports.names import PENALTIES
+from ...reports.style import STYLE, new_figure
+from .simulate import METHODS
 
 CELL = ["penalty", "normalize", "nonzero", "beta", "lam"]
 METRICS = ["zeros", "theta_w", "theta_u", "gap", "norm_u", "loss_u", "steps"]

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.console import Console
 
-from experiments.cli.interrupts import in_thread, mendable
-from experiments.cli.runner import check_axes, conduct
-from experiments.records.environment import Clock
-from experiments.records.folder import BadInput
+from ...cli.interrupts import in_thread, mendable
+from ...cli.runner import check_axes, conduct
+from ...records.environment import Clock
+from ...records.folder import BadInput
 
 if TYPE_CHECKING:
     import pandas as pd
-from experiments.studies.admm.config import AdmmConfig
+from .config import AdmmConfig
 
 
 def run(config: AdmmConfig, console: Console, clock: Clock) -> Path:
@@ -29,8 +29,8 @@ def run(config: AdmmConfig, console: Console, clock: Clock) -> Path:
     _check(config)
 
     def work(folder: Path) -> tuple[dict[str, Any], Any]:
-        from experiments.reports import style
-        from experiments.studies.admm import report as admm_report
+        from ...reports import style
+        from . import report as admm_report
 
         with clock.phase("run"):
             lanes = in_thread(lambda: run_lanes(config))
@@ -51,8 +51,8 @@ def run_lanes(config: AdmmConfig) -> pd.DataFrame:
     import jax
     import pandas as pd
 
-    from experiments.records.lanes import map_tiles
-    from experiments.studies.admm.simulate import METHODS, Lanes, run_tile
+    from ...records.lanes import map_tiles
+    from .simulate import METHODS, Lanes, run_tile
 
     frames = []
     with jax.enable_x64(config.precision == "float64"):
@@ -79,7 +79,7 @@ def _drawn(config: AdmmConfig) -> np.ndarray:
     """Returns w* before zeros are put in, and w⁰, of shape (2, seeds, d), uniform on the sphere."""
     import jax
 
-    from experiments.records.lanes import drawn, lane_keys
+    from ...records.lanes import drawn, lane_keys
 
     keys = lane_keys(jax.random.key(config.key), np.arange(config.seeds), config.d)
     both = np.asarray(drawn(jax.random.normal, keys, (2, config.d), config.precision))

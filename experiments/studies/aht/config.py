@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from experiments.cli.command import Command
-from experiments.cli.estimate import Cost, in_proportion
-from experiments.cli.flags import Booleans, CommonFlags, Names, Number, Steps, Tolerance, WholeNumber, WholeNumbers
+from ...cli.command import Command
+from ...cli.estimate import Cost, in_proportion
+from ...cli.flags import Booleans, CommonFlags, Names, Number, Steps, Tolerance, WholeNumber, WholeNumbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Cell(NamedTuple):
 
 def cells(config: AhtConfig) -> Iterator[Cell]:
     """Yields the cells that exist, those of one d and of about equal length of run together."""
-    from experiments.studies.aht.simulate import possible
+    from .simulate import possible
 
     for normalize in config.normalize:
         for d in config.d:

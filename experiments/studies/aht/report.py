@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.reports.document import Picture, Section, Table
-from experiments.reports.style import STYLE, new_figure
-from experiments.studies.aht.simulate import CAP, ENDS, RECOVERED, STARTS
+from ...reports.document import Picture, Section, Table
+from ...reports.style import STYLE, new_figure
+from .simulate import CAP, ENDS, RECOVERED, STARTS
 
 CELL = ["normalize", "d", "s", "k", "start"]
 COLORS = {

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.console import Console
 
-from experiments.cli.interrupts import in_thread, mendable
-from experiments.cli.runner import check_axes, conduct
-from experiments.records.environment import Clock
-from experiments.records.folder import BadInput
+from ...cli.interrupts import in_thread, mendable
+from ...cli.runner import check_axes, conduct
+from ...records.environment import Clock
+from ...records.folder import BadInput
 
 if TYPE_CHECKING:
     import pandas as pd
-from experiments.studies.aht.config import AhtConfig, Cell, cells
+from .config import AhtConfig, Cell, cells
 
 MOST_REPLAYED = 1000
 """Lanes that break the theorem and are run again by the library's chain."""
@@ -32,8 +32,8 @@ def run(config: AhtConfig, console: Console, clock: Clock) -> Path:
     config = config.resolved()
 
     def work(folder: Path) -> tuple[dict[str, Any], Any]:
-        from experiments.reports import style
-        from experiments.studies.aht import report as aht_report
+        from ...reports import style
+        from . import report as aht_report
 
         with clock.phase("run"):
             lanes = in_thread(lambda: run_lanes(config))
@@ -53,8 +53,8 @@ def run_lanes(config: AhtConfig) -> pd.DataFrame:
     import jax
     import pandas as pd
 
-    from experiments.records.lanes import map_tiles
-    from experiments.studies.aht import simulate as aht_runs
+    from ...records.lanes import map_tiles
+    from . import simulate as aht_runs
 
     frames = []
     with jax.enable_x64(config.precision == "float64"):
@@ -81,8 +81,9 @@ def run_lanes(config: AhtConfig) -> pd.DataFrame:
 
 def _check(config: AhtConfig) -> None:
     """Raises ``BadInput`` for what no run can be made of."""
-    from experiments.studies.aht.simulate import STARTS
     from rvsmjax import _checks
+
+    from .simulate import STARTS
 
     with mendable():
         for name in ("d", "s", "k", "seeds", "max_steps"):

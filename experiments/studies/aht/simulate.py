@@ -17,9 +17,10 @@ import optax
 from jax import Array
 
 import rvsmjax as rv
-from experiments.records.lanes import drawn, lane_keys
-from experiments.studies.one_layer.hard import keep_largest
 from rvsmjax.geometry import angle, norm, unit
+
+from ...records.lanes import drawn, lane_keys
+from ..one_layer.hard import keep_largest
 
 STARTS = ("same", "half", "one", "ties", "near", "none", "opposite")
 """Where w⁰ stands to w*: on the same support; sharing half of it; sharing one place; half of it with all magnitudes

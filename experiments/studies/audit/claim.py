@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from jax import Array
 
-from experiments.studies.audit.margins import Margins
 from rvsmjax.penalties import Penalty
+
+from .margins import Margins
 
 
 class Parameters(NamedTuple):

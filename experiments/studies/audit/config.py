@@ -7,9 +7,9 @@ from typing import Annotated, ClassVar
 
 from tyro.conf import arg
 
-from experiments.cli.command import Command
-from experiments.cli.estimate import Cost, in_proportion
-from experiments.cli.flags import CommonFlags, Names, WholeNumber
+from ...cli.command import Command
+from ...cli.estimate import Cost, in_proportion
+from ...cli.flags import CommonFlags, Names, WholeNumber
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ class AuditConfig(CommonFlags):
 
 def work(config: AuditConfig) -> tuple[int, str]:
     """Returns how much a config asks for, and of what."""
-    from experiments.studies.audit.claims import CLAIMS
+    from .claims import CLAIMS
 
     return len(config.claims or CLAIMS) * config.lanes, "lanes of claims"
 

@@ -11,15 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from experiments.records.lanes import map_tiles
-from experiments.studies.audit.chosen import KINDS, Chosen
-from experiments.studies.audit.claim import Claim, Parameters, Run
-from experiments.studies.audit.claims import CLAIMS
-from experiments.studies.audit.lanes import DEALT, draw, place
-from experiments.studies.audit.limits import settle
-from experiments.studies.audit.margins import Margin
-from experiments.studies.audit.states import Three
-from experiments.studies.audit.subjects import SUBJECTS, Subject, limit_at, reach
+from ...records.lanes import map_tiles
+from .chosen import KINDS, Chosen
+from .claim import Claim, Parameters, Run
+from .claims import CLAIMS
+from .lanes import DEALT, draw, place
+from .limits import settle
+from .margins import Margin
+from .states import Three
+from .subjects import SUBJECTS, Subject, limit_at, reach
 
 
 class Seen(NamedTuple):

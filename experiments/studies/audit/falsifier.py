@@ -18,12 +18,12 @@ import optax
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
-from experiments.studies.audit.claim import Claim
-from experiments.studies.audit.claims import CLAIMS
-from experiments.studies.audit.evaluate import Seen, Size, claims_of, concerns, measure, states
-from experiments.studies.audit.lanes import Fixed, Raw, draw, place
-from experiments.studies.audit.margins import Margin
-from experiments.studies.audit.subjects import SUBJECTS, reach
+from .claim import Claim
+from .claims import CLAIMS
+from .evaluate import Seen, Size, claims_of, concerns, measure, states
+from .lanes import Fixed, Raw, draw, place
+from .margins import Margin
+from .subjects import SUBJECTS, reach
 
 AT_REST = "at rest"
 """Conditions so named are those of a limit, which unrolled steps only come near to."""

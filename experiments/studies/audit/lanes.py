@@ -14,11 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from experiments.studies.audit.chosen import KINDS, Chosen
-from experiments.studies.audit.claim import Parameters
-from experiments.studies.audit.claims.binary_paths import PRINTED
-from experiments.studies.one_layer.hard import keep_largest
 from rvsmjax.geometry import angle, norm, unit
+
+from ..one_layer.hard import keep_largest
+from .chosen import KINDS, Chosen
+from .claim import Parameters
+from .claims.binary_paths import PRINTED
 
 SIZES = (2, 3, 5, 9, 16)
 PATCHES = (1, 2, 3, 5, 20)

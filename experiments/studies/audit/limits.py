@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from experiments.studies.audit.claim import Parameters
-from experiments.studies.audit.claims.shared import SETTLED, SHARE
-from experiments.studies.audit.states import hard_step
-from experiments.studies.audit.subjects import Subject
 from rvsmjax.sweep.step import Iteration, Tile
+
+from .claim import Parameters
+from .claims.shared import SETTLED, SHARE
+from .states import hard_step
+from .subjects import Subject
 
 CHECK_EVERY = 20
 

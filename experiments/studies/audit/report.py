@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments.reports.document import Section, Table
-from experiments.studies.audit.lanes import FAMILIES, PATCHES, SIZES
-from experiments.studies.audit.margins import ROUNDINGS, Margin
-from experiments.studies.audit.summary import Tally, Verdict
+from ...reports.document import Section, Table
+from .lanes import FAMILIES, PATCHES, SIZES
+from .margins import ROUNDINGS, Margin
+from .summary import Tally, Verdict
 
 
 def sections_of(verdicts: list[Verdict], run: dict[str, Any]) -> list[Section]:

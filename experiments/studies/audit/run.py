@@ -9,11 +9,11 @@ from typing import Any
 
 from rich.console import Console
 
-from experiments.cli.interrupts import in_thread
-from experiments.cli.runner import conduct
-from experiments.records.environment import Clock, usable_cores
-from experiments.records.folder import BadInput
-from experiments.studies.audit.config import AuditConfig
+from ...cli.interrupts import in_thread
+from ...cli.runner import conduct
+from ...records.environment import Clock, usable_cores
+from ...records.folder import BadInput
+from .config import AuditConfig
 
 OFTEN_OUTSIDE = {"relu points": 1.4, "I limit": 1.4}
 """Subjects on whose lanes the conditions of some claim often fail, and how many times as many are drawn."""
@@ -25,7 +25,7 @@ def run(config: AuditConfig, console: Console, clock: Clock) -> Path | None:
     Raises:
       BadInput: anything in ``config`` that the user can mend.
     """
-    from experiments.studies.audit.claims import CLAIMS
+    from .claims import CLAIMS
 
     # In the order of the table, whatever was asked for: the same claims make the same program.
     names = tuple(name for name in CLAIMS if name in config.claims) or tuple(CLAIMS)
@@ -47,7 +47,7 @@ def run(config: AuditConfig, console: Console, clock: Clock) -> Path | None:
         raise BadInput(f"docs must be a file in a folder that exists, got {docs}")
 
     def work(folder: Path) -> tuple[dict[str, Any], Any]:
-        from experiments.studies.audit.report import sections_of
+        from .report import sections_of
 
         verdicts = in_thread(lambda: _audit(config, names, clock))
         found = {verdict.claim.name: verdict.to_json() for verdict in verdicts}
@@ -64,11 +64,11 @@ def _audit(config: AuditConfig, names: tuple[str, ...], clock: Clock) -> list[An
     import jax
     import numpy as np
 
-    from experiments.studies.audit.claims import CLAIMS
-    from experiments.studies.audit.evaluate import claims_of, measured
-    from experiments.studies.audit.falsifier import Search, falsify
-    from experiments.studies.audit.subjects import SUBJECTS
-    from experiments.studies.audit.summary import Verdict
+    from .claims import CLAIMS
+    from .evaluate import claims_of, measured
+    from .falsifier import Search, falsify
+    from .subjects import SUBJECTS
+    from .summary import Verdict
 
     size, search = size_of(config), Search(config.restarts, config.iterations)
     verdicts = {name: Verdict(CLAIMS[name]) for name in names}
@@ -92,7 +92,7 @@ def _audit(config: AuditConfig, names: tuple[str, ...], clock: Clock) -> list[An
 
 def size_of(config: AuditConfig) -> Any:
     """Returns the sizes of the programs: a few lanes do not fill a full one."""
-    from experiments.studies.audit.evaluate import Size
+    from .evaluate import Size
 
     return Size(tile=32, tiles=2) if config.quick else Size()
 
@@ -102,11 +102,11 @@ def _replay(config: AuditConfig, names: tuple[str, ...], console: Console) -> No
     import jax
     import numpy as np
 
-    from experiments.reports.document import Section, Table, show
-    from experiments.studies.audit.claims import CLAIMS
-    from experiments.studies.audit.evaluate import measured
-    from experiments.studies.audit.lanes import facts
-    from experiments.studies.audit.report import margin_rows
+    from ...reports.document import Section, Table, show
+    from .claims import CLAIMS
+    from .evaluate import measured
+    from .lanes import facts
+    from .report import margin_rows
 
     claim = CLAIMS[config.replay]
     with jax.enable_x64(True):

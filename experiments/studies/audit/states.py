@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from experiments.studies.audit.claim import Parameters
-from experiments.studies.one_layer.hard import keep_largest
 from rvsmjax.geometry import angle, norm, unit
 from rvsmjax.penalties import moreau_envelope
 from rvsmjax.problems import OneLayerProblem
+
+from ..one_layer.hard import keep_largest
+from .claim import Parameters
 
 
 class Scalar(NamedTuple):

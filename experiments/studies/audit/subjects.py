@@ -7,12 +7,13 @@ from typing import Any
 
 from jax import Array
 
-from experiments.studies.audit.claim import Parameters
-from experiments.studies.audit.states import Limit, Path, Points, Scalar, Three, follow, follow_hard
-from experiments.studies.one_layer.hard import keep_largest
 from rvsmjax.geometry import norm
 from rvsmjax.penalties import L0, L1, Penalty, TransformedL1
 from rvsmjax.problems import NoOverlapBinary, NoOverlapReLU, OneLayerProblem, splitting_residual
+
+from ..one_layer.hard import keep_largest
+from .claim import Parameters
+from .states import Limit, Path, Points, Scalar, Three, follow, follow_hard
 
 
 @dataclasses.dataclass(frozen=True)

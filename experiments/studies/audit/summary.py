@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments.studies.audit.claim import Claim
-from experiments.studies.audit.evaluate import Seen, concerns
-from experiments.studies.audit.falsifier import Found
-from experiments.studies.audit.margins import Margin
+from .claim import Claim
+from .evaluate import Seen, concerns
+from .falsifier import Found
+from .margins import Margin
 
 
 @dataclasses.dataclass

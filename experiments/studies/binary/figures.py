@@ -8,8 +8,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.reports.style import COLORS, STYLE, new_figure
-from experiments.studies.binary.simulate import RISE, rises
+from ...reports.style import COLORS, STYLE, new_figure
+from .simulate import RISE, rises
 
 PANELS = {"theta": "θ(w, w*)  [rad]", "lagrangian": "L(u, w)", "gamma": "θ(w, u)  [rad]"}
 

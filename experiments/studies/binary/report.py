@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from experiments.papers import frontiers_2020 as paper_rvscgd
-from experiments.reports.document import Chart, Picture, Section, Table
-from experiments.reports.names import AXES, ROWS, entry_names
-from experiments.studies.binary.simulate import RISE, TOLERANCE, rises, safe_rate
-from experiments.studies.one_layer import distributions as cells
-from experiments.studies.one_layer.figures import base_setting
-from experiments.studies.one_layer.tables import further_tables, mean_cells, setting_table, time_taken
 from rvsmjax.sweep.loop import CHECK_EVERY
+
+from ...papers import frontiers_2020 as paper_rvscgd
+from ...reports.document import Chart, Picture, Section, Table
+from ...reports.names import AXES, ROWS, entry_names
+from ..one_layer import distributions as cells
+from ..one_layer.figures import base_setting
+from ..one_layer.tables import further_tables, mean_cells, setting_table, time_taken
+from .simulate import RISE, TOLERANCE, rises, safe_rate
 
 QUANTITIES = {"theta": "θ(w,w*)", "lagrangian": "L(u,w)", "gamma": "θ(w,u)", "residual": "residual"}
 

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from experiments.cli.interrupts import in_thread, mendable, shown_progress
-from experiments.cli.runner import conduct
-from experiments.records.environment import Clock
-from experiments.records.folder import BadInput
-from experiments.studies.one_layer.slabs import FACTS
+from ...cli.interrupts import in_thread, mendable, shown_progress
+from ...cli.runner import conduct
+from ...records.environment import Clock
+from ...records.folder import BadInput
+from ..one_layer.slabs import FACTS
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from rvsmjax.sweep import SweepResult
-from experiments.studies.binary.config import BinaryConfig
+from .config import BinaryConfig
 
 MOST_FOLLOWED = 4000
 """Seeds whose Lagrangian is followed step by step."""
@@ -36,12 +36,13 @@ def run(config: BinaryConfig, console: Console, clock: Clock) -> Path:
     with clock.phase("set-up"):
         import jax
 
-        from experiments.reports import style
-        from experiments.studies.binary import figures as binary_plots
-        from experiments.studies.binary import report as binary_report
-        from experiments.studies.binary import simulate as binary_data
-        from experiments.studies.one_layer.output import how_it_went, write_data
         from rvsmjax.sweep import Grid, run_sweep
+
+        from ...reports import style
+        from ..one_layer.output import how_it_went, write_data
+        from . import figures as binary_plots
+        from . import report as binary_report
+        from . import simulate as binary_data
 
         axes = ["penalty", "d", "k", "lam", "beta", "a", "learning_rate", "seeds"]
         with mendable():

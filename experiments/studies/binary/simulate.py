@@ -10,7 +10,8 @@ import optax
 import xarray as xr
 
 import rvsmjax as rv
-from experiments.papers.frontiers_2020 import LEARNING_RATE, SETTING
+
+from ...papers.frontiers_2020 import LEARNING_RATE, SETTING
 
 TOLERANCE = 1e-10
 """Residual at which a run has converged. The rounding of one step, over the paper's η, is 1e-11."""

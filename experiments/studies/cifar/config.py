@@ -5,16 +5,16 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli.command import Command
-from experiments.cli.flags import CommonFlags, Epochs, Names, Strength, Strengths, WholeNumber
-from experiments.cli.runner import check_axes
-from experiments.records.folder import BadInput
-from experiments.training.estimate import of_runs
-from experiments.training.study import TrainingConfig
+from ...cli.command import Command
+from ...cli.flags import CommonFlags, Epochs, Names, Strength, Strengths, WholeNumber
+from ...cli.runner import check_axes
+from ...records.folder import BadInput
+from ...training.estimate import of_runs
+from ...training.study import TrainingConfig
 
 if TYPE_CHECKING:
-    from experiments.studies.cifar.recipes import CifarRecipe
-    from experiments.training.run_store import Study
+    from ...training.run_store import Study
+    from .recipes import CifarRecipe
 
 NETS = ("resnet18", "vgg16", "slim")
 METHODS = ("sgd", "rvsm", "admm", "admm-released", "magnitude")
@@ -71,14 +71,14 @@ class CifarConfig(CommonFlags, TrainingConfig):
 
 def settled(config: CifarConfig) -> CifarConfig:
     """Returns the config with the preset's number of epochs where it leaves them open."""
-    from experiments.studies.cifar.recipes import EPOCHS
+    from .recipes import EPOCHS
 
     return config if config.epochs is not None else dataclasses.replace(config, epochs=EPOCHS[config.preset])
 
 
 def check(config: CifarConfig) -> None:
     """Raises ``BadInput`` for choices that do not exist and numbers out of range."""
-    from experiments.training.recipes import PENALTIES, SHARES
+    from ...training.recipes import PENALTIES, SHARES
 
     for name, choices in CHOICES.items():
         if getattr(config, name) not in choices:
@@ -124,7 +124,7 @@ def make_study(config: CifarConfig) -> Study:
 
 def make_recipe(config: CifarConfig, method: str, penalty: str, **settings: Any) -> CifarRecipe:
     """Returns the training of one method; keywords are fields of ``CifarRecipe``."""
-    from experiments.studies.cifar.recipes import PRESETS
+    from .recipes import PRESETS
 
     if method == "admm-released":
         method, penalty = "admm", "signed_percentile"

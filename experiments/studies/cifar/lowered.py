@@ -13,12 +13,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import ShapeDtypeStruct
 
-from experiments.data.labelled import Labelled
-from experiments.studies.cifar.recipes import CifarRecipe, modern, released
-from experiments.training.chains import PENALTIES, SHARES
-from experiments.training.loop import Task, make_programs
-from experiments.training.programs import TrainState, make_step
-from experiments.training.recipes import task_of
+from ...data.labelled import Labelled
+from ...training.chains import PENALTIES, SHARES
+from ...training.loop import Task, make_programs
+from ...training.programs import TrainState, make_step
+from ...training.recipes import task_of
+from .recipes import CifarRecipe, modern, released
 
 IMAGES = {"part": (45_000, 5_000), "all": (50_000, 10_000)}
 """Images of CIFAR-10 that are trained on and evaluated on, see ``Recipe.train_on``."""

@@ -12,10 +12,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from experiments.training.augment import flipped, shifted
-from experiments.training.recipes import Recipe
 from rvsmjax.nets import VGG16, ResNet
 from rvsmjax.transforms.selection import Mask
+
+from ...training.augment import flipped, shifted
+from ...training.recipes import Recipe
 
 NETS: dict[str, Callable[..., nnx.Module]] = {
     "resnet18": functools.partial(ResNet, blocks=(2, 2, 2, 2), width=64),

@@ -10,12 +10,12 @@ import numpy as np
 from flax import nnx
 from matplotlib.figure import Figure
 
-from experiments.papers.intellisys_2020 import TABLES
-from experiments.reports.document import Picture, Section, Table
-from experiments.studies.cifar.config import CifarConfig
-from experiments.studies.cifar.recipes import CifarRecipe, convolutions
-from experiments.training.report import LAYERS, column, curves, finished, layers, overall, percent, share, tradeoff
-from experiments.training.run_store import Outcomes, Study
+from ...papers.intellisys_2020 import TABLES
+from ...reports.document import Picture, Section, Table
+from ...training.report import LAYERS, column, curves, finished, layers, overall, percent, share, tradeoff
+from ...training.run_store import Outcomes, Study
+from .config import CifarConfig
+from .recipes import CifarRecipe, convolutions
 
 BEST = "Best epoch on the test set (released code's choice)"
 """Heading of a column beside ours."""

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments.records.environment import Clock
-from experiments.studies.cifar import report
-from experiments.studies.cifar.config import CifarConfig, check, make_study, settled
-from experiments.training.study import conduct_study
+from ...records.environment import Clock
+from ...training.study import conduct_study
+from . import report
+from .config import CifarConfig, check, make_study, settled
 
 
 def run(config: CifarConfig, console: Console, clock: Clock) -> Path:

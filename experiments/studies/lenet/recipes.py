@@ -11,9 +11,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from experiments.training.augment import shifted
-from experiments.training.recipes import Recipe
 from rvsmjax.nets import STE, LeNet
+
+from ...training.augment import shifted
+from ...training.recipes import Recipe
 
 INPUT_MEAN, INPUT_SCALE = 0.1307, 0.3081
 """Of MNIST's training pixels, in [0, 1]."""

@@ -8,10 +8,10 @@ import numpy as np
 import xarray as xr
 from matplotlib.colors import to_hex
 
-from experiments.reports.chart_data import Entry, plain_numbers
-from experiments.reports.names import ROWS
-from experiments.studies.one_layer.figures import looks
-from experiments.studies.one_layer.summary import CELL
+from ...reports.chart_data import Entry, plain_numbers
+from ...reports.names import ROWS
+from .figures import looks
+from .summary import CELL
 
 NAME = "cells"
 CAPTION = (

@@ -16,13 +16,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from experiments.papers import arxiv_1812_05719 as paper
-from experiments.papers import frontiers_2020 as paper_rvscgd
-from experiments.reports import names as naming
-from experiments.reports.names import family
-from experiments.reports.style import COLORS, MARKERS, STYLE, new_figure
-from experiments.studies.one_layer.paper_comparison import in_paper
-from experiments.studies.one_layer.summary import CELL
+from ...papers import arxiv_1812_05719 as paper
+from ...papers import frontiers_2020 as paper_rvscgd
+from ...reports import names as naming
+from ...reports.names import family
+from ...reports.style import COLORS, MARKERS, STYLE, new_figure
+from .paper_comparison import in_paper
+from .summary import CELL
 
 LABELS = {
     "theta_w": "θ(w̄, w*)  [rad]",

@@ -9,12 +9,12 @@ from typing import Any
 
 import xarray as xr
 
-from experiments.records.zarr_store import write_zarr
-from experiments.reports.html_page import add_figure
-from experiments.reports.style import save
-from experiments.studies.one_layer import distributions
-from experiments.studies.one_layer.figures import sweep_figures
-from experiments.studies.one_layer.summary import summarize, to_frame
+from ...records.zarr_store import write_zarr
+from ...reports.html_page import add_figure
+from ...reports.style import save
+from . import distributions
+from .figures import sweep_figures
+from .summary import summarize, to_frame
 
 FIGURE_LANES = 2_000_000
 """Lanes that the figures show, at most: those of the first seeds of each cell."""

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from experiments.papers import arxiv_1812_05719 as paper
-from experiments.reports.names import family
+from ...papers import arxiv_1812_05719 as paper
+from ...reports.names import family
 
 
 def at_paper_setting(sweep: xr.Dataset) -> xr.Dataset | None:

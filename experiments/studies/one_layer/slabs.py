@@ -9,14 +9,15 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from experiments.cli.interrupts import in_thread, mendable, shown_progress
-from experiments.records.folder import BadInput
+from ...cli.interrupts import in_thread, mendable, shown_progress
+from ...records.folder import BadInput
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from experiments.records.zarr_store import Store
     from rvsmjax.sweep import Grid, Slab, SweepResult
+
+    from ...records.zarr_store import Store
 
 FACTS = ("compile_seconds", "run_seconds", "steps_executed", "steps_needed")
 """What a sweep tells of its run, apart from its lanes; it adds up over slabs."""
@@ -41,8 +42,9 @@ def compute(
     """
     import jax
 
-    from experiments.records.zarr_store import Store
     from rvsmjax.sweep.result import labels
+
+    from ...records.zarr_store import Store
 
     store = Store(folder, labels(grid, options["tol"]), grid.shape, parts[0].grid.shape)
     devices = [f"{device.platform}: {device.device_kind}" for device in jax.devices()]

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from experiments.cli.flags import HOW
-from experiments.reports.document import Section, Table
-from experiments.reports.names import ROWS, entry_names
-from experiments.studies.one_layer import paper_comparison as compare
-from experiments.studies.one_layer.summary import CELL
+from ...cli.flags import HOW
+from ...reports.document import Section, Table
+from ...reports.names import ROWS, entry_names
+from . import paper_comparison as compare
+from .summary import CELL
 
 MOST_SETTINGS = 24
 """Settings with tables of their own in the report; the rest stand in summary.csv alone."""

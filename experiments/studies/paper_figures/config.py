@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from experiments.cli.command import Command
-from experiments.cli.estimate import Cost, always
-from experiments.cli.flags import CommonFlags
+from ...cli.command import Command
+from ...cli.estimate import Cost, always
+from ...cli.flags import CommonFlags
 
 
 @dataclasses.dataclass(frozen=True)

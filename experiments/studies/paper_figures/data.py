@@ -12,8 +12,9 @@ import optax
 import pandas as pd
 
 import rvsmjax as rv
-from experiments.papers import arxiv_1812_05719 as paper
 from rvsmjax.certificate import largest_learning_rate
+
+from ...papers import arxiv_1812_05719 as paper
 
 CHOICES: dict[str, dict[str, Any]] = {
     "figure_4": {"lam": 0.5, "a": {"sub": 2.0, "super": 0.5}},

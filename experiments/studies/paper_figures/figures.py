@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.reports import names as naming
-from experiments.reports.style import COLORS, STYLE, new_figure
+from ...reports import names as naming
+from ...reports.style import COLORS, STYLE, new_figure
 
 LINES = {"l1": "-", "tl1": "--", "l0": "-."}
 styled = matplotlib.rc_context(STYLE)

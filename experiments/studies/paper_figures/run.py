@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.console import Console
 
-from experiments.cli.runner import conduct
-from experiments.records.environment import Clock
-from experiments.reports.document import Picture, Section, Table
+from ...cli.runner import conduct
+from ...records.environment import Clock
+from ...reports.document import Picture, Section, Table
 
 if TYPE_CHECKING:
     import pandas as pd
-from experiments.studies.paper_figures.config import FiguresConfig
+from .config import FiguresConfig
 
 
 def run(config: FiguresConfig, console: Console, clock: Clock) -> Path:
@@ -26,9 +26,9 @@ def run(config: FiguresConfig, console: Console, clock: Clock) -> Path:
 
     def work(folder: Path) -> tuple[dict[str, Any], Any]:
         with clock.phase("set-up"):
-            from experiments.reports import style
-            from experiments.studies.paper_figures import data as figure_data
-            from experiments.studies.paper_figures import figures as paper_plots
+            from ...reports import style
+            from . import data as figure_data
+            from . import figures as paper_plots
         with clock.phase("run"):
             angles, descents = figure_data.random_angles(config.key), figure_data.descent(config.key)
             figures = {

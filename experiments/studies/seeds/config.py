@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from experiments.cli.command import Command
-from experiments.cli.estimate import Cost, in_proportion
-from experiments.cli.flags import CommonFlags, Names, Number, Numbers, WholeNumber
+from ...cli.command import Command
+from ...cli.estimate import Cost, in_proportion
+from ...cli.flags import CommonFlags, Names, Number, Numbers, WholeNumber
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ class SeedsConfig(CommonFlags):
 
 def work(config: SeedsConfig) -> tuple[int, str]:
     """Returns how much a config asks for, and of what."""
-    from experiments.studies.seeds.grid import settings
+    from .grid import settings
 
     found = sum(len(settings(config, penalty)) for penalty in config.penalty) * config.seeds
     return found * config.epochs, "epochs of networks, side by side"

@@ -10,12 +10,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.reports.style import COLORS, MARKERS, STYLE, new_figure
-from experiments.studies.seeds.report import NAMES
-from experiments.studies.seeds.summary import interval
+from ...reports.style import COLORS, MARKERS, STYLE, new_figure
+from .report import NAMES
+from .summary import interval
 
 if TYPE_CHECKING:
-    from experiments.studies.seeds.study import Study
+    from .study import Study
 
 LOOKS = {penalty: (COLORS[penalty], MARKERS[penalty]) for penalty in ("l1", "tl1", "l0")}
 LOOKS |= {"top_k": ("#228833", "D"), "none": ("0.45", "")}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.studies.seeds.train import Lane
+from .train import Lane
 
 AXES = {"none": [], "top_k": ["beta", "sparsity"], "l1": ["lam", "beta"], "tl1": ["lam", "beta"], "l0": ["lam", "beta"]}
 """Which axes, beside the learning rate, a penalty has."""

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from experiments.reports.document import Picture, Section, Table
-from experiments.reports.names import PENALTIES
-from experiments.studies.seeds.summary import METRICS, interval
+from ...reports.document import Picture, Section, Table
+from ...reports.names import PENALTIES
+from .summary import METRICS, interval
 
 if TYPE_CHECKING:
-    from experiments.studies.seeds.study import Study
+    from .study import Study
 
 NAMES = {**PENALTIES, "none": "none", "top_k": "top-k"}
 SYMBOLS = {"lam": "λ", "beta": "β", "sparsity": "share", "learning_rate": "η"}

@@ -7,11 +7,11 @@ from typing import Any
 
 from rich.console import Console
 
-from experiments.cli.interrupts import in_thread, mendable
-from experiments.cli.runner import check_axes, conduct
-from experiments.records.environment import Clock
-from experiments.records.folder import BadInput
-from experiments.studies.seeds.config import SeedsConfig
+from ...cli.interrupts import in_thread, mendable
+from ...cli.runner import check_axes, conduct
+from ...records.environment import Clock
+from ...records.folder import BadInput
+from .config import SeedsConfig
 
 
 def run(config: SeedsConfig, console: Console, clock: Clock) -> Path:
@@ -23,11 +23,11 @@ def run(config: SeedsConfig, console: Console, clock: Clock) -> Path:
     _check(config)
 
     def work(folder: Path) -> tuple[dict[str, Any], Any]:
-        from experiments.reports import style
-        from experiments.studies.seeds import figures as seeds_plots
-        from experiments.studies.seeds import report as seeds_report
-        from experiments.studies.seeds import study as seeds_study
-        from experiments.studies.seeds import summary as seeds_summary
+        from ...reports import style
+        from . import figures as seeds_plots
+        from . import report as seeds_report
+        from . import study as seeds_study
+        from . import summary as seeds_summary
 
         with clock.phase("run"):
             study = in_thread(lambda: seeds_study.conduct_study(config))
@@ -48,9 +48,10 @@ def run(config: SeedsConfig, console: Console, clock: Clock) -> Path:
 
 def _check(config: SeedsConfig) -> None:
     """Raises ``BadInput`` for what no run can be made of."""
-    from experiments.data.digits import LEARNT
-    from experiments.studies.seeds.grid import AXES
     from rvsmjax import _checks
+
+    from ...data.digits import LEARNT
+    from .grid import AXES
 
     check_axes(config, "penalty", "lam", "beta", "sparsity", "learning_rate")
     unknown = [name for name in config.penalty if name not in AXES]

@@ -9,12 +9,12 @@ import jax
 import numpy as np
 import pandas as pd
 
-from experiments.data import digits
-from experiments.data.labelled import Labelled
-from experiments.studies.seeds.grid import make_lanes, settings
-from experiments.studies.seeds.summary import choose, summarize
-from experiments.studies.seeds.timing import Difference, Timing, difference, race
-from experiments.studies.seeds.train import (
+from ...data import digits
+from ...data.labelled import Labelled
+from .grid import make_lanes, settings
+from .summary import choose, summarize
+from .timing import Difference, Timing, difference, race
+from .train import (
     Curves,
     Lane,
     Trained,

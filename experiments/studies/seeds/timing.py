@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments.studies.seeds.train import Trained
+from .train import Trained
 
 
 class Timing(NamedTuple):

@@ -13,10 +13,11 @@ from flax import nnx
 from jax import Array
 
 import rvsmjax as rv
-from experiments.data.images import Data
-from experiments.data.labelled import Labelled
-from experiments.records.lanes import lane_keys, map_tiles
-from experiments.studies.seeds.networks import NETWORKS
+
+from ...data.images import Data
+from ...data.labelled import Labelled
+from ...records.lanes import lane_keys, map_tiles
+from .networks import NETWORKS
 
 RAMP = 2 / 3
 """Share of the steps over which λ, or the sparsity, rises to its value."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from experiments.cli.command import Command
-from experiments.cli.estimate import Cost, in_proportion, lanes
-from experiments.cli.flags import CommonFlags, Names, Number, Numbers, WholeNumber
+from ...cli.command import Command
+from ...cli.estimate import Cost, in_proportion, lanes
+from ...cli.flags import CommonFlags, Names, Number, Numbers, WholeNumber
 
 
 @dataclasses.dataclass(frozen=True)

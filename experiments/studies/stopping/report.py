@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.papers import arxiv_1812_05719 as paper
-from experiments.reports.document import Picture, Section, Table
-from experiments.reports.names import PENALTIES
-from experiments.reports.style import COLORS, MARKERS, STYLE, new_figure
-from experiments.studies.stopping.simulate import MADE_TO_FIT
+from ...papers import arxiv_1812_05719 as paper
+from ...reports.document import Picture, Section, Table
+from ...reports.names import PENALTIES
+from ...reports.style import COLORS, MARKERS, STYLE, new_figure
+from .simulate import MADE_TO_FIT
 
 SETTING = ["w_star", "w0", "learning_rate"]
 

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from experiments.cli.interrupts import in_thread, mendable
-from experiments.cli.runner import check_axes, conduct
-from experiments.records.environment import Clock
-from experiments.records.folder import BadInput
+from ...cli.interrupts import in_thread, mendable
+from ...cli.runner import check_axes, conduct
+from ...records.environment import Clock
+from ...records.folder import BadInput
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from experiments.studies.stopping.scores import Runs
-    from experiments.studies.stopping.simulate import Setting
-from experiments.studies.stopping.config import StoppingConfig
+    from .scores import Runs
+    from .simulate import Setting
+from .config import StoppingConfig
 
 
 def run(config: StoppingConfig, console: Console, clock: Clock) -> Path:
@@ -30,8 +30,8 @@ def run(config: StoppingConfig, console: Console, clock: Clock) -> Path:
     _check(config)
 
     def work(folder: Path) -> tuple[dict[str, Any], Any]:
-        from experiments.reports import style
-        from experiments.studies.stopping import report as stopping_report
+        from ...reports import style
+        from . import report as stopping_report
 
         with clock.phase("run"):
             table, curves = in_thread(lambda: _scored(config))
@@ -49,8 +49,8 @@ def _scored(config: StoppingConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
     import jax
     import pandas as pd
 
-    from experiments.studies.stopping.scores import scores
-    from experiments.studies.stopping.simulate import Setting
+    from .scores import scores
+    from .simulate import Setting
 
     tables, curves = [], []
     with jax.enable_x64(True):
@@ -65,8 +65,8 @@ def _scored(config: StoppingConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
 def _runs(setting: Setting, config: StoppingConfig) -> Runs:
     import jax
 
-    from experiments.papers import arxiv_1812_05719 as paper
-    from experiments.studies.stopping.simulate import trajectories
+    from ...papers import arxiv_1812_05719 as paper
+    from .simulate import trajectories
 
     cells = itertools.product(paper.TABLES, paper.DIMENSIONS)
     key = jax.random.key(config.key)
@@ -75,8 +75,9 @@ def _runs(setting: Setting, config: StoppingConfig) -> Runs:
 
 def _check(config: StoppingConfig) -> None:
     """Raises ``BadInput`` for what no run can be made of."""
-    from experiments.studies.stopping.simulate import LAWS
     from rvsmjax import _checks
+
+    from .simulate import LAWS
 
     with mendable():
         _checks.integer("seeds", config.seeds, at_least=4)

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from experiments.papers import arxiv_1812_05719 as paper
-from experiments.studies.one_layer.paper_comparison import loss_at_angle
-from experiments.studies.stopping.simulate import RULES, Setting, stops, watched
+from ...papers import arxiv_1812_05719 as paper
+from ..one_layer.paper_comparison import loss_at_angle
+from .simulate import RULES, Setting, stops, watched
 
 PENALTIES = tuple(paper.TABLES)
 FLOOR = 0.03

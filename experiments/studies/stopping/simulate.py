@@ -12,9 +12,10 @@ import optax
 from jax import Array
 
 import rvsmjax as rv
-from experiments.papers import arxiv_1812_05719 as paper
-from experiments.records.lanes import drawn, lane_keys, map_tiles
 from rvsmjax.geometry import norm, unit
+
+from ...papers import arxiv_1812_05719 as paper
+from ...records.lanes import drawn, lane_keys, map_tiles
 
 LAWS = {"sphere": jax.random.normal, "positive": jax.random.uniform}
 """What components are drawn from before they are scaled to norm 1."""

@@ -6,9 +6,9 @@ import dataclasses
 import math
 from typing import Literal
 
-from experiments.cli.command import Command
-from experiments.cli.estimate import MEASURED_ON, Plan
-from experiments.cli.flags import (
+from ...cli.command import Command
+from ...cli.estimate import MEASURED_ON, Plan
+from ...cli.flags import (
     Booleans,
     CommonFlags,
     Lanes,
@@ -20,7 +20,7 @@ from experiments.cli.flags import (
     WholeNumber,
     WholeNumbers,
 )
-from experiments.records.environment import usable_cores
+from ...records.environment import usable_cores
 
 UPDATES_PER_SECOND = 4e9
 """Components that a sweep updates in float32 on two cores, all penalties together; half in float64."""
@@ -85,8 +85,9 @@ def workload(config: SweepConfig) -> Plan:
     """Returns what the sweep would take: the error of a lane falls by a factor e in k / (learning rate) steps."""
     import jax
 
-    from experiments.studies.one_layer.slabs import LANE_BYTES
     from rvsmjax.sweep import Grid, slabs
+
+    from ..one_layer.slabs import LANE_BYTES
 
     config = config.resolved()
     axes = ["penalty", "d", "k", "lam", "beta", "a", "learning_rate", "normalize", "seeds"]

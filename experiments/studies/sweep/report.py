@@ -6,14 +6,14 @@ from typing import Any
 
 import xarray as xr
 
-from experiments.papers import arxiv_1812_05719 as paper
-from experiments.reports.document import Chart, Picture, Section, Table
-from experiments.reports.names import AXES, PENALTIES, ROWS, entry_names, family
-from experiments.studies.one_layer import distributions as cells_figure
-from experiments.studies.one_layer import paper_comparison as compare
-from experiments.studies.one_layer.summary import ENDINGS
-from experiments.studies.one_layer.tables import further_tables, mean_cells, setting_table, time_taken
-from experiments.studies.sweep.verdict import agreement, no_limits, smallest_loss
+from ...papers import arxiv_1812_05719 as paper
+from ...reports.document import Chart, Picture, Section, Table
+from ...reports.names import AXES, PENALTIES, ROWS, entry_names, family
+from ..one_layer import distributions as cells_figure
+from ..one_layer import paper_comparison as compare
+from ..one_layer.summary import ENDINGS
+from ..one_layer.tables import further_tables, mean_cells, setting_table, time_taken
+from .verdict import agreement, no_limits, smallest_loss
 
 
 def sweep_sections(summary: xr.Dataset, run: dict[str, Any], figures: list[str]) -> list[Section]:

@@ -8,15 +8,15 @@ from typing import Any
 
 from rich.console import Console
 
-from experiments.cli.flags import (
+from ...cli.flags import (
     HOW,
 )
-from experiments.cli.interrupts import mendable
-from experiments.cli.runner import conduct
-from experiments.records.environment import Clock
-from experiments.records.folder import BadInput
-from experiments.studies.one_layer import slabs
-from experiments.studies.sweep.config import SLAB, SweepConfig
+from ...cli.interrupts import mendable
+from ...cli.runner import conduct
+from ...records.environment import Clock
+from ...records.folder import BadInput
+from ..one_layer import slabs
+from .config import SLAB, SweepConfig
 
 
 def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
@@ -33,9 +33,10 @@ def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
     with clock.phase("set-up"):
         import jax
 
-        from experiments.studies.one_layer.output import how_it_went, write_summary
-        from experiments.studies.sweep.report import sweep_sections
         from rvsmjax import sweep
+
+        from ..one_layer.output import how_it_went, write_summary
+        from .report import sweep_sections
 
         axes = ["penalty", "d", "k", "lam", "beta", "a", "learning_rate", "normalize", "seeds"]
         with mendable():

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from experiments.reports.document import Section, Table
-from experiments.reports.names import PENALTIES, ROWS
-from experiments.studies.one_layer import paper_comparison as compare
+from ...reports.document import Section, Table
+from ...reports.names import PENALTIES, ROWS
+from ..one_layer import paper_comparison as compare
 
 
 def agreement(cells: xr.Dataset) -> Section:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from experiments.cli.command import Command
-from experiments.cli.estimate import Cost, in_proportion, product
-from experiments.cli.flags import CommonFlags, Names, Numbers, WholeNumber, WholeNumbers
+from ...cli.command import Command
+from ...cli.estimate import Cost, in_proportion, product
+from ...cli.flags import CommonFlags, Names, Numbers, WholeNumber, WholeNumbers
 
 PENALTIES = ("l1", "l0", "tl1")
 TUNERS = ("start", "gradient", "grid")

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from experiments.reports.names import PENALTIES
-from experiments.reports.style import COLORS, MARKERS, STYLE, new_figure
-from experiments.studies.tune.summary import WIDTH, reference, tuned
+from ...reports.names import PENALTIES
+from ...reports.style import COLORS, MARKERS, STYLE, new_figure
+from .summary import WIDTH, reference, tuned
 
 
 def tune_figures(results: xr.Dataset, paths: pd.DataFrame) -> dict[str, Figure]:

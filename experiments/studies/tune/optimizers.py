@@ -18,7 +18,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from experiments.studies.tune.problem import CALIBRATION, START, Cell, Choice, Draws, limits_of
+from .problem import CALIBRATION, START, Cell, Choice, Draws, limits_of
 
 BOX = {"beta": (1e-3, 1.0), "a": (1e-2, 1e2)}
 """Where both methods look."""

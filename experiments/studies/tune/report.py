@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import xarray as xr
 
-from experiments.reports.document import Picture, Section, Table
-from experiments.reports.names import PENALTIES
-from experiments.studies.tune.summary import WIDTH, differences, reference, tuned
+from ...reports.document import Picture, Section, Table
+from ...reports.names import PENALTIES
+from .summary import WIDTH, differences, reference, tuned
 
 TUNERS = {"start": "β = 4e-3, a = 1", "gradient": "gradient", "grid": "grid"}
 

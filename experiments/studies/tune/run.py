@@ -11,16 +11,16 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from experiments.cli.interrupts import in_thread
-from experiments.cli.runner import check_axes, conduct
-from experiments.records.environment import Clock
-from experiments.records.folder import BadInput
+from ...cli.interrupts import in_thread
+from ...cli.runner import check_axes, conduct
+from ...records.environment import Clock
+from ...records.folder import BadInput
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from experiments.studies.tune.problem import Cell, Choice
-from experiments.studies.tune.config import PENALTIES, TUNERS, TuneConfig
+    from .problem import Cell, Choice
+from .config import PENALTIES, TUNERS, TuneConfig
 
 
 def run(config: TuneConfig, console: Console, clock: Clock) -> Path:
@@ -33,11 +33,11 @@ def run(config: TuneConfig, console: Console, clock: Clock) -> Path:
 
     def work(folder: Path) -> tuple[dict[str, Any], Any]:
         with clock.phase("set-up"):
-            from experiments.records.zarr_store import write_zarr
-            from experiments.reports import style
-            from experiments.studies.tune import figures as tune_plots
-            from experiments.studies.tune import report as tune_report
-            from experiments.studies.tune import summary as tune_summary
+            from ...records.zarr_store import write_zarr
+            from ...reports import style
+            from . import figures as tune_plots
+            from . import report as tune_report
+            from . import summary as tune_summary
         with clock.phase("run"):
             results, paths = in_thread(lambda: tune_all(config))
         with clock.phase("report"):
@@ -58,7 +58,7 @@ def tune_all(config: TuneConfig) -> tuple[xr.Dataset, pd.DataFrame]:
     import jax
     import xarray as xr
 
-    from experiments.studies.tune import problem as tuning
+    from . import problem as tuning
 
     key = jax.random.key(config.key)
     cells, paths = [], []
@@ -85,8 +85,8 @@ def tune_all(config: TuneConfig) -> tuple[xr.Dataset, pd.DataFrame]:
 
 def _tune(cell: Cell, iterations: int) -> tuple[dict[str, tuple[Choice, float]], list[dict[str, float]]]:
     """Returns the choice of each tuner with its seconds, compilation apart, and the path of the descent."""
-    from experiments.studies.tune import optimizers as tuners
-    from experiments.studies.tune import problem as tuning
+    from . import optimizers as tuners
+    from . import problem as tuning
 
     tuners.compile_for(cell)
     began = time.perf_counter()

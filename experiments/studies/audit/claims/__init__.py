@@ -1,7 +1,7 @@
 """Every claim of the papers on the one-layer problems, as printed and, where that is wrong, as it should read."""
 
-from experiments.studies.audit.claim import Claim
-from experiments.studies.audit.claims import (
+from ..claim import Claim
+from . import (
     binary_limits,
     binary_paths,
     binary_points,

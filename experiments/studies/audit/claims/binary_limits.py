@@ -7,12 +7,13 @@ import math
 import jax.numpy as jnp
 from jax import Array
 
-from experiments.studies.audit.claim import Claim, Parameters, Run
-from experiments.studies.audit.claims.binary_paths import PRINTED, RIGHT, rate, small_splitting
-from experiments.studies.audit.claims.shared import limit_angles, settled, start_angle
-from experiments.studies.audit.margins import Margins, at_least, at_most, equal
-from experiments.studies.audit.states import Limit
 from rvsmjax.geometry import angle, norm, tangent
+
+from ..claim import Claim, Parameters, Run
+from ..margins import Margins, at_least, at_most, equal
+from ..states import Limit
+from .binary_paths import PRINTED, RIGHT, rate, small_splitting
+from .shared import limit_angles, settled, start_angle
 
 _LIMIT = "F limit"
 _ALL = ("l1", "l0", "tl1")

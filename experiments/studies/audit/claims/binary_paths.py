@@ -6,16 +6,16 @@ import math
 
 import jax.numpy as jnp
 
-from experiments.studies.audit.claim import Claim, Parameters, Run
-from experiments.studies.audit.claims.shared import (
+from ..claim import Claim, Parameters, Run
+from ..margins import Margins, at_most
+from ..states import Path
+from .shared import (
     angle_descends,
     angle_stays,
     half_move,
     lagrangian_descends,
     start_angle,
 )
-from experiments.studies.audit.margins import Margins, at_most
-from experiments.studies.audit.states import Path
 
 _PATH = "F path"
 _ALL = ("l1", "l0", "tl1")

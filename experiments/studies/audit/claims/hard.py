@@ -7,10 +7,11 @@ import math
 import jax.numpy as jnp
 from jax import Array
 
-from experiments.studies.audit.claim import Claim, Parameters, Run
-from experiments.studies.audit.margins import Margins, at_least, at_most, equal
-from experiments.studies.audit.states import Limit, Path
 from rvsmjax.geometry import norm, quotient
+
+from ..claim import Claim, Parameters, Run
+from ..margins import Margins, at_least, at_most, equal
+from ..states import Limit, Path
 
 _PATH, _LIMIT = "A2 path", "A2 limit"
 _AWAY = 1e-2

@@ -5,12 +5,13 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import Array
 
-from experiments.studies.audit.claim import Claim, Parameters, Run
-from experiments.studies.audit.claims.shared import off, settled
-from experiments.studies.audit.margins import Margins, at_most
-from experiments.studies.audit.states import Limit, Three
 from rvsmjax.geometry import angle
 from rvsmjax.problems import NoOverlapReLU
+
+from ..claim import Claim, Parameters, Run
+from ..margins import Margins, at_most
+from ..states import Limit, Three
+from .shared import off, settled
 
 _THREE = "three limits"
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import Array
 
-from experiments.studies.audit.claim import Claim, Parameters, Run
-from experiments.studies.audit.margins import Margins, at_most
-from experiments.studies.audit.states import Scalar
 from rvsmjax.geometry import quotient
 from rvsmjax.penalties import L0, L1, Penalty, TransformedL1
+
+from ..claim import Claim, Parameters, Run
+from ..margins import Margins, at_most
+from ..states import Scalar
 
 
 def _nothing(p: Parameters, state: Scalar) -> Margins:

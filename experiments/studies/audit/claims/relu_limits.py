@@ -7,8 +7,12 @@ import math
 import jax.numpy as jnp
 from jax import Array
 
-from experiments.studies.audit.claim import Claim, Parameters, Run
-from experiments.studies.audit.claims.shared import (
+from rvsmjax.geometry import angle, norm, quotient, tangent, unit
+
+from ..claim import Claim, Parameters, Run
+from ..margins import Margins, at_least, at_most, equal
+from ..states import Limit
+from .shared import (
     ON_SPHERE,
     limit_angles,
     off,
@@ -18,9 +22,6 @@ from experiments.studies.audit.claims.shared import (
     small_splitting,
     start_angle,
 )
-from experiments.studies.audit.margins import Margins, at_least, at_most, equal
-from experiments.studies.audit.states import Limit
-from rvsmjax.geometry import angle, norm, quotient, tangent, unit
 
 _LIMIT = "A limit"
 _ALL = ("l1", "l0", "tl1")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from experiments.studies.audit.claim import Claim, Parameters, Run
-from experiments.studies.audit.claims.shared import (
+from rvsmjax.geometry import norm
+
+from ..claim import Claim, Parameters, Run
+from ..margins import Margins, at_least, at_most
+from ..states import Path
+from .shared import (
     ON_SPHERE,
     angle_descends,
     angle_stays,
@@ -17,9 +21,6 @@ from experiments.studies.audit.claims.shared import (
     small_splitting,
     start_angle,
 )
-from experiments.studies.audit.margins import Margins, at_least, at_most
-from experiments.studies.audit.states import Path
-from rvsmjax.geometry import norm
 
 _PATH = "A path"
 _ALL = ("l1", "l0", "tl1")

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from experiments.studies.audit.claim import Claim, Parameters, Run
-from experiments.studies.audit.margins import Margins, at_least, at_most, equal
-from experiments.studies.audit.states import Points
 from rvsmjax.geometry import angle, norm, quotient, tangent, unit
 from rvsmjax.problems import NoOverlapReLU
+
+from ..claim import Claim, Parameters, Run
+from ..margins import Margins, at_least, at_most, equal
+from ..states import Points
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(40)
 _TAU = np.linspace(0, 1, 65)[1:]

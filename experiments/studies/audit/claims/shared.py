@@ -7,10 +7,11 @@ import math
 import jax.numpy as jnp
 from jax import Array
 
-from experiments.studies.audit.claim import Parameters, Run
-from experiments.studies.audit.margins import Margins, at_least, at_most
-from experiments.studies.audit.states import Limit, Path
 from rvsmjax.geometry import angle, norm
+
+from ..claim import Parameters, Run
+from ..margins import Margins, at_least, at_most
+from ..states import Limit, Path
 
 ON_SPHERE = 4.0
 """L of A Lemma 5.1.2, 1 + 3‖w*‖/M, at ‖w*‖ = M = 1."""

@@ -5,9 +5,14 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import Array
 
-from experiments.studies.audit.claim import Claim, Parameters, Run
-from experiments.studies.audit.claims.relu_limits import parallel, printed_range
-from experiments.studies.audit.claims.shared import (
+from rvsmjax.geometry import angle, norm
+from rvsmjax.problems import NoOverlapReLU
+
+from ..claim import Claim, Parameters, Run
+from ..margins import Margins, at_least, at_most
+from ..states import Limit, Path
+from .relu_limits import parallel, printed_range
+from .shared import (
     angle_descends,
     angle_stays,
     lagrangian_descends,
@@ -18,10 +23,6 @@ from experiments.studies.audit.claims.shared import (
     small_splitting,
     start_angle,
 )
-from experiments.studies.audit.margins import Margins, at_least, at_most
-from experiments.studies.audit.states import Limit, Path
-from rvsmjax.geometry import angle, norm
-from rvsmjax.problems import NoOverlapReLU
 
 _PATH, _LIMIT = "I path", "I limit"
 _ALL = ("l1", "l0", "tl1")

@@ -6,14 +6,14 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli.command import Command
-from experiments.cli.flags import CommonFlags, Numbers, WholeNumber
-from experiments.papers import frontiers_2020 as paper_rvscgd
-from experiments.training.estimate import of_runs
-from experiments.training.study import TrainingConfig
+from ....cli.command import Command
+from ....cli.flags import CommonFlags, Numbers, WholeNumber
+from ....papers import frontiers_2020 as paper_rvscgd
+from ....training.estimate import of_runs
+from ....training.study import TrainingConfig
 
 if TYPE_CHECKING:
-    from experiments.training.run_store import Study
+    from ....training.run_store import Study
 
 PAPER = {lam or "base": (accuracy, zeros) for _, _, lam, accuracy, zeros in paper_rvscgd.TABLE_1}
 """F Table 1 by λ: accuracy and zeros, in %."""
@@ -64,7 +64,7 @@ class LenetBinaryConfig(CommonFlags, TrainingConfig):
 
 def table_1(config: LenetBinaryConfig) -> Study:
     """Returns F's setting: the base, group lasso at each λ, then other penalties and choices, one seed each."""
-    from experiments.studies.lenet.recipes import LeNetRecipe
+    from ..recipes import LeNetRecipe
 
     base = LeNetRecipe(ste="clipped_relu", epochs=config.epochs, batch=config.batch, data=config.data, key=config.key)
     group = dataclasses.replace(base, method="rvsm", penalty="group_l1")
@@ -86,7 +86,7 @@ def table_1(config: LenetBinaryConfig) -> Study:
 
 def best(config: LenetBinaryConfig) -> Study:
     """Returns three stages: dense, from there ``rvsm`` with top-k, from there its pattern fine-tuned."""
-    from experiments.studies.lenet.recipes import LeNetRecipe
+    from ..recipes import LeNetRecipe
 
     common = LeNetRecipe(
         ste="clipped_relu",

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.reports.document import Picture, Section, Table
-from experiments.studies.lenet.binary.config import ASKED, PAPER, UNITS, LenetBinaryConfig
-from experiments.studies.lenet.recipes import PARAMETERS
-from experiments.training.report import LAYERS, column, curves, finished, layer_table, layers, percent, tradeoff
-from experiments.training.run_store import Outcomes, Study
+from ....reports.document import Picture, Section, Table
+from ....training.report import LAYERS, column, curves, finished, layer_table, layers, percent, tradeoff
+from ....training.run_store import Outcomes, Study
+from ..recipes import PARAMETERS
+from .config import ASKED, PAPER, UNITS, LenetBinaryConfig
 
 FLOORS = {"dense": 0.985, "sparse": 0.98}
 """What ``--best`` is to reach."""

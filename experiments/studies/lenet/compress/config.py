@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
-from experiments.cli.command import Command
-from experiments.cli.flags import CommonFlags, Names, Numbers, WholeNumber
-from experiments.training.estimate import of_runs
-from experiments.training.study import TrainingConfig
+from ....cli.command import Command
+from ....cli.flags import CommonFlags, Names, Numbers, WholeNumber
+from ....training.estimate import of_runs
+from ....training.study import TrainingConfig
 
 if TYPE_CHECKING:
-    from experiments.training.run_store import Study
+    from ....training.run_store import Study
 
 METHODS: dict[str, dict[str, Any]] = {
     "rvsm-top-k": {"method": "rvsm", "penalty": "top_k", "beta": 0.1},
@@ -60,7 +60,7 @@ class Lenet5CompressConfig(CommonFlags, TrainingConfig):
 
 def make_study(config: Lenet5CompressConfig) -> Study:
     """Returns the runs: dense, then for each share and seed each method and its fine-tuning."""
-    from experiments.studies.lenet.recipes import LeNetRecipe
+    from ..recipes import LeNetRecipe
 
     common = LeNetRecipe(
         activation="relu", schedule="cosine", shift=2, batch=config.batch, data=config.data, key=config.key

@@ -6,11 +6,9 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.reports.document import Picture, Section, Table
-from experiments.reports.style import STYLE, new_figure
-from experiments.studies.lenet.compress.config import TUNED, Lenet5CompressConfig, entry
-from experiments.studies.lenet.recipes import PARAMETERS
-from experiments.training.report import (
+from ....reports.document import Picture, Section, Table
+from ....reports.style import STYLE, new_figure
+from ....training.report import (
     LAYERS,
     PALETTE,
     column,
@@ -21,7 +19,9 @@ from experiments.training.report import (
     percent,
     tradeoff,
 )
-from experiments.training.run_store import Outcomes, Study
+from ....training.run_store import Outcomes, Study
+from ..recipes import PARAMETERS
+from .config import TUNED, Lenet5CompressConfig, entry
 
 KERNELS = 430_500
 """Weights counted."""

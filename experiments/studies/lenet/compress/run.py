@@ -6,12 +6,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments.cli.runner import check_axes
-from experiments.records.environment import Clock
-from experiments.records.folder import BadInput
-from experiments.studies.lenet.compress import report
-from experiments.studies.lenet.compress.config import METHODS, Lenet5CompressConfig, make_study
-from experiments.training.study import conduct_study
+from ....cli.runner import check_axes
+from ....records.environment import Clock
+from ....records.folder import BadInput
+from ....training.study import conduct_study
+from . import report
+from .config import METHODS, Lenet5CompressConfig, make_study
 
 
 def run(config: Lenet5CompressConfig, console: Console, clock: Clock) -> Path:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli.command import Command
-from experiments.cli.flags import CommonFlags, Number, Numbers, WholeNumber, WholeNumbers
-from experiments.training.estimate import of_runs
-from experiments.training.study import TrainingConfig
+from ....cli.command import Command
+from ....cli.flags import CommonFlags, Number, Numbers, WholeNumber, WholeNumbers
+from ....training.estimate import of_runs
+from ....training.study import TrainingConfig
 
 if TYPE_CHECKING:
-    from experiments.training.run_store import Study
+    from ....training.run_store import Study
 
 NAME = "lenet5-shrink"
 DENSE, TUNED = "dense", "fine-tuned"
@@ -53,7 +53,7 @@ class Lenet5ShrinkConfig(CommonFlags, TrainingConfig):
 
 def make_study(config: Lenet5ShrinkConfig) -> Study:
     """Returns the runs: dense, then for each share what rvsm finds and its fine-tuning."""
-    from experiments.studies.lenet.recipes import LeNetRecipe, UnitsRecipe
+    from ..recipes import LeNetRecipe, UnitsRecipe
 
     options: dict[str, Any] = {"batch": config.batch, "data": config.data, "key": config.key}
     dense = LeNetRecipe(activation="relu", schedule="cosine", shift=2, **options)

@@ -14,18 +14,19 @@ from flax import nnx
 from matplotlib.figure import Figure
 
 import rvsmjax as rv
-from experiments.data.images import Data, load
-from experiments.reports.document import Picture, Section, Table
-from experiments.reports.style import STYLE, new_figure
-from experiments.studies.lenet.recipes import preparation
-from experiments.studies.lenet.shrink.config import DENSE, TUNED, Lenet5ShrinkConfig, entry
-from experiments.training.inference import sizes, times
-from experiments.training.loop import EVALUATED
-from experiments.training.recipes import Recipe
-from experiments.training.report import PALETTE, column, finished, percent
-from experiments.training.run_store import Outcomes, Runs, Study, read
-from experiments.training.study import KEPT
 from rvsmjax.nets import LeNet, shrink
+
+from ....data.images import Data, load
+from ....reports.document import Picture, Section, Table
+from ....reports.style import STYLE, new_figure
+from ....training.inference import sizes, times
+from ....training.loop import EVALUATED
+from ....training.recipes import Recipe
+from ....training.report import PALETTE, column, finished, percent
+from ....training.run_store import Outcomes, Runs, Study, read
+from ....training.study import KEPT
+from ..recipes import preparation
+from .config import DENSE, TUNED, Lenet5ShrinkConfig, entry
 
 FASTER, POINTS = 1.5, 0.3
 """Times faster, and points of accuracy, that are asked for."""

@@ -8,13 +8,13 @@ from typing import Any
 
 from rich.console import Console
 
-from experiments.cli.runner import check_axes, conduct
-from experiments.records.environment import Clock
-from experiments.records.folder import BadInput
-from experiments.reports.document import Section, fill, to_markdown
-from experiments.studies.lenet.shrink import report
-from experiments.studies.lenet.shrink.config import NAME, Lenet5ShrinkConfig, make_study
-from experiments.training.study import train_all
+from ....cli.runner import check_axes, conduct
+from ....records.environment import Clock
+from ....records.folder import BadInput
+from ....reports.document import Section, fill, to_markdown
+from ....training.study import train_all
+from . import report
+from .config import NAME, Lenet5ShrinkConfig, make_study
 
 
 def run(config: Lenet5ShrinkConfig, console: Console, clock: Clock) -> Path:
@@ -38,8 +38,8 @@ def run(config: Lenet5ShrinkConfig, console: Console, clock: Clock) -> Path:
     study = make_study(config)
 
     def work(folder: Path) -> tuple[dict[str, Any], Sequence[Section]]:
-        from experiments.reports import style
-        from experiments.training import report as training_report
+        from ....reports import style
+        from ....training import report as training_report
 
         with clock.phase("run"):
             outcomes = train_all(study, config, console)
