@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-PENALTIES = {"l0": "ℓ0", "tl1": "Tℓ1", "l1": "ℓ1"}
+from ..penalties.registry import PENALTIES
 
 ROWS = {
     "theta_w": "θ(w̄,w*)",
@@ -23,7 +23,8 @@ AXES = {"d": "dimension d", "k": "patches k", "lam": "λ", "beta": "β", "learni
 def entry_names(sweep: xr.Dataset) -> list[str]:
     """Returns the written name of each entry of a sweep's penalty axis: "Tℓ1, a = 0.5" for "tl1(a=0.5)"."""
     return [
-        PENALTIES.get(family(label), str(label)) + (f", a = {a:g}" if np.isfinite(a) else "")
+        (PENALTIES[kind].label if (kind := family(label)) in PENALTIES else str(label))
+        + (f", a = {a:g}" if np.isfinite(a) else "")
         for label, a in zip(sweep.penalty.values, sweep.a.values, strict=True)
     ]
 

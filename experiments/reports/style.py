@@ -12,9 +12,6 @@ from matplotlib.figure import Figure
 from .chart_data import chart
 from .html_page import add_figure
 
-# Paul Tol's high-contrast scheme: apart for the colour-blind, and in grey.
-COLORS = {"l0": "#004488", "tl1": "#BB5566", "l1": "#DDAA33"}
-MARKERS = {"l0": "^", "tl1": "s", "l1": "o"}
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 11,

@@ -15,6 +15,7 @@ from jax import Array
 import rvsmjax as rv
 from rvsmjax.transforms import ADMMState, select
 
+from ..penalties.registry import PENALTIES, find
 from .magnitude import magnitude_pruning
 from .released_admm import SignedPercentile
 from .settings import Recipe
@@ -22,18 +23,22 @@ from .settings import Recipe
 RAMP = 2 / 3
 """Share of the epochs over which a schedule of sparsity or λ rises."""
 
-PENALTIES: dict[str, Callable[[], rv.Penalty]] = {
-    "l1": rv.L1,
-    "l0": rv.L0,
-    "tl1": lambda: rv.TransformedL1(1.0),
-    "group_l1": lambda: rv.Grouped(rv.L1(), axes="filters"),
-    "group_l0": lambda: rv.Grouped(rv.L0(), axes="filters"),
-    "group_tl1": lambda: rv.Grouped(rv.TransformedL1(1.0), axes="filters"),
-    "channel_l1": lambda: rv.Grouped(rv.L1(), axes="channels"),
-}
+GROUPED: dict[str, Callable[[], rv.Penalty]] = {
+    f"group_{name}": functools.partial(lambda entry: rv.Grouped(entry(), axes="filters"), entry)
+    for name, entry in PENALTIES.items()
+} | {"channel_l1": lambda: rv.Grouped(rv.L1(), axes="channels")}
 """A group is the weights into one unit or filter, in ``channel_`` those out of one."""
 SHARES = ("top_k", "group_top_k")
 """Penalties whose strength is their share of zeros."""
+
+
+def penalty_of(name: str) -> rv.Penalty:
+    """Returns a penalty by its name.
+
+    Raises:
+      ValueError: there is none.
+    """
+    return GROUPED[name]() if name in GROUPED else find(name, *SHARES, *GROUPED)()
 
 
 class Numbers(NamedTuple):
@@ -71,7 +76,7 @@ def make_optimizer(recipe: Recipe, steps: int, params: Any) -> optax.GradientTra
       params: at the start.
     """
     lam = recipe.lam
-    if recipe.method == "rvsm" and recipe.penalty in PENALTIES and recipe.sparsity:
+    if recipe.method == "rvsm" and recipe.penalty not in SHARES and recipe.sparsity:
         lam = _lam_of(recipe, params)
     taken = jax.tree.leaves(select(params, recipe.mask()))
     sizes = [leaf.size for leaf, own in zip(jax.tree.leaves(params), taken, strict=True) if own]
@@ -94,7 +99,7 @@ def _lam_of(recipe: Recipe, params: Any) -> float:
     except RuntimeError:  # JAX was told to leave the CPU out
         host = None
     with jax.default_device(host):
-        penalty = PENALTIES[recipe.penalty]()
+        penalty = penalty_of(recipe.penalty)
         weights = params if host is None else jax.device_get(params)
         return rv.lam_for_sparsity(weights, penalty, recipe.beta, recipe.sparsity, recipe.mask())
 
@@ -158,7 +163,7 @@ def _rvsm(form: Recipe, ramp: int, numbers: Numbers) -> optax.GradientTransforma
         return rv.rvsm(rv.Grouped(rv.TopK(sparsity=share), axes="filters"), 1.0, beta, mask, overrides=overrides)
     lam = numbers.lam
     rising = (lambda step: lam * jnp.clip(step / ramp, 0, 1) ** 2) if form.sparsity else lam
-    return rv.rvsm(PENALTIES[form.penalty](), rising, beta, mask, overrides=overrides)
+    return rv.rvsm(penalty_of(form.penalty), rising, beta, mask, overrides=overrides)
 
 
 def _admm(form: Recipe, steps: int, numbers: Numbers) -> optax.GradientTransformation:

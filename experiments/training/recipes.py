@@ -12,7 +12,6 @@ from rvsmjax.transforms.selection import Mask
 
 from ..data.images import Data
 from ..data.labelled import Labelled
-from .chains import PENALTIES as PENALTIES
 from .chains import RESTARTS
 from .chains import SHARES as SHARES
 from .chains import make_optimizer as make_optimizer

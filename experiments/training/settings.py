@@ -23,9 +23,9 @@ class Recipe(abc.ABC):
     Attributes:
       method: ``sgd`` (splits nothing), ``rvsm``, ``admm``, ``magnitude`` (gradual pruning) or ``frozen`` (fine-tuning
         of u as ``start`` left it, a share ``sparsity`` of its weights set to 0).
-      penalty: a name of ``PENALTIES``, ``top_k`` (of all that is split together) or ``group_top_k`` (of the groups of
-        each leaf); of ADMM ``top_k`` or ``signed_percentile``, see ``SignedPercentile``.
-      lam: λ; with ``sparsity`` and a name of ``PENALTIES``, the λ of that sparsity at the start takes its place.
+      penalty: a name of ``chains.penalty_of``, ``top_k`` (of all that is split together) or ``group_top_k`` (of the
+        groups of each leaf); of ADMM ``top_k`` or ``signed_percentile``, see ``SignedPercentile``.
+      lam: λ; with ``sparsity`` and a penalty that has a λ, the one of that sparsity at the start takes its place.
       beta: β, or ρ of ADMM.
       sparsity: share of zeros wanted, over all that is split together.
       placement: of β(w − u): ``coupled``, before momentum, or ``decoupled``, after it.
@@ -101,5 +101,5 @@ class Recipe(abc.ABC):
         """Returns a name for files: what is done, to what seed, and a hash of the settings."""
         digest = hashlib.sha256(json.dumps(self.settings(), sort_keys=True).encode()).hexdigest()[:8]
         strength = f"{self.sparsity:g}" if self.sparsity else f"{self.lam:g}" if self.lam else ""
-        parts = [self.label(), self.method, self.penalty, strength, f"seed{self.seed}", digest]
+        parts = [self.label(), self.method, self.penalty.rpartition(":")[2], strength, f"seed{self.seed}", digest]
         return "-".join(part for part in parts if part)

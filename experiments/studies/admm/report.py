@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from ...penalties.registry import label
 from ...reports.document import Picture, Section, Table
-from ...reports.names import PENALTIES
 from ...reports.style import STYLE, new_figure
 from .simulate import METHODS
 
@@ -71,7 +71,7 @@ def claim(cells: pd.DataFrame, k: int) -> Section:
         rows.append(
             [
                 f"{place[0]:g}",
-                PENALTIES[place[1]],
+                label(place[1]),
                 "yes" if place[2] else "no",
                 f"{more} / {len(zeros) - more - fewer} / {fewer}",
                 *(f"{100 * zeros[method].mean():.1f}" for method in METHODS),
@@ -119,7 +119,7 @@ def equal_sparsity(cells: pd.DataFrame) -> Section:
                 ratios.append(f"{np.exp(np.mean(np.log(np.interp(zeros[use], x, y) / theta[use]))):.2f} ({use.sum()})")
             else:
                 ratios.append("–")
-        rows.append([f"{place[0]:g}", PENALTIES[place[1]], "yes" if place[2] else "no", f"{place[3]:g}", *ratios])
+        rows.append([f"{place[0]:g}", label(place[1]), "yes" if place[2] else "no", f"{place[3]:g}", *ratios])
     text = (
         "θ(u,w*) of ADMM over that of RVSM at the same share of zeros: mean ratio over the λ of RVSM (number of them), "
         f"ADMM's means interpolated along λ, cells in which {100 * RESTS:.0f} % of the runs rest. Over 1: RVSM is "
@@ -142,7 +142,7 @@ def _table(part: pd.DataFrame, place: tuple[Any, ...]) -> Section:
             rows.append([f"{beta:g}", f"{lam:g}", METHODS[row.method], *values, rests, f"{row.steps_mean:,.0f}"])
     columns = ["β", "λ", "", "share of zeros", "θ(w,w*)", "θ(u,w*)", "‖w − u‖", "f(u)", "rests", "steps"]
     how = "normalised" if normalize else "not normalised"
-    title = f"{PENALTIES[penalty]}, {how}, {100 * nonzero:g} % of w* not zero: mean ± standard deviation"
+    title = f"{label(penalty)}, {how}, {100 * nonzero:g} % of w* not zero: mean ± standard deviation"
     return Section(title, [Table(columns, rows, labels=3)], on_terminal=False)
 
 
@@ -173,7 +173,7 @@ def tradeoff(cells: pd.DataFrame) -> Figure:
                 axes.plot(x, y, **look, label=name, mfc="white", mew=1.6)
                 rests = own.rests.to_numpy() >= RESTS
                 axes.plot(x[rests], y[rests], **look, ls="")
-            axes.set(title=f"{PENALTIES[penalty]}, β = {beta:g}", yscale="log", xlim=(-4, 104))
+            axes.set(title=f"{label(penalty)}, β = {beta:g}", yscale="log", xlim=(-4, 104))
     figure.supxlabel("zeros in u  [%]", fontsize=11)
     figure.supylabel("θ(u, w*)  [rad]", fontsize=11)
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=3)

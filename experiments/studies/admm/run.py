@@ -94,8 +94,11 @@ def _count(config: AdmmConfig, share: Any) -> Any:
 def _penalties(config: AdmmConfig) -> dict[str, Any]:
     from rvsmjax.sweep import Grid
 
-    grid = Grid(penalty=config.penalty, d=config.d, k=config.k, lam=config.lam, beta=config.beta, a=config.a)
-    return {penalty.name: penalty for penalty in grid.axes.penalty}
+    from ...penalties.registry import for_grid
+
+    penalties = for_grid(config.penalty, (config.a,))
+    grid = Grid(penalty=penalties, d=config.d, k=config.k, lam=config.lam, beta=config.beta, a=config.a)
+    return dict(zip(config.penalty, grid.axes.penalty, strict=True))
 
 
 def _check(config: AdmmConfig) -> None:

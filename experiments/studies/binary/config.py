@@ -18,7 +18,7 @@ class BinaryConfig(CommonFlags):
     """
 
     penalty: Names = ("l1", "l0", "tl1")
-    """Penalties: l1, l0, tl1."""
+    """Penalties: l1, l0, tl1, or MODULE:CLASS of your own."""
     d: WholeNumbers = (10, 20, 50, 100)
     """Dimensions of w; the paper has 50."""
     k: WholeNumbers = (1, 2, 5, 20, 50)
@@ -59,7 +59,9 @@ class BinaryConfig(CommonFlags):
 
 def work(config: BinaryConfig) -> tuple[int, str]:
     """Returns how much a config asks for, and of what."""
-    penalties = sum(len(config.a) if name == "tl1" else 1 for name in config.penalty)
+    from ...penalties.registry import find
+
+    penalties = sum(len(config.a) if find(name).parameter else 1 for name in config.penalty)
     rates = len(config.learning_rate or [0])
     return penalties * product(config, "d", "k", "lam", "beta") * rates * config.seeds, "lanes"
 

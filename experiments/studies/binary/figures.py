@@ -8,7 +8,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ...reports.style import COLORS, STYLE, new_figure
+from ...penalties.registry import look
+from ...reports.style import STYLE, new_figure
 from .simulate import RISE, rises
 
 PANELS = {"theta": "θ(w, w*)  [rad]", "lagrangian": "L(u, w)", "gamma": "θ(w, u)  [rad]"}
@@ -23,7 +24,7 @@ def figure_4(descents: xr.Dataset) -> Figure:
     """
     figure, panels = new_figure(14.0, 4.2, ncols=4)
     risen = rises(descents.lagrangian) > RISE
-    colors = np.where(risen, COLORS["tl1"], COLORS["l0"])
+    colors = np.where(risen, look("tl1").color, look("l0").color)
     step = descents.step.values / 1000
     for axes, (name, label) in zip(panels, PANELS.items(), strict=False):
         for values, color in zip(descents[name].transpose("run", "step").values, colors, strict=True):
@@ -37,6 +38,6 @@ def figure_4(descents: xr.Dataset) -> Figure:
     panels[3].set_yscale("symlog", linthresh=1e-8)
     panels[3].set_ylim(0, 1e-2)
     counts = {"l0": ("L decreases to the end", int((~risen).sum())), "tl1": ("L rises again", int(risen.sum()))}
-    handles = [Line2D([], [], color=COLORS[key], label=f"{text}: {n} runs") for key, (text, n) in counts.items()]
+    handles = [Line2D([], [], color=look(key).color, label=f"{text}: {n} runs") for key, (text, n) in counts.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=2)
     return figure

@@ -38,6 +38,7 @@ def run(config: BinaryConfig, console: Console, clock: Clock) -> Path:
 
         from rvsmjax.sweep import Grid, run_sweep
 
+        from ...penalties.registry import for_grid
         from ...reports import style
         from ..one_layer.output import how_it_went, write_data
         from . import figures as binary_plots
@@ -46,7 +47,8 @@ def run(config: BinaryConfig, console: Console, clock: Clock) -> Path:
 
         axes = ["penalty", "d", "k", "lam", "beta", "a", "learning_rate", "seeds"]
         with mendable():
-            grid = Grid(**{name: getattr(config, name) for name in axes}, activation="binary")
+            own = {"penalty": for_grid(config.penalty, config.a), "activation": "binary"}
+            grid = Grid(**{name: getattr(config, name) for name in axes} | own)
 
     def sweep(progress: Any) -> tuple[SweepResult, xr.Dataset]:
         with jax.enable_x64(config.precision == "float64"):

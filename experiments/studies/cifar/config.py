@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...cli.command import Command
 from ...cli.flags import CommonFlags, Epochs, Names, Strength, Strengths, WholeNumber
+from ...cli.interrupts import mendable
 from ...cli.runner import check_axes
 from ...records.folder import BadInput
 from ...training.estimate import of_runs
@@ -36,7 +37,8 @@ class CifarConfig(CommonFlags, TrainingConfig):
     method: Names = ("sgd", "rvsm", "admm", "admm-released")
     """Methods: sgd, rvsm, admm, admm-released (percentile of signed weights), magnitude."""
     penalty: Names = ("l1", "tl1", "l0")
-    """Penalties of rvsm: l1, l0, tl1, group_l1, group_l0, group_tl1, channel_l1, top_k, group_top_k."""
+    """Penalties of rvsm: l1, l0, tl1, group_l1, group_l0, group_tl1, channel_l1, top_k, group_top_k,
+    or MODULE:CLASS of your own."""
     lam: Strengths = None
     """λ of rvsm; with several, a run for each."""
     beta: Strength = None
@@ -78,19 +80,19 @@ def settled(config: CifarConfig) -> CifarConfig:
 
 def check(config: CifarConfig) -> None:
     """Raises ``BadInput`` for choices that do not exist and numbers out of range."""
-    from ...training.recipes import PENALTIES, SHARES
+    from ...training.chains import SHARES, penalty_of
 
     for name, choices in CHOICES.items():
         if getattr(config, name) not in choices:
             raise BadInput(f"{name} must be one of {', '.join(choices)}, got {getattr(config, name)!r}")
     check_axes(config, "method", "penalty")
-    for name, values, known in (
-        ("method", config.method, METHODS),
-        ("penalty", config.penalty, (*PENALTIES, *SHARES)),
-    ):
-        for value in values:
-            if value not in known:
-                raise BadInput(f"{name} must be among {', '.join(known)}, got {value!r}")
+    for value in config.method:
+        if value not in METHODS:
+            raise BadInput(f"method must be among {', '.join(METHODS)}, got {value!r}")
+    with mendable():
+        for value in config.penalty:
+            if value not in SHARES:
+                penalty_of(value)
     for name in ("lam", "sparsity"):
         if getattr(config, name) is not None:
             check_axes(config, name)

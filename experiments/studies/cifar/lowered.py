@@ -14,7 +14,7 @@ from flax import nnx
 from jax import ShapeDtypeStruct
 
 from ...data.labelled import Labelled
-from ...training.chains import PENALTIES, SHARES
+from ...training.chains import SHARES
 from ...training.loop import Task, make_programs
 from ...training.programs import TrainState, make_step
 from ...training.recipes import task_of
@@ -29,21 +29,21 @@ def make_recipe(net: str, method: str, batch: int = 128, dtype: str = "bfloat16"
 
     Args:
       net: a name of ``experiments.studies.cifar.recipes.NETS``.
-      method: ``sgd``, ``admm``, ``admm-released`` or ``magnitude``, or the penalty of ``rvsm``: a name of ``PENALTIES``
-        or ``SHARES``.
+      method: ``sgd``, ``admm``, ``admm-released`` or ``magnitude``, or the penalty of ``rvsm``: a name of ``SHARES`` or
+        of ``chains.penalty_of``.
       batch: images a step.
       dtype: of the computation.
     """
     common: dict[str, Any] = {"batch": batch, "dtype": dtype}
     if method in SHARES:
         return modern(net, "rvsm", method, sparsity=0.9, **common)
-    if method in PENALTIES:
-        return released(net, "rvsm", method, **common)
     if method == "admm-released":
         return released(net, "admm", "signed_percentile", **common)
     if method == "magnitude":
         return modern(net, method, "", sparsity=0.9, **common)
-    return released(net, method, "", **common)
+    if method in ("sgd", "admm"):
+        return released(net, method, "", **common)
+    return released(net, "rvsm", method, **common)
 
 
 def training_program(

@@ -18,9 +18,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from ...papers import arxiv_1812_05719 as paper
 from ...papers import frontiers_2020 as paper_rvscgd
+from ...penalties import registry
 from ...reports import names as naming
 from ...reports.names import family
-from ...reports.style import COLORS, MARKERS, STYLE, new_figure
+from ...reports.style import STYLE, new_figure
 from .paper_comparison import in_paper
 from .summary import CELL
 
@@ -75,8 +76,8 @@ def looks(lanes: xr.Dataset) -> list[Look]:
     found = []
     for i, (kind, name) in enumerate(zip(families, naming.entry_names(lanes), strict=True)):
         pale = 0.7 * families[:i].count(kind) / families.count(kind)
-        color = np.array(to_rgb(COLORS.get(kind, "0.4"))) * (1 - pale) + pale
-        found.append(Look(name, tuple(color), MARKERS.get(kind, "D")))
+        color = np.array(to_rgb(registry.look(kind).color)) * (1 - pale) + pale
+        found.append(Look(name, tuple(color), registry.look(kind).marker))
     return found
 
 

@@ -15,6 +15,7 @@ import rvsmjax as rv
 from rvsmjax.certificate import largest_learning_rate
 
 from ...papers import arxiv_1812_05719 as paper
+from ...penalties.registry import find
 
 CHOICES: dict[str, dict[str, Any]] = {
     "figure_4": {"lam": 0.5, "a": {"sub": 2.0, "super": 0.5}},
@@ -78,7 +79,7 @@ def descent(key: int) -> pd.DataFrame:
 
 def _of_penalties(a: float, function: Callable[[Any, Any], Any], x: Any) -> dict[str, np.ndarray]:
     """Returns function(penalty, x[i]) for all i, for each penalty, in one compiled call."""
-    shown = {"l1": rv.L1(), "l0": rv.L0(), "tl1": rv.TransformedL1(a)}
+    shown = {name: find(name)(a) for name in ("l1", "l0", "tl1")}
     run = jax.jit(lambda x: {name: jax.vmap(partial(function, p))(x) for name, p in shown.items()})
     found = run(x)
     return {name: np.asarray(found[name]) for name in shown}

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ...reports import names as naming
-from ...reports.style import COLORS, STYLE, new_figure
+from ...penalties.registry import look
+from ...reports.style import STYLE, new_figure
 
 LINES = {"l1": "-", "tl1": "--", "l0": "-."}
 styled = matplotlib.rc_context(STYLE)
@@ -34,7 +34,7 @@ def level_lines(values: Mapping[str, np.ndarray]) -> Figure:
 def thresholding(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     """Returns Figure 4: what each thresholding does to a number; jumps are left open."""
     figure, panels = new_figure(6.6, 6.6, nrows=2, ncols=2, sharex=True, sharey=True)
-    colors = [COLORS["l1"], COLORS["l0"], COLORS["tl1"], COLORS["tl1"]]
+    colors = [look("l1").color, look("l0").color, look("tl1").color, look("tl1").color]
     for axes, (name, (v, x)), color in zip(panels.flat, curves.items(), colors, strict=True):
         jump = np.abs(np.diff(x, append=x[-1])) > 20 * (v[1] - v[0])
         axes.plot(v, v, color="0.6", ls=":", lw=1.2)
@@ -50,7 +50,7 @@ def huber(envelopes: pd.DataFrame) -> Figure:
     """Returns Figure 5: the Moreau envelopes."""
     figure, axes = new_figure(6.4, 4.2)
     for name, values in envelopes.items():
-        axes.plot(envelopes.index, values, color=COLORS[name], ls=LINES[name], lw=2.2, label=naming.PENALTIES[name])
+        axes.plot(envelopes.index, values, color=look(name).color, ls=LINES[name], lw=2.2, label=look(name).label)
     axes.set(xlabel="x", ylabel="min over y of ½(y − x)² + λρ(y)", title="λ = 0.05")
     axes.legend()
     return figure
@@ -61,7 +61,7 @@ def angles(gamma: pd.DataFrame) -> Figure:
     """Returns Figure 6: γ over the draws."""
     figure, axes = new_figure(7.6, 4.2)
     for name, values in gamma.items():
-        axes.plot(gamma.index, values, color=COLORS[name], ls=LINES[name], label=naming.PENALTIES[name])
+        axes.plot(gamma.index, values, color=look(name).color, ls=LINES[name], label=look(name).label)
     axes.set(xlabel="draw of X", ylabel="γ = θ(X, prox(X))  [rad]", ylim=(0, None))
     figure.legend(loc="outside upper center", ncols=len(gamma.columns))
     return figure
@@ -72,7 +72,7 @@ def descent(lagrangian: pd.DataFrame) -> Figure:
     """Returns Figure 7: the Lagrangian over the steps."""
     figure, axes = new_figure(6.4, 4.2)
     for name, values in lagrangian.items():
-        axes.plot(lagrangian.index, values, color=COLORS[name], ls=LINES[name], lw=2.2, label=naming.PENALTIES[name])
+        axes.plot(lagrangian.index, values, color=look(name).color, ls=LINES[name], lw=2.2, label=look(name).label)
     axes.set(xlabel="step", ylabel="L(u, w)", yscale="log")
     axes.legend()
     return figure

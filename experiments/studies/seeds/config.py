@@ -18,7 +18,7 @@ class SeedsConfig(CommonFlags):
     """
 
     penalty: Names = ("none", "l1", "tl1", "l0", "top_k")
-    """Penalties: none (no splitting), l1, tl1, l0, top_k (a share of zeros)."""
+    """Penalties: none (no splitting), l1, tl1, l0, top_k (a share of zeros), or MODULE:CLASS of your own."""
     lam: Numbers = (3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
     """Values of λ, for l1, tl1, l0; each rises from 0 over two thirds of the steps."""
     beta: Numbers = (1.0, 3.0)

@@ -10,15 +10,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ...reports.style import COLORS, MARKERS, STYLE, new_figure
-from .report import NAMES
+from ...penalties.registry import look
+from ...reports.style import STYLE, new_figure
+from .report import name_of
 from .summary import interval
 
 if TYPE_CHECKING:
     from .study import Study
 
-LOOKS = {penalty: (COLORS[penalty], MARKERS[penalty]) for penalty in ("l1", "tl1", "l0")}
-LOOKS |= {"top_k": ("#228833", "D"), "none": ("0.45", "")}
+OTHERS = {"top_k": ("#228833", "D"), "none": ("0.45", "")}
 LINES = ("-", ":", "-.", "--")
 SHOWN, LEFT = 0.08, 0.015
 """Accuracies further below the best are cut off, and networks with a smaller share of weights left."""
@@ -36,9 +36,9 @@ def tradeoff(summary: pd.DataFrame) -> Figure:
     entries = []
     strengths = summary.dropna(subset="beta")[["beta", "learning_rate"]].drop_duplicates().to_numpy().tolist()
     for penalty, part in summary.groupby("penalty", sort=False):
-        color, marker = LOOKS[penalty]
+        color, marker = _look(penalty)
         style = {"color": color, "marker": marker, "mec": "white"}
-        entries.append(Line2D([], [], **style, ls="--" if penalty == "none" else "-", label=NAMES[penalty]))
+        entries.append(Line2D([], [], **style, ls="--" if penalty == "none" else "-", label=name_of(penalty)))
         if penalty == "none":
             best = part.loc[part.accuracy_u.idxmax()]
             axes.axhline(100 * best.accuracy_u, color=color, ls="--", zorder=1)
@@ -71,9 +71,9 @@ def learning(curves: pd.DataFrame) -> Figure:
         for metric, axes in (("accuracy_u", above), ("zeros", below)):
             bands = part.groupby("epoch")[metric].apply(interval)
             middle, half = 100 * np.array(bands.tolist()).T
-            color = LOOKS[penalty][0]
+            color = _look(penalty)[0]
             axes.fill_between(bands.index, middle - half, middle + half, color=color, alpha=0.2, lw=0)
-            axes.plot(bands.index, middle, color=color, label=NAMES[penalty])
+            axes.plot(bands.index, middle, color=color, label=name_of(penalty))
     best = 100 * curves[curves.chosen].accuracy_u.max()
     above.set(ylabel="validation accuracy of u  [%]", ylim=(best - 100 * SHOWN, best + 0.5))
     below.set(xlabel="epoch", ylabel="zeros in u  [%]", ylim=(-2, 102))
@@ -81,3 +81,8 @@ def learning(curves: pd.DataFrame) -> Figure:
     if handles:
         figure.legend(handles, labels, loc="outside upper center", ncols=len(handles))
     return figure
+
+
+def _look(penalty: str) -> tuple[str, str]:
+    """Returns color and marker."""
+    return OTHERS.get(penalty) or (look(penalty).color, look(penalty).marker)

@@ -9,8 +9,8 @@ import numpy as np
 
 from .train import Lane
 
-AXES = {"none": [], "top_k": ["beta", "sparsity"], "l1": ["lam", "beta"], "tl1": ["lam", "beta"], "l0": ["lam", "beta"]}
-"""Which axes, beside the learning rate, a penalty has."""
+AXES = {"none": [], "top_k": ["beta", "sparsity"]}
+"""Which axes, beside the learning rate, the kinds of training have that are no penalty with a λ."""
 NUMBERS = ["lam", "beta", "sparsity", "learning_rate"]
 ABSENT = {"lam": 0.0, "beta": 1.0, "sparsity": 0.0, "learning_rate": np.nan}
 """What a penalty is given for an axis that it has not; it has no effect."""
@@ -18,7 +18,7 @@ ABSENT = {"lam": 0.0, "beta": 1.0, "sparsity": 0.0, "learning_rate": np.nan}
 
 def settings(config: Any, penalty: str) -> list[dict[str, float]]:
     """Returns the hyperparameters of each setting of a penalty; NaN for those that it has not."""
-    names = [*AXES[penalty], "learning_rate"]
+    names = [*AXES.get(penalty, ["lam", "beta"]), "learning_rate"]
     blank = dict.fromkeys(NUMBERS, np.nan)
     values = itertools.product(*(getattr(config, name) for name in names))
     return [blank | dict(zip(names, chosen, strict=True)) for chosen in values]

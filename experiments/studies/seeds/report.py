@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ...penalties import registry
 from ...reports.document import Picture, Section, Table
-from ...reports.names import PENALTIES
 from .summary import METRICS, interval
 
 if TYPE_CHECKING:
     from .study import Study
 
-NAMES = {**PENALTIES, "none": "none", "top_k": "top-k"}
 SYMBOLS = {"lam": "λ", "beta": "β", "sparsity": "share", "learning_rate": "η"}
+
+
+def name_of(penalty: str) -> str:
+    """Returns how a penalty is called."""
+    return "top-k" if penalty == "top_k" else registry.label(penalty)
 
 
 def label(row: Any) -> str:
@@ -50,13 +54,13 @@ def _chosen(summary: pd.DataFrame, study: Study, config: Any) -> Section:
     for penalty in config.penalty:
         part = summary[(summary.penalty == penalty) & summary.chosen]
         if part.empty:
-            rows.append([NAMES[penalty], "no setting with so many zeros", *["–"] * 5])
+            rows.append([name_of(penalty), "no setting with so many zeros", *["–"] * 5])
             continue
         best = part.iloc[0]
         own = study.lanes[study.lanes.chosen & (study.lanes.penalty == penalty)].set_index("seed").test_u
         paired = _percent(*interval(own - dense), sign="+") if len(dense) and penalty != "none" else "–"
         shown = [_percent(best[m], best[f"{m}_half"]) for m in ("zeros", "accuracy_u", "test_w", "test_u")]
-        rows.append([NAMES[penalty], label(best), *shown, paired])
+        rows.append([name_of(penalty), label(best), *shown, paired])
     text = (
         f"For each penalty the setting with at least {100 * config.min_sparsity:g} % zeros in u, on average, whose u "
         "is best on validation images. Test images were looked at by these alone, after the choice. Against none: test "
@@ -74,7 +78,7 @@ def _speed(study: Study, config: Any) -> Section:
     ]
     count = min(config.compared, config.seeds)
     text = (
-        f"{count} seeds of one setting of {NAMES[study.raced]}, timed by turns, the least of {config.rounds}; "
+        f"{count} seeds of one setting of {name_of(study.raced)}, timed by turns, the least of {config.rounds}; "
         "compilation apart. One after another: one compiled training of a single seed, called for each seed."
     )
     equal = (
@@ -82,7 +86,7 @@ def _speed(study: Study, config: Any) -> Section:
         "all and of the median seed. In float32 a ReLU that rounding switches moves weights by more than rounding."
     )
     apart = [
-        [NAMES[penalty], f"{own.numbers:.1e}", f"{own.median:.1e}", f"{own.shares:.1e}"]
+        [name_of(penalty), f"{own.numbers:.1e}", f"{own.median:.1e}", f"{own.shares:.1e}"]
         for penalty, own in study.differences.items()
     ]
     columns = ["penalty", "weights, losses", "median seed", "accuracies, zeros"]
@@ -92,7 +96,12 @@ def _speed(study: Study, config: Any) -> Section:
 
 def _all(summary: pd.DataFrame) -> Section:
     rows = [
-        [NAMES[row.penalty], label(row), *(_percent(row[m], row[f"{m}_half"]) for m in METRICS[:3]), f"{row.diverged}"]
+        [
+            name_of(row.penalty),
+            label(row),
+            *(_percent(row[m], row[f"{m}_half"]) for m in METRICS[:3]),
+            f"{row.diverged}",
+        ]
         for _, row in summary.iterrows()
     ]
     columns = ["penalty", "setting", "validation w", "validation u", "zeros", "diverged"]

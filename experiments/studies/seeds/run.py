@@ -51,13 +51,14 @@ def _check(config: SeedsConfig) -> None:
     from rvsmjax import _checks
 
     from ...data.digits import LEARNT
+    from ...penalties.registry import find
     from .grid import AXES
 
     check_axes(config, "penalty", "lam", "beta", "sparsity", "learning_rate")
-    unknown = [name for name in config.penalty if name not in AXES]
-    if unknown:
-        raise BadInput(f"penalty must be one of {', '.join(AXES)}, got {unknown[0]!r}")
     with mendable():
+        for name in config.penalty:
+            if name not in AXES:
+                find(name, *AXES)
         for name, least in (("seeds", 2), ("epochs", 1), ("batch", 1), ("compared", 1), ("rounds", 1)):
             _checks.integer(name, getattr(config, name), at_least=least)
         for value in config.lam:

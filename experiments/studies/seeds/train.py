@@ -16,6 +16,7 @@ import rvsmjax as rv
 
 from ...data.images import Data
 from ...data.labelled import Labelled
+from ...penalties.registry import find
 from ...records.lanes import lane_keys, map_tiles
 from .networks import NETWORKS
 
@@ -59,9 +60,9 @@ def splitting(penalty: str, lane: Lane, ramp: int) -> optax.GradientTransformati
     if penalty == "top_k":
         top = rv.TopK(sparsity=rv.cubic_sparsity(lane.sparsity, 0, ramp), scope="global")
         return rv.rvsm(top, 1.0, lane.beta)
-    kinds = {"none": rv.L1(), "l1": rv.L1(), "l0": rv.L0(), "tl1": rv.TransformedL1(lane.a)}
+    kind = find("l1" if penalty == "none" else penalty)(lane.a)
     lam = jnp.zeros_like(lane.lam) if penalty == "none" else lane.lam
-    return rv.rvsm(kinds[penalty], lambda step: lam * jnp.clip(step / ramp, 0, 1), lane.beta)
+    return rv.rvsm(kind, lambda step: lam * jnp.clip(step / ramp, 0, 1), lane.beta)
 
 
 def make_training(
@@ -73,7 +74,7 @@ def make_training(
     ``fold_in(root, seed)`` alone, so lanes of one seed share them, whatever their λ and β.
 
     Args:
-      penalty: a name of ``seeds_grid.AXES``; with ``network``, all that needs another compilation.
+      penalty: a name of ``grid.AXES`` or of a penalty; with ``network``, all that needs another compilation.
       network: a name of ``NETWORKS``.
       data: images; the test part is not looked at.
       epochs: number of epochs.

@@ -10,9 +10,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ...papers import arxiv_1812_05719 as paper
+from ...penalties.registry import look
 from ...reports.document import Picture, Section, Table
-from ...reports.names import PENALTIES
-from ...reports.style import COLORS, MARKERS, STYLE, new_figure
+from ...reports.style import STYLE, new_figure
 from .simulate import MADE_TO_FIT
 
 SETTING = ["w_star", "w0", "learning_rate"]
@@ -62,7 +62,7 @@ def verdict(table: pd.DataFrame) -> str:
     ranked = best(table[table.rule != MADE_TO_FIT])
     one, (own, second) = ranked[ranked.free == 1].iloc[0], (ranked[ranked.free > 1].iloc[i] for i in range(2))
     fitted = best(table[(table.rule == MADE_TO_FIT) & (table.free == 1)]).iloc[0]
-    ratios = ", ".join(f"{PENALTIES[p]} {own[f'tolerance_{p}'] / own.learning_rate:.3g}" for p in paper.TABLES)
+    ratios = ", ".join(f"{look(p).label} {own[f'tolerance_{p}'] / own.learning_rate:.3g}" for p in paper.TABLES)
     return (
         f"With one tolerance for all cells the best rule watches {one.rule}: log-likelihood {one.log_likelihood:.1f}, "
         f"{one.angles} of 15 angles and {one.cells} of 90 values inside the draws. With one tolerance for each penalty "
@@ -94,9 +94,9 @@ def figure(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         same = np.logical_and.reduce([curves[name] == row[name] for name in (*SETTING, "rule", "free")])
         for penalty in paper.TABLES:
             part = curves[same & (curves.penalty == penalty)]
-            color, marker = COLORS[penalty], MARKERS[penalty]
+            color, marker = look(penalty).color, look(penalty).marker
             axes.fill_between(part.d, part.low, part.high, color=color, alpha=0.2, lw=0)
-            axes.plot(part.d, part["median"], color=color, label=PENALTIES[penalty])
+            axes.plot(part.d, part["median"], color=color, label=look(penalty).label)
             printed = [paper.value(penalty, "theta_w", d) for d in part.d]
             axes.plot(part.d, printed, ls="", marker=marker, mfc="white", mec=color, mew=1.8, ms=8)
         kind = "one tolerance" if row.free == 1 else "a tolerance for each penalty"

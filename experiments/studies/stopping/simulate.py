@@ -15,6 +15,7 @@ import rvsmjax as rv
 from rvsmjax.geometry import norm, unit
 
 from ...papers import arxiv_1812_05719 as paper
+from ...penalties.registry import find
 from ...records.lanes import drawn, lane_keys, map_tiles
 
 LAWS = {"sphere": jax.random.normal, "positive": jax.random.uniform}
@@ -115,7 +116,7 @@ def stops(values: np.ndarray, tolerances: np.ndarray) -> np.ndarray:
 @functools.lru_cache(maxsize=64)
 def _program(name: str, steps: int) -> Any:
     """Returns the run of a tile: equal arguments give the same function, which is compiled once."""
-    penalty = {"l1": rv.L1(), "l0": rv.L0(), "tl1": rv.TransformedL1(paper.SETTING["a"])}[name]
+    penalty = find(name)(paper.SETTING["a"])
     problem = rv.NoOverlapReLU(paper.SETTING["k"])
     lam, beta = paper.SETTING["lam"], paper.SETTING["beta"]
 

@@ -36,7 +36,7 @@ class SweepConfig(CommonFlags):
     """
 
     penalty: Names = ("l1", "l0", "tl1")
-    """Penalties: l1, l0, tl1."""
+    """Penalties: l1, l0, tl1, or MODULE:CLASS of your own."""
     d: WholeNumbers = (10, 20, 30, 40, 50)
     """Dimensions of w."""
     k: WholeNumbers = (2, 5, 10, 20)
@@ -87,11 +87,13 @@ def workload(config: SweepConfig) -> Plan:
 
     from rvsmjax.sweep import Grid, slabs
 
+    from ...penalties.registry import for_grid
     from ..one_layer.slabs import LANE_BYTES
 
     config = config.resolved()
     axes = ["penalty", "d", "k", "lam", "beta", "a", "learning_rate", "normalize", "seeds"]
-    grid = Grid(**{name: getattr(config, name) for name in axes})
+    penalties = for_grid(config.penalty, config.a)
+    grid = Grid(**{name: getattr(config, name) for name in axes} | {"penalty": penalties})
     on_cpu = jax.devices()[0].platform == "cpu"
     count = len(slabs(grid, config.slab or SLAB[on_cpu]))
     size = f"{grid.size:,} lanes in {count} slab{'s' * (count > 1)}"

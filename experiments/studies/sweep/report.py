@@ -7,8 +7,9 @@ from typing import Any
 import xarray as xr
 
 from ...papers import arxiv_1812_05719 as paper
+from ...penalties import registry
 from ...reports.document import Chart, Picture, Section, Table
-from ...reports.names import AXES, PENALTIES, ROWS, entry_names, family
+from ...reports.names import AXES, ROWS, entry_names, family
 from ..one_layer import distributions as cells_figure
 from ..one_layer import paper_comparison as compare
 from ..one_layer.summary import ENDINGS
@@ -54,7 +55,7 @@ def paper_tables(cells: xr.Dataset) -> Section:
                 printed.append((f"{value:.0f}" if metric == "zeros" else f"{value:.5e}") + mark)
             rows += [[name, "ours", *mean_cells(ours, metric)], ["", "paper", *printed]]
         number = paper.TABLES[penalty][0]
-        title = f"Table {number}: {PENALTIES[penalty]}" + ", a = 1" * (penalty == "tl1")
+        title = f"Table {number}: {registry.label(penalty)}" + ", a = 1" * (penalty == "tl1")
         tables.append(Table(["", "", *(f"d = {d}" for d in cells.d.values)], rows, title, labels=2))
     count = int(cells.theta_u.sel(statistic="count").min())
     note = (

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ...penalties.registry import label
 from ...reports.document import Section, Table
-from ...reports.names import PENALTIES, ROWS
+from ...reports.names import ROWS
 from ..one_layer import paper_comparison as compare
 
 
@@ -24,7 +25,7 @@ def agreement(cells: xr.Dataset) -> Section:
     if len(outside):
         listed = [
             [
-                PENALTIES[m.penalty],
+                label(m.penalty),
                 f"{m.d}",
                 ROWS[m.metric],
                 f"{m.paper:.5e}",
@@ -58,7 +59,7 @@ def no_limits(cells: xr.Dataset) -> Section:
     for r in rows.itertuples():
         sharp = "" if np.isnan(r.allowed_17_l0) else _compared(r.pull, r.allowed_17_l0)
         bounds = [_compared(r.distance, max(r.allowed_13, r.allowed_13_draws)), _compared(r.pull, r.allowed_17), sharp]
-        table.append([PENALTIES[r.penalty], f"{r.d}", f"{r.theta:.3g}", f"{r.theta_max:.3g}", *bounds])
+        table.append([label(r.penalty), f"{r.d}", f"{r.theta:.3g}", f"{r.theta_max:.3g}", *bounds])
     columns = ["", "d", "θ printed", "our largest", "(13)", "(17), ‖ū‖ ≤ 1", "(17), cos γ"]
     off = 100 * float(np.abs(rows.f_from_theta - 1).max())
     text = (
@@ -79,7 +80,7 @@ def smallest_loss(cells: xr.Dataset) -> Section:
     """Returns which penalty has the smallest f(w̄), here and in the paper's text and tables."""
     rows = compare.orders(cells)
     table = [
-        [f"{r.d}", *(" < ".join(PENALTIES[p] for p in order) for order in (r.ours, r.paper))] for r in rows.itertuples()
+        [f"{r.d}", *(" < ".join(label(p) for p in order) for order in (r.ours, r.paper))] for r in rows.itertuples()
     ]
     text = "The paper's text has ℓ1 smallest, then Tℓ1, then ℓ0 (section 5.3), and elsewhere ℓ0 smallest (section 1)."
     return Section(
@@ -98,6 +99,6 @@ def _where(rows: pd.DataFrame, flag: str) -> str:
         at = list(part.d[part[flag]])
         if at:
             parts.append(
-                f"{PENALTIES[penalty]} at " + ("every d" if len(at) == len(part) else "d = " + ", ".join(map(str, at)))
+                f"{label(penalty)} at " + ("every d" if len(at) == len(part) else "d = " + ", ".join(map(str, at)))
             )
     return ", ".join(parts) or "none"

@@ -9,7 +9,6 @@ from ...cli.command import Command
 from ...cli.estimate import Cost, in_proportion, product
 from ...cli.flags import CommonFlags, Names, Numbers, WholeNumber, WholeNumbers
 
-PENALTIES = ("l1", "l0", "tl1")
 TUNERS = ("start", "gradient", "grid")
 """The paper's β and a with the λ of the required sparsity; that and Adam from there; a grid over β and a."""
 
@@ -21,8 +20,8 @@ class TuneConfig(CommonFlags):
     Flags in the plural take one value or more; every combination is tuned by itself.
     """
 
-    penalty: Names = PENALTIES
-    """Penalties: l1, l0, tl1."""
+    penalty: Names = ("l1", "l0", "tl1")
+    """Penalties: l1, l0, tl1, or MODULE:CLASS of your own."""
     d: WholeNumbers = (10, 20, 50)
     """Dimensions of w."""
     sparsity: Numbers = (0.5, 0.8)

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ...reports.names import PENALTIES
-from ...reports.style import COLORS, MARKERS, STYLE, new_figure
+from ...penalties import registry
+from ...reports.style import STYLE, new_figure
 from .summary import WIDTH, reference, tuned
 
 
@@ -35,7 +35,7 @@ def _draw_angles(results: xr.Dataset) -> Figure:
             axes, here = panels[i][j], {"truth_zeros": truth, "sparsity": share}
             floor = best.best.sel(here | {"penalty": reference(results)}).mean("seed")
             for n, kind in enumerate(results.penalty.values):
-                look = {"color": COLORS[kind], "marker": MARKERS[kind], "ms": 8}
+                look = {"color": registry.look(kind).color, "marker": registry.look(kind).marker, "ms": 8}
                 at = place + 0.14 * (n - (results.sizes["penalty"] - 1) / 2)
                 hollow = start.theta.sel(here | {"penalty": kind}).mean("seed")
                 axes.plot(at, hollow, ls="", **look | {"mfc": "white", "ms": 11})
@@ -50,7 +50,15 @@ def _draw_angles(results: xr.Dataset) -> Figure:
     for axes in panels[-1]:
         axes.set_xlabel("dimension d")
     entries = [
-        Line2D([], [], ls="", color=COLORS[k], marker=MARKERS[k], ms=8, label=PENALTIES[k])
+        Line2D(
+            [],
+            [],
+            ls="",
+            color=registry.look(k).color,
+            marker=registry.look(k).marker,
+            ms=8,
+            label=registry.look(k).label,
+        )
         for k in results.penalty.values
     ]
     entries += [

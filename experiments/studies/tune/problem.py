@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -20,9 +21,12 @@ from jax import Array
 import rvsmjax as rv
 from rvsmjax.certificate import largest_learning_rate
 
+from ...penalties.registry import find
+
 START = {"beta": 4e-3, "a": 1.0}
 """The paper's values, where the descent starts."""
-
+WIDE = 30.0
+"""Between the logarithms of a threshold and of its step, at most."""
 CALIBRATION = 6
 """Solves that bring the training seeds to the required share."""
 
@@ -71,7 +75,7 @@ class Cell:
     @property
     def shaped(self) -> bool:
         """Whether there is an a to choose."""
-        return self.kind == "tl1"
+        return bool(find(self.kind).parameter)
 
     def limits(self, beta: float, a: float, t: float, draws: Draws | None = None) -> Any:
         """Returns θ(ū,w*), ū and w̄ of all seeds, and whether they converged."""
@@ -122,7 +126,24 @@ def step_at(kind: str, t: Array, a: Array) -> Array:
         return t
     if kind == "l0":
         return t**2 / 2
-    return jnp.where(2 * t <= a, t * a / (a + 1), (t + a / 2) ** 2 / (2 * (a + 1)))
+    if kind == "tl1":
+        return jnp.where(2 * t <= a, t * a / (a + 1), (t + a / 2) ** 2 / (2 * (a + 1)))
+    return jnp.exp(_log_step(lambda log_step: jnp.log(find(kind)(a).threshold(jnp.exp(log_step))) - jnp.log(t), t))
+
+
+def _log_step(excess: Callable[[Array], Array], t: Array) -> Array:
+    """Returns where a function that rises has its zero, with derivatives; by bisection around log t."""
+
+    def bisect(function: Callable[[Array], Array], start: Array) -> Array:
+        def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+            middle = (ends[0] + ends[1]) / 2
+            above = function(middle) > 0
+            return jnp.where(above, ends[0], middle), jnp.where(above, middle, ends[1])
+
+        low, high = jax.lax.fori_loop(0, 60, halve, (start - WIDE, start + WIDE))
+        return (low + high) / 2
+
+    return jax.lax.custom_root(excess, jnp.log(t), bisect, lambda linear, y: y / linear(jnp.ones_like(y)))
 
 
 def best_angle(w_star: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -158,7 +179,7 @@ def measure(cell: Cell, choice: Choice, draws: Draws) -> dict[str, np.ndarray]:
 def limits_of(kind: str, max_steps: int, k: int, numbers: Any, draws: Draws) -> Any:
     """Returns θ(ū,w*), ū and w̄ of all seeds at ``numbers``, β, a and t, and whether they converged."""
     beta, a, t = numbers["beta"], numbers["a"], numbers["t"]
-    penalty = {"l1": rv.L1, "l0": rv.L0, "tl1": lambda: rv.TransformedL1(a)}[kind]()
+    penalty = find(kind)(a)
     lam = beta * step_at(kind, t, a)
     chain = optax.chain(rv.rvsm(penalty, lam, beta), optax.sgd(largest_learning_rate(beta)), rv.unit_sphere())
     tol = 1e-12 if draws.w0.dtype == jnp.float64 else 1e-6

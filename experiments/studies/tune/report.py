@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import xarray as xr
 
+from ...penalties.registry import label
 from ...reports.document import Picture, Section, Table
-from ...reports.names import PENALTIES
 from .summary import WIDTH, differences, reference, tuned
 
 TUNERS = {"start": "β = 4e-3, a = 1", "gradient": "gradient", "grid": "grid"}
@@ -94,7 +94,7 @@ def _angles(part: pd.DataFrame, shown: str, title: str) -> Table:
     for (penalty, tuner), group in part.groupby(["penalty", "tuner"], sort=False):
         by_d = group.set_index("d")
         cells = [f"{by_d.theta[d]:.4f} ± {WIDTH * by_d.theta_sem[d]:.4f}" for d in sizes]
-        rows.append([PENALTIES[penalty], TUNERS[tuner], *cells])
+        rows.append([label(penalty), TUNERS[tuner], *cells])
     least = part[(part.tuner == "gradient") & (part.penalty == shown)].set_index("d")
     rows.append(["least possible", "", *(f"{least.best[d]:.4f}" for d in sizes)])
     return Table(["penalty", "tuned by", *(f"d = {d}" for d in sizes)], rows, title, labels=2)
@@ -105,7 +105,7 @@ def _chosen(part: pd.DataFrame, title: str) -> Table:
     for row in part.itertuples():
         a = f"{row.a:.3g}" if row.penalty == "tl1" else ""
         numbers = [f"{row.lam:.3g}", f"{row.beta:.3g}", a, f"{100 * row.train_share:.2f}", f"{100 * row.share:.2f}"]
-        name = [f"{row.d}", PENALTIES[row.penalty], TUNERS[row.tuner]]
+        name = [f"{row.d}", label(row.penalty), TUNERS[row.tuner]]
         rows.append([*name, *numbers, f"{row.excess:.1e}", f"{row.solves}", f"{row.seconds:.1f}"])
     columns = ["d", "penalty", "tuned by", "λ", "β", "a", "zeros [%]", "held out", "excess", "solves", "seconds"]
     return Table(columns, sorted(rows, key=lambda r: int(r[0])), title, labels=3)

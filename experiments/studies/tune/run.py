@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from ...cli.interrupts import in_thread
+from ...cli.interrupts import in_thread, mendable
 from ...cli.runner import check_axes, conduct
+from ...penalties.registry import find
 from ...records.environment import Clock
 from ...records.folder import BadInput
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from .problem import Cell, Choice
-from .config import PENALTIES, TUNERS, TuneConfig
+from .config import TUNERS, TuneConfig
 
 
 def run(config: TuneConfig, console: Console, clock: Clock) -> Path:
@@ -102,9 +103,13 @@ def _tune(cell: Cell, iterations: int) -> tuple[dict[str, tuple[Choice, float]],
 def _check(config: TuneConfig) -> None:
     """Raises ``BadInput`` for what no run can be made of."""
     check_axes(config, "penalty", "d", "sparsity", "truth_zeros")
-    for name in config.penalty:
-        if name not in PENALTIES:
-            raise BadInput(f"penalty must be one of {', '.join(PENALTIES)}, got {name!r}")
+    with mendable():
+        for name in config.penalty:
+            penalty = find(name)()
+            try:
+                penalty.threshold(1.0)
+            except NotImplementedError:
+                raise BadInput(f"penalty must have a threshold, which is tuned, got {name!r}, which has none") from None
     for name, least in (("d", 2), ("k", 1), ("seeds", 2), ("held_out", 2), ("iterations", 1)):
         if np.min(getattr(config, name)) < least:
             raise BadInput(f"{name} must be a whole number >= {least}, got {np.min(getattr(config, name))}")

@@ -11,12 +11,12 @@ import pytest
 
 from experiments.cli import main as cli
 from experiments.data import datasets
-from experiments.studies.cifar import run as cifar
+from experiments.studies.cifar import config as cifar
 from experiments.studies.cifar.config import CifarConfig
+from experiments.studies.lenet.binary import config as lenet_binary
 from experiments.studies.lenet.binary import report as lenet_binary_report
-from experiments.studies.lenet.binary import run as lenet_binary
 from experiments.studies.lenet.binary.config import LenetBinaryConfig
-from experiments.studies.lenet.compress import run as lenet_compress
+from experiments.studies.lenet.compress import config as lenet_compress
 from experiments.studies.lenet.compress.config import Lenet5CompressConfig, make_study
 from experiments.training import report as training_report
 from experiments.training.run_store import read

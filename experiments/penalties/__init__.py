@@ -1,0 +1,1 @@
+"""The penalties that every study takes, by name."""
