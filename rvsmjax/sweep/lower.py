@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 import jax
-from jax.sharding import AbstractDevice, AbstractMesh
+from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
 from rvsmjax import _checks
 from rvsmjax.sweep import program
@@ -61,5 +61,5 @@ def lower_sweep(
     places = tuple(Described(name, KINDS[platform], i) for i in range(count))
     plan = make_plan(grid, precision(dtype), places, progress=False, engine=engine)
     described = AbstractDevice(device_kind=KINDS[platform], num_cores=None, platform=name)
-    mesh = AbstractMesh((count,), ("lanes",), abstract_device=described)
+    mesh = AbstractMesh((count,), ("lanes",), axis_types=(AxisType.Auto,), abstract_device=described)
     return program.lower_plan(plan, jax.random.key_impl(jax.random.key(0)), mesh, (platform,))
