@@ -3,7 +3,7 @@
 ``make check-accelerators``. Makes an environment of its own for the oldest and the newest Python at hand (so for two
 versions of JAX), from ``requirements/accelerators.lock``. Each program is compiled for an H100 or a v5e in a process of
 its own: a compiler that crashes is a failed row with the name of the signal. ptxas then takes the kernels. The record
-goes to ``benchmarks/results/compiled.json``, the tables between the markers of ``benchmarks/compiled.md``.
+goes to ``benchmarks/results/compiled.json``, the tables between the markers of ``benchmarks/README.md``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from experiments.reports.document import fill
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENTS = ROOT / "build" / "accelerators"
 LOCK = ROOT / "requirements" / "accelerators.lock"
-RECORD, PAGE = ROOT / "benchmarks" / "results" / "compiled.json", ROOT / "benchmarks" / "compiled.md"
+RECORD, PAGE = ROOT / "benchmarks" / "results" / "compiled.json", ROOT / "benchmarks" / "README.md"
 MINUTES = 8
 """After which a case has failed."""
 DEFAULT: dict[str, Any] = {"k": [2, 5, 10, 20]}
