@@ -14,6 +14,7 @@ from rvsmjax.sweep import cuda, engines, loop, ptx
 from rvsmjax.sweep.step import Tile
 from tests.sweep.machine import Machine
 from tests.sweep.test_kernel import require_close
+from tools.kernels import kernel_text
 
 LAUNCHES = []
 
@@ -161,25 +162,10 @@ def test_a_pallas_backend_that_is_gone_is_told(monkeypatch):
         assert engines.chosen("pallas", (Card("NVIDIA H100", "9.0"),)) == "xla"
 
 
-def kernel_text(penalty, problem, d, normalize=True, lanes=128):
-    """The kernel's text."""
-    lane, lane_int = (jax.ShapeDtypeStruct((lanes,), dtype) for dtype in (jnp.float32, jnp.int32))
-    vector, number = jax.ShapeDtypeStruct((d, lanes), jnp.float32), jax.ShapeDtypeStruct((), jnp.float32)
-    texts = []
-
-    def written(w, w_star, k, lam, beta, rate, steps, tol):
-        like = jax.tree.map(lambda leaf: jnp.full_like(lam, leaf), penalty)
-        tile = Tile(problem(k), like, lam, beta, rate, w_star, normalize)
-        texts.append(cuda.source(loop.judge, 16, tile, w, steps, steps, tol)[0])
-        return w
-
-    jax.eval_shape(written, vector, vector, lane, lane, lane, lane, lane_int, number)
-    return texts[0]
-
-
 def test_a_step_of_l1_takes_nine_instructions_a_component():
     """Products are fused, choices are minimum and maximum, and what belongs to the lane is outside of the loop."""
-    text = kernel_text(rv.L1(), rv.NoOverlapReLU, 50)
+    text, components = kernel_text("l1", d=50)
+    assert components == 50
     body = text[text.index("STEP:") : text.index("bra STEP")].splitlines()
     ops = [line.split()[1 if line.startswith("@") else 0] for line in body if line.endswith(";")]
     assert ops.count("min.f32") - 2 == 50 == ops.count("max.f32") - 1
