@@ -417,8 +417,6 @@ class Writer:
             text = f"{_UNARY[op]} {result}, {names[0]};"
         elif op == "sqrt":
             text = f"sqrt.{'rn' if node.level == ONCE else 'approx.ftz'}.f32 {result}, {names[0]};"
-        elif op == "reciprocal":
-            text = f"rcp.approx.ftz.f32 {result}, {names[0]};"
         elif op == "log2":
             text = f"lg2.approx.ftz.f32 {result}, {names[0]};"
         elif op in _BINARY:
@@ -494,7 +492,7 @@ class Writer:
         if node.level == ONCE:
             out.append(f"div.rn.f32 {result}, {names[0]}, {names[1]};")
             return result
-        if under.op == "number":
+        if under.op == "number" and under.given:
             out.append(f"mul.f32 {result}, {names[0]}, 0f{struct.pack('>f', 1 / under.given).hex().upper()};")
             return result
         inverse = self._inverse(under, names[1], out)
