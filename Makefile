@@ -11,7 +11,7 @@ COMPILE = $(RUN) -m uv pip compile --quiet --universal --python-version 3.11 --g
   --no-header --no-annotate --no-emit-index-url --no-emit-find-links $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test test-all check check-accelerators format bench docs lock clean
+.PHONY: help setup sweep test test-robustness test-all check check-accelerators format bench docs lock clean
 
 # JAX for CUDA 13 needs driver 580 and compute capability 7.5, JAX for CUDA 12 driver 525; the weakest GPU decides.
 DETECT_ACCEL = \
@@ -65,6 +65,9 @@ sweep: setup ## Run the one-layer study and show its tables beside the paper's
 
 test: setup ## Run the default tests
 	@$(RUN) -m pytest $(SIDE_BY_SIDE) $(ARGS)
+
+test-robustness: setup ## Run the tests that kill processes, join several and drive a browser
+	@$(RUN) -m pytest -m robustness $(SIDE_BY_SIDE) $(ARGS)
 
 test-all: setup ## Run every test, the slow ones and those for a GPU too
 	@$(RUN) -m pytest -m "" $(SIDE_BY_SIDE) $(ARGS)

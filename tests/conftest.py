@@ -1,16 +1,25 @@
 """Settings and fixtures that all tests share."""
 
 import os
+from pathlib import Path
 
 import hypothesis
 import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
-# What the tests compile is for them alone, and what others compiled is not for the tests.
-os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
-jax.config.update("jax_enable_compilation_cache", False)
-# Before JAX starts: some tests spread work over several devices.
+# Before JAX starts: some tests use several devices.
 jax.config.update("jax_num_cpu_devices", 8)
+# Workers, subprocesses and the next run share what one process has compiled.
+COMPILED = Path(__file__).parents[1] / "build" / "compiled-for-tests"
+CACHE = {
+    "jax_compilation_cache_dir": str(COMPILED),
+    "jax_persistent_cache_min_compile_time_secs": 0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+}
+for name, value in CACHE.items():
+    os.environ[name.upper()] = str(value)
+    jax.config.update(name, value)
 
 collect_ignore = ["repository/typed_user.py"]  # a type checker reads it; a part of it is wrong on purpose
 
@@ -18,6 +27,16 @@ hypothesis.settings.register_profile(
     "repeatable", deadline=None, derandomize=True, print_blob=True, database=None, max_examples=60
 )
 hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture
+def no_compilation_cache():
+    """Compiles everything anew."""
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()
+    yield
+    jax.config.update("jax_enable_compilation_cache", True)
+    compilation_cache.reset_cache()
 
 
 @pytest.fixture

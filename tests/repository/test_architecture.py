@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ALLOWED = {"rvsmjax", "jax", "jaxlib", "optax", "flax", "chex", "numpy"} | sys.stdlib_module_names
+ALLOWED = {"rvsmjax", "jax", "jaxlib", "optax", "flax", "numpy"} | sys.stdlib_module_names
 LAZY = {
     ("rvsmjax.sweep.result", "xarray"),
     ("rvsmjax.storage", "safetensors"),

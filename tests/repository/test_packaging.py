@@ -14,7 +14,7 @@ import pytest
 import rvsmjax as rv
 
 ROOT = Path(__file__).parents[2]
-CORE = {"jax", "jaxlib", "optax", "flax", "chex", "numpy"}
+CORE = {"jax", "jaxlib", "optax", "flax", "numpy"}
 KINDS = {".py", ".html", ".css", ".js"}
 """Endings of what belongs into the wheel, apart from py.typed."""
 

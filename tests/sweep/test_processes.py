@@ -14,6 +14,7 @@ import rvsmjax as rv
 from experiments.cli import main as cli
 from tests.sweep.processes import GRID
 
+pytestmark = pytest.mark.robustness
 ROOT = Path(__file__).parents[2]
 
 

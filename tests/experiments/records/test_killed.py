@@ -9,6 +9,7 @@ import pytest
 
 from tests.experiments.records.killed import EPOCHS, SLABS, sweep, train
 
+pytestmark = pytest.mark.robustness
 LIVES, WINDOW = 10, 0.1
 """Times it is killed, at most so many seconds after it has begun: a few epochs, or slabs."""
 
