@@ -70,7 +70,7 @@ def numba_lanes() -> Any:
                 dot = np.float32(0)
                 for j in range(d):
                     dot += v[j] * v_star[j]
-                cosine = min(max(dot, -1.0), 1.0)
+                cosine = min(max(float(dot), -1.0), 1.0)
                 keep = 1 - ETA * (1 / K - math.sqrt(1 - cosine * cosine) / (K * math.pi))
                 pull = ETA * (math.pi - math.acos(cosine)) / (K * math.pi)
                 square = np.float32(0)

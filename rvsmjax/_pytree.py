@@ -7,6 +7,9 @@ from typing import Any
 
 import jax
 
+PyTree = Any
+"""A tree of arrays: mypy can say no more of it."""
+
 
 class Module:
     """Base of frozen dataclasses whose fields are pytree leaves.

@@ -38,8 +38,8 @@ def grid(seeds: int, engine: str | None = None, lines: Sequence[Line] = (), **se
       lines: what was measured there.
       settings: other arguments of ``grid_seconds``.
     """
-    settings = {"engine": engine or fastest_kernel(lines), "seeds": seeds} | settings
-    return {name: settings[name] for name in ("engine", "seeds")} | gpu.grid_seconds(**settings)
+    asked: dict[str, Any] = {"engine": engine or fastest_kernel(lines), "seeds": seeds}
+    return asked | gpu.grid_seconds(**asked, **settings)
 
 
 def fastest_kernel(lines: Sequence[Line]) -> str:

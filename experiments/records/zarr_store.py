@@ -8,12 +8,15 @@ import shutil
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from .folder import DONE, BadInput
+
+if TYPE_CHECKING:
+    import zarr
 
 CHUNK_BYTES = 16_000_000
 FORMAT: Any = 2
@@ -82,7 +85,7 @@ class Store:
             group = zarr.open_group(self.folder / DATA, mode="r+", zarr_format=FORMAT)
             where = tuple(place[dim] for dim in self.shape)
             for name, values in data.items():
-                group[name][where] = values
+                _array(group, name)[where] = values
             mark = self._mark(place)
             part = mark.with_suffix(".part")
             sums = {name: _checksum(values) for name, values in data.items()}
@@ -111,7 +114,7 @@ class Store:
         try:
             group = zarr.open_group(self.folder / DATA, mode="r", zarr_format=FORMAT)
             where = tuple(place[dim] for dim in self.shape)
-            altered = [name for name in want if _checksum(group[name][where]) != want[name]]
+            altered = [name for name in want if _checksum(np.asarray(_array(group, name)[where])) != want[name]]
         except Exception as error:  # whatever a codec makes of bytes that are not its own
             altered = [f"{type(error).__name__}: {error}"]
         if altered:
@@ -151,6 +154,15 @@ class Store:
 
     def _mark(self, place: Mapping[str, slice]) -> Path:
         return self.folder / DONE / "-".join(str(place[dim].start) for dim in self.shape)
+
+
+def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    import zarr
+
+    array = group[name]
+    if not isinstance(array, zarr.Array):
+        raise TypeError(f"{name} must be an array, got {type(array).__name__}")
+    return array
 
 
 def _checksum(values: np.ndarray) -> int:

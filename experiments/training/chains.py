@@ -110,7 +110,8 @@ def _numbered(
 ) -> optax.GradientTransformation:
     def init(params: optax.Params) -> NumberedState:
         # The dtype is given, else the arrays are weakly typed and a state that was restored compiles the step again.
-        numbers = Numbers(*(jnp.asarray(x, float) for x in (lam, beta, sparsity)), jnp.asarray(kept, jnp.int32))
+        strength, pull, share = (jnp.asarray(x, float) for x in (lam, beta, sparsity))
+        numbers = Numbers(strength, pull, share, jnp.asarray(kept, jnp.int32))
         return NumberedState(numbers, _chain(form, steps, numbers).init(params))
 
     return optax.GradientTransformation(init, _update(form, steps))

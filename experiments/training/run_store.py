@@ -15,14 +15,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from flax import nnx
-
 import rvsmjax as rv
 
 from ..data.images import Data
 from ..records.environment import describe
 from ..records.folder import BadInput, alone
 from .loop import Fit, Row, Task, evaluator, fit
+from .programs import split
 from .recipes import Recipe, make_task
 
 CURVES = ("loss", "train_accuracy", "accuracy_w", "accuracy_u", "zeros")
@@ -92,7 +91,7 @@ class Runs:
 
     def _train(self, recipe: Recipe, path: Path) -> dict[str, Any]:
         data = self.load()
-        task = make_task(recipe, data, recipe.start and self.weights(recipe.start))
+        task = make_task(recipe, data, None if recipe.start is None else self.weights(recipe.start))
         seconds: list[float] = []
         last = time.perf_counter()
 
@@ -134,7 +133,7 @@ class Runs:
             # A finished run may have come without its weights; its file stays until it is trained again.
             with self._held(recipe):
                 self._train(recipe, path)
-        _, params, rest = nnx.split(recipe.make_network(), nnx.Param, ...)
+        _, params, rest = split(recipe.make_network())
         loaded = rv.load_npz(path.with_suffix(".npz"), {"params": params, "rest": rest})
         return loaded["params"], loaded["rest"]
 

@@ -7,13 +7,22 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import jax
-from flax import nnx
 from jax import Array
 
 from rvsmjax.transforms.selection import Mask
+
+
+class Network(Protocol):
+    """A module of Flax NNX that gives class scores."""
+
+    def __call__(self, x: Array) -> Array:
+        """Returns the scores of images as ``Recipe.preparation`` makes them."""
+
+    def eval(self) -> None:
+        """Goes over to evaluation mode."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,7 +77,7 @@ class Recipe(abc.ABC):
     train_on: Literal["part", "all"] = "part"
 
     @abc.abstractmethod
-    def make_network(self) -> nnx.Module:
+    def make_network(self) -> Network:
         """Returns the network, its weights drawn by the recipe's key and seed."""
 
     @abc.abstractmethod

@@ -34,7 +34,7 @@ KEPT = (
 class TrainingConfig:
     """The flags of every study that trains."""
 
-    epochs: WholeNumber
+    epochs: WholeNumber | None
     """Epochs of a run."""
     batch: WholeNumber = 64
     """Images in a step."""

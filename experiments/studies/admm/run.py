@@ -64,9 +64,14 @@ def run_lanes(config: AdmmConfig) -> pd.DataFrame:
         w_star /= np.linalg.norm(w_star, axis=1, keepdims=True)
         lanes = Lanes(w_star, w0, lam.astype(config.precision), beta.astype(config.precision))
         for name, normalize, method in itertools.product(config.penalty, config.normalize, METHODS):
-            setting = {"k": config.k, "tol": config.tol, "max_steps": config.max_steps}
             program = functools.partial(
-                run_tile, method=method, penalty=penalties[name], normalize=normalize, **setting
+                run_tile,
+                method=method,
+                penalty=penalties[name],
+                normalize=normalize,
+                k=config.k,
+                tol=config.tol,
+                max_steps=config.max_steps,
             )
             numbers = map_tiles(program, lanes)._asdict()
             del numbers["u"]

@@ -49,7 +49,11 @@ class AhtConfig(CommonFlags):
 
     def resolved(self) -> AhtConfig:
         """Returns the config with the tolerance filled in."""
-        return dataclasses.replace(self, tol=self.tol or {"float32": 1e-5, "float64": 1e-10}[self.precision])
+        return dataclasses.replace(self, tol=self.tolerance())
+
+    def tolerance(self) -> float:
+        """Returns the tolerance, where none is given that of the precision."""
+        return self.tol or {"float32": 1e-5, "float64": 1e-10}[self.precision]
 
 
 class Cell(NamedTuple):

@@ -62,8 +62,13 @@ def run_lanes(config: AhtConfig) -> pd.DataFrame:
         for d, normalize in dict.fromkeys((cell.d, cell.normalize) for cell in cells(config)):
             own = [cell for cell in cells(config) if (cell.d, cell.normalize) == (d, normalize)]
             lanes = aht_runs.draw(root, seeds, own, d, config.precision)
-            numbers = {"learning_rate": config.learning_rate, "tol": config.tol, "max_steps": config.max_steps}
-            program = functools.partial(aht_runs.run_tile, **numbers, normalize=normalize)
+            program = functools.partial(
+                aht_runs.run_tile,
+                learning_rate=config.learning_rate,
+                tol=config.tolerance(),
+                max_steps=config.max_steps,
+                normalize=normalize,
+            )
             outcome = map_tiles(program, lanes)
             meets = np.asarray(jax.jit(aht_runs.meets_condition)(lanes.w0, lanes.w_star))
             columns = {name: np.repeat([getattr(cell, name) for cell in own], len(seeds)) for name in Cell._fields}

@@ -76,6 +76,7 @@ def states(name: str, p: Parameters, start: Array, size: Size) -> Any:
 
 
 def _with_kind(p: Parameters, kind: int) -> Parameters:
+    assert isinstance(p.penalty, Chosen)  # by ``place``
     return p._replace(penalty=Chosen(jnp.full_like(p.penalty.kind, kind), p.penalty.a))
 
 

@@ -125,8 +125,9 @@ def program(subject: str, names: tuple[str, ...], search: Search, size: Size) ->
         best = jax.vmap(functools.partial(_descend, subject, wanted, search))(fixed, raw, which)
         p, start = jax.vmap(functools.partial(place, subject))(fixed, best)
         seen = jax.vmap(functools.partial(measure, claims))(p, states(subject, p, start, size))
-        gathered = jax.vmap(lambda seen, i: [x[i] for x in _gathered(wanted, seen, resting=True)])(seen, which)
-        return best, tuple(gathered)
+        gather = jax.vmap(lambda seen, i: [x[i] for x in _gathered(wanted, seen, resting=True)])
+        slack, allowance, lack = gather(seen, which)
+        return best, (slack, allowance, lack)
 
     mesh = Mesh(np.asarray(jax.devices()), ("lanes",))
     none, split = PartitionSpec(), PartitionSpec("lanes")
@@ -155,7 +156,7 @@ def falsify(subject: str, names: tuple[str, ...], key: int, search: Search, size
         room = np.where(lack[mine] > 0, np.inf, (slack + allowance)[mine])
         best = mine[np.argmin(room)]
         met = np.isfinite(room.min())
-        margin = Margin(slack[best], allowance[best]) if met else Margin(np.float64(np.nan), np.float64(np.nan))
+        margin = Margin(slack[best], allowance[best]) if met else Margin(*np.full(2, np.nan))
         found[target] = Found(margin, int(lanes[best]), jax.tree.map(lambda x, best=best: x[best], raw))
     return found
 

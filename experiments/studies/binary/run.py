@@ -52,8 +52,14 @@ def run(config: BinaryConfig, console: Console, clock: Clock) -> Path:
 
     def sweep(progress: Any) -> tuple[SweepResult, xr.Dataset]:
         with jax.enable_x64(config.precision == "float64"):
-            key, options = jax.random.key(config.key), {"tol": config.tol, "max_steps": config.max_steps}
-            result = run_sweep(grid, key, dtype=config.precision, progress=progress, **options)
+            result = run_sweep(
+                grid,
+                jax.random.key(config.key),
+                tol=config.tolerance(),
+                max_steps=config.max_steps,
+                dtype=config.precision,
+                progress=progress,
+            )
             return result, result.to_xarray()
 
     def work(folder: Path) -> tuple[dict[str, Any], Any]:

@@ -98,14 +98,14 @@ def check(config: CifarConfig) -> None:
             check_axes(config, name)
     if config.lam is not None and config.sparsity is not None:
         raise BadInput("lam must be left out where --sparsity is given: it follows from the share of zeros")
-    for value in config.lam or ():
-        if not value > 0:
-            raise BadInput(f"lam must be > 0, got {value:g}")
+    for lam in config.lam or ():
+        if not lam > 0:
+            raise BadInput(f"lam must be > 0, got {lam:g}")
     if config.beta is not None and not config.beta > 0:
         raise BadInput(f"beta must be > 0, got {config.beta:g}")
-    for value in config.sparsity or ():
-        if not 0 < value < 1:
-            raise BadInput(f"sparsity must be in (0, 1), got {value:g}")
+    for share in config.sparsity or ():
+        if not 0 < share < 1:
+            raise BadInput(f"sparsity must be in (0, 1), got {share:g}")
     wanting = [p for p in config.penalty if p in SHARES] if "rvsm" in config.method else []
     wanting += [m for m in config.method if m == "magnitude"]
     if wanting and config.sparsity is None and config.preset != "short":

@@ -71,7 +71,9 @@ def descent(key: int) -> pd.DataFrame:
         split = rv.rvsm(penalty, lam=setting["lam"], beta=setting["beta"])
         chain = optax.chain(split, optax.sgd(rate), rv.unit_sphere())
         # A tolerance out of reach, so that all runs have the same length.
-        return rv.solve(problem, chain, *pair, tol=1e-30, max_steps=choice["steps"], trace_every=1).trace.lagrangian
+        end = rv.solve(problem, chain, *pair, tol=1e-30, max_steps=choice["steps"], trace_every=1)
+        assert end.trace is not None  # with ``trace_every``
+        return end.trace.lagrangian
 
     runs = _of_penalties(setting["a"], run, _directions(key, 7, 2, choice["d"])[None])
     return pd.DataFrame({name: trace[0] for name, trace in runs.items()})

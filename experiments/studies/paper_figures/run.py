@@ -52,7 +52,8 @@ def _sections(angles: pd.DataFrame, descents: pd.DataFrame) -> list[Section]:
     smallest = int((angles.idxmin(axis=1) == "l1").sum())
     rises = {name: float((np.diff(trace) / trace[:-1]).max()) for name, trace in descents.items()}
     rows = [
-        [name, f"{angles[name].mean():.4f}", f"{descents[name].iloc[-1]:.4e}", f"{rises[name]:.1e}"] for name in angles
+        [str(name), f"{angles[name].mean():.4f}", f"{descents[name].iloc[-1]:.4e}", f"{rises[name]:.1e}"]
+        for name in angles
     ]
     table = Table(["", "mean γ (Figure 6)", "last L (Figure 7)", "largest rise of L / L"], rows)
     text = (

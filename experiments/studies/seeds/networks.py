@@ -53,4 +53,5 @@ def pooled(conv: nnx.Conv, x: Array) -> Array:
     """Returns the maxima over 2 × 2 squares of ``conv(x)``, as matrix products; ``conv`` keeps the image's size."""
     margin = conv.kernel.shape[0] // 2
     framed = jnp.pad(x, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
-    return conv_pooled(framed, conv.kernel[...]) + conv.bias[...]
+    out = conv_pooled(framed, conv.kernel[...])
+    return out if conv.bias is None else out + conv.bias[...]

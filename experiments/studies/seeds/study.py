@@ -57,7 +57,8 @@ def conduct_study(config: Any) -> Study:
         raced = next((penalty for penalty in config.penalty if penalty != "none"), config.penalty[0])
         timings = _race(config, raced, trainings[raced])
         parts = {penalty: _study_one(config, penalty, train, data.test) for penalty, train in trainings.items()}
-    lanes, curves = (pd.concat([part[i] for part in parts.values()], ignore_index=True) for i in (0, 1))
+    lanes = pd.concat([part[0] for part in parts.values()], ignore_index=True)
+    curves = pd.concat([part[1] for part in parts.values()], ignore_index=True)
     differences = {penalty: part[2] for penalty, part in parts.items()}
     return Study(lanes, curves, raced, timings, differences)
 

@@ -38,4 +38,4 @@ def choose(summary: pd.DataFrame, min_sparsity: float) -> int | None:
     """
     enough = (summary.zeros.round(3) >= min_sparsity) | (summary.penalty == "none")
     fit = summary[enough & (summary.diverged == 0)]
-    return int(fit.setting[fit.accuracy_u.idxmax()]) if len(fit) else None
+    return int(fit.setting.iloc[fit.accuracy_u.argmax()]) if len(fit) else None

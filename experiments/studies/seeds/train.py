@@ -110,8 +110,8 @@ def make_training(
             carry, losses = jax.lax.scan(step, carry, order[: per_epoch * batch].reshape(per_epoch, batch))
             w, state = carry
             u = rv.sparse_params(state, w)
-            right = [_accuracy(graph, params, data.validation) for params in (w, u)]
-            return carry, Curves(losses.mean(), *right, rv.sparsity(u).total.fraction)
+            right_w, right_u = (_accuracy(graph, params, data.validation) for params in (w, u))
+            return carry, Curves(losses.mean(), right_w, right_u, rv.sparsity(u).total.fraction)
 
         (w, state), curves = jax.lax.scan(epoch, (w, optimizer.init(w)), jnp.arange(epochs))
         return Trained(w, rv.sparse_params(state, w), curves)

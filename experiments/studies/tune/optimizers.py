@@ -33,7 +33,7 @@ slope does not see, are as large, and Adam would make full steps of them."""
 
 def compile_for(cell: Cell) -> None:
     """Compiles what tuning this cell runs, if that has not been done."""
-    cell.limits(*START.values(), cell.first_threshold()[0])
+    cell.limits(START["beta"], START["a"], cell.first_threshold()[0])
     descend(cell, 1)
 
 

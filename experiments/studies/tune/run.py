@@ -80,6 +80,7 @@ def tune_all(config: TuneConfig) -> tuple[xr.Dataset, pd.DataFrame]:
                 one = xr.Dataset(data | scalars, place | {"tuner": tuner})
                 cells.append(one.expand_dims([*place, "tuner"]))
     combined = xr.combine_by_coords(cells, combine_attrs="drop")
+    assert isinstance(combined, xr.Dataset)
     order = {"penalty": list(config.penalty), "tuner": list(TUNERS)}
     return combined.sel(order), pd.DataFrame(paths)
 
