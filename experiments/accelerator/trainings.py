@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..records.folder import Facts
 from .sweeps import Missing
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class CannotEnd(Exception):
         self.found = {"seconds_per_epoch": statistics.median(paces)} if paces else {}
 
 
-def train(recipe: CifarRecipe, data: Data, until: float, following: CifarRecipe | None) -> dict[str, Any]:
+def train(recipe: CifarRecipe, data: Data, until: float, following: CifarRecipe | None) -> Facts:
     """Trains and returns the record of the run; the program of the next one is compiled meanwhile.
 
     Args:
@@ -50,7 +51,7 @@ def train(recipe: CifarRecipe, data: Data, until: float, following: CifarRecipe 
 
     ends: list[float] = []
 
-    def on_epoch(row: dict[str, Any]) -> None:
+    def on_epoch(row: Facts) -> None:
         ends.append(time.monotonic())
         if len(ends) == 1 and following is not None:
             rented.compile_ahead(following, data)  # only now: its own program is there
@@ -73,14 +74,14 @@ def data(folder: Path, small: bool) -> Data:
     return images.load("cifar10", folder)
 
 
-def images_per_second(net: str, method: str, **settings: Any) -> dict[str, Any]:
+def images_per_second(net: str, method: str, **settings: Any) -> Facts:
     """Returns the images in a second of our training, an entry an epoch."""
     from benchmarks import cifar
 
     return {"net": net, "images_per_second": cifar.images_per_second(net, method, **settings)}
 
 
-def torch_images_per_second(net: str, batch: int, steps: int, repeats: int, compiled: bool) -> dict[str, Any]:
+def torch_images_per_second(net: str, batch: int, steps: int, repeats: int, compiled: bool) -> Facts:
     """Returns the images in a second of PyTorch, channels last, bfloat16 on an accelerator.
 
     Raises:

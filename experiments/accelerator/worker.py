@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..records.environment import usable_cores
-from ..records.folder import BadInput
+from ..records.folder import BadInput, Facts
 from . import records, sweeps, trainings
 from .estimates import SLACK, Estimates
 from .jobs import Row, Sizes, make_job
@@ -143,9 +143,7 @@ def _run_row(
         writer.write(line | ({"warnings": said} if said else {}))
 
 
-def _measure(
-    row: Row, following: Any, places: Places, sizes: Sizes, lines: Sequence[Line], until: float
-) -> dict[str, Any]:
+def _measure(row: Row, following: Any, places: Places, sizes: Sizes, lines: Sequence[Line], until: float) -> Facts:
     if row.job == "probe":
         from . import probe
 

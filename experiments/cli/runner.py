@@ -10,13 +10,13 @@ from typing import Any
 from rich.console import Console
 
 from ..records.environment import Clock, describe, peak_memory
-from ..records.folder import BadInput, DryRun, default_folder, record, unfinished, write_config
+from ..records.folder import BadInput, DryRun, Facts, default_folder, record, unfinished, write_config
 from ..reports.document import Section, show, to_markdown
 from ..reports.html_page import write_report
 from .flags import command_line
 
-Report = Sequence[Section] | Callable[[dict[str, Any]], Sequence[Section]]
-Work = Callable[[Path], tuple[dict[str, Any], Report]]
+Report = Sequence[Section] | Callable[[Facts], Sequence[Section]]
+Work = Callable[[Path], tuple[Facts, Report]]
 
 
 def conduct(
@@ -26,7 +26,7 @@ def conduct(
     console: Console,
     clock: Clock,
     work: Work,
-    settings: dict[str, Any] | None = None,
+    settings: Facts | None = None,
 ) -> Path:
     """Returns the folder of the record that ``work`` filled, its report shown on the console.
 

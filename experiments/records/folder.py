@@ -14,6 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+Facts = dict[str, Any]
+"""What is told by name, as JSON has it: a record's ``config.json``, the settings or the measures of a run."""
+
 CONFIG = "config.json"
 """The file that marks a folder as a record; written last."""
 SETTINGS, DONE, UNFINISHED = "settings.json", "done", ".unfinished"
@@ -42,7 +45,7 @@ def default_folder(command: str) -> Path:
 
 
 @contextlib.contextmanager
-def record(out: Path, overwrite: bool = False, settings: dict[str, Any] | None = None) -> Iterator[Path]:
+def record(out: Path, overwrite: bool = False, settings: Facts | None = None) -> Iterator[Path]:
     """Yields a hidden folder beside ``out`` and renames it to ``out`` at the end; removes it if the body fails.
 
     Whatever can be known to fail is found out before the body runs.
@@ -90,7 +93,7 @@ def alone(folder: Path) -> Iterator[bool]:
         os.close(place)
 
 
-def require_same(path: Path, settings: dict[str, Any]) -> None:
+def require_same(path: Path, settings: Facts) -> None:
     """Writes settings to a file, or compares them with those that it has.
 
     Raises:
@@ -109,7 +112,7 @@ def require_same(path: Path, settings: dict[str, Any]) -> None:
             )
 
 
-def unfinished(command: str, settings: dict[str, Any]) -> Path | None:
+def unfinished(command: str, settings: Facts) -> Path | None:
     """Returns the folder that a record of the command with these settings was to have when it was interrupted."""
     settings = json.loads(json.dumps(settings, default=str))
     for path in sorted(Path("results").glob(f".{command}-*{UNFINISHED}/{SETTINGS}")):
@@ -119,7 +122,7 @@ def unfinished(command: str, settings: dict[str, Any]) -> Path | None:
     return None
 
 
-def write_config(folder: Path, config: dict[str, Any]) -> None:
+def write_config(folder: Path, config: Facts) -> None:
     """Writes ``config.json``, paths as text."""
     (folder / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
 
@@ -163,7 +166,7 @@ def _parents(out: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _hidden(out: Path, overwrite: bool, settings: dict[str, Any] | None) -> Iterator[Path]:
+def _hidden(out: Path, overwrite: bool, settings: Facts | None) -> Iterator[Path]:
     """Yields the folder that is to become ``out``: a new one, or with settings one to go on in, held alone."""
     partial = _sibling(out, "partial") if settings is None else out.parent / f".{out.name}{UNFINISHED}"
     with _writable(out):

@@ -6,11 +6,13 @@ import collections
 from collections.abc import Iterator
 from typing import Any
 
+from .folder import Facts
+
 HIDDEN = {"out", "overwrite", "quiet"}
 """Flags that say nothing of what came out."""
 
 
-def groups(run: dict[str, Any]) -> dict[str, dict[str, str]]:
+def groups(run: Facts) -> dict[str, dict[str, str]]:
     """Returns what ``config.json`` holds, as names and texts in groups."""
     seconds = {name: duration(value) for name, value in run.get("seconds", {}).items()}
     rest = {name: value for name, value in run.items() if name not in ("config", "versions", "seconds", "command")}
@@ -29,7 +31,7 @@ def groups(run: dict[str, Any]) -> dict[str, dict[str, str]]:
     }
 
 
-def tiles(run: dict[str, Any]) -> list[tuple[str, str, str]]:
+def tiles(run: Facts) -> list[tuple[str, str, str]]:
     """Returns the facts that come first: what, how much, and a remark."""
     found = []
     if "lanes" in run:
@@ -61,7 +63,7 @@ def duration(value: float) -> str:
     return f"{value / 60:.1f} min" if value < 6000 else f"{value / 3600:.1f} h"
 
 
-def _commit(commit: dict[str, Any] | None, digits: int) -> str:
+def _commit(commit: Facts | None, digits: int) -> str:
     return "none" if commit is None else commit["hash"][:digits] + ", with changes" * commit["dirty"]
 
 

@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,14 +27,14 @@ from rvsmjax.transforms import Sparsity, splitting_states
 
 from ..data.labelled import Labelled
 from ..records.checkpoints import Checkpoints
-from ..records.folder import BadInput
+from ..records.folder import BadInput, Facts
 from .programs import EVALUATED as EVALUATED
 from .programs import Epoch, Graph, Prepare, Restart, lowerable, make_count, make_epoch, make_settle, scans, split
 from .programs import TrainState as TrainState
 from .programs import make_step as make_step
 from .settings import Network
 
-Row = dict[str, Any]
+Row = Facts
 """The metrics of an epoch."""
 Settle = Callable[[TrainState, optax.Params, Array], PyTree]
 
@@ -177,7 +177,7 @@ def fit(
     key: Array,
     folder: Path | None,
     on_epoch: Callable[[Row], None] = lambda row: None,
-    settings: dict[str, Any] | None = None,
+    settings: Facts | None = None,
     stop: Callable[[], bool] = lambda: False,
     save_every: float = 0.0,
     evaluate_every: int = 1,

@@ -19,7 +19,7 @@ import rvsmjax as rv
 
 from ..data.images import Data
 from ..records.environment import describe
-from ..records.folder import BadInput, alone
+from ..records.folder import BadInput, Facts, alone
 from .loop import Fit, Row, Task, evaluator, fit
 from .programs import split
 from .recipes import Recipe, make_task
@@ -29,7 +29,7 @@ SAVE_EVERY = 20.0
 """Seconds between the checkpoints of a run; a state of 100 MB takes a second or so."""
 Study = dict[str, list[Recipe]]
 """Runs by what they show; those of one entry differ in the seed alone."""
-Outcomes = dict[str, list[dict[str, Any]]]
+Outcomes = dict[str, list[Facts]]
 """The finished runs of a study, see ``Runs.result``."""
 Watch = Callable[[Recipe, Row], None]
 
@@ -60,7 +60,7 @@ class Runs:
         self.watch = watch
         self.deadline = None if time_limit is None else time.monotonic() + time_limit
 
-    def result(self, recipe: Recipe) -> dict[str, Any]:
+    def result(self, recipe: Recipe) -> Facts:
         """Returns what came of a run, trained now unless it is there: its settings, measures and curves.
 
         Raises:
@@ -89,7 +89,7 @@ class Runs:
                 raise InHand(path.name)
             yield
 
-    def _train(self, recipe: Recipe, path: Path) -> dict[str, Any]:
+    def _train(self, recipe: Recipe, path: Path) -> Facts:
         data = self.load()
         task = make_task(recipe, data, None if recipe.start is None else self.weights(recipe.start))
         seconds: list[float] = []
@@ -138,7 +138,7 @@ class Runs:
         return loaded["params"], loaded["rest"]
 
 
-def read(path: Path) -> dict[str, Any] | None:
+def read(path: Path) -> Facts | None:
     """Returns a finished run, or None where there is none.
 
     Raises:
@@ -155,7 +155,7 @@ def read(path: Path) -> dict[str, Any] | None:
         raise BadInput(f"{path} must be the file of a finished run; remove it to train anew") from None
 
 
-def outcome(recipe: Recipe, task: Task, data: Data, end: Fit, seconds: Sequence[float]) -> dict[str, Any]:
+def outcome(recipe: Recipe, task: Task, data: Data, end: Fit, seconds: Sequence[float]) -> Facts:
     """Returns what is kept of a finished run: its settings, measures and curves.
 
     Of a run that trained on all images no validation accuracy exists, its curves are of the test images, and

@@ -7,12 +7,14 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import jax
 from jax import Array
 
 from rvsmjax.transforms.selection import Mask
+
+from ..records.folder import Facts
 
 
 class Network(Protocol):
@@ -96,7 +98,7 @@ class Recipe(abc.ABC):
         """Returns leaves, by regular expression on the path, that ``rvsm`` leaves alone although ``mask`` has them."""
         return ()
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Facts:
         """Returns what differs from the defaults, so that a field that is added changes no name."""
         own = {field.name: (getattr(self, field.name), field.default) for field in dataclasses.fields(self)}
         differing = {name: value for name, (value, default) in own.items() if value != default}

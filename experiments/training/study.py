@@ -11,9 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tyro.conf import arg
 
 from ..cli.flags import DataFolder, Minutes, RunsFolder, WholeNumber
-from ..cli.runner import conduct
+from ..cli.runner import Report, conduct
 from ..records.environment import Clock
-from ..records.folder import BadInput
+from ..records.folder import BadInput, Facts
 from ..reports.document import Section, fill, to_markdown
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def conduct_study(
       BadInput: anything that the user can mend.
     """
 
-    def work(folder: Path) -> tuple[dict[str, Any], Any]:
+    def work(folder: Path) -> tuple[Facts, Report]:
         from ..reports import style
         from . import report as training_report
 
@@ -123,11 +123,11 @@ def train_all(study: Study, config: TrainingConfig, console: Console) -> Outcome
     from .run_store import InHand, Runs, read
 
     recipes = [recipe for group in study.values() for recipe in group]
-    done: dict[Recipe, dict[str, Any]] = {}
+    done: dict[Recipe, Facts] = {}
     with _progress(console) as progress:
         bar = progress.add_task("", total=sum(recipe.epochs for recipe in recipes), shown="")
 
-        def watch(recipe: Recipe, row: dict[str, Any]) -> None:
+        def watch(recipe: Recipe, row: Facts) -> None:
             own = f"loss {row['loss']:.4f}  u {row['accuracy_u']:.2%}  zeros {row['zeros']:.2%}"
             progress.update(bar, description=recipe.name(), shown=f"epoch {row['epoch']}/{recipe.epochs}  {own}")
             progress.advance(bar)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...records.folder import BadInput
+from ...records.folder import BadInput, Facts
 from .. import records
 from ..jobs import Row, Sizes, make_jobs
 from ..places import Places
@@ -116,7 +116,7 @@ REQUIRED = {
 }
 
 
-def _check_run(row: Row, result: dict[str, Any]) -> None:
+def _check_run(row: Row, result: Facts) -> None:
     record, recipe = result["record"], row.recipe
     if recipe is None or result["run"] != row.name:
         raise BadInput(f"run must be {row.name}, got {result['run']!r}")
@@ -133,7 +133,7 @@ def _check_run(row: Row, result: dict[str, Any]) -> None:
         raise BadInput("loss must be finite in every epoch")
 
 
-def _write_run(places: Places, row: Row, record: dict[str, Any]) -> None:
+def _write_run(places: Places, row: Row, record: Facts) -> None:
     """Writes a finished training, unless there is one."""
     path = places.runs / f"{row.name}.json"
     if path.exists():

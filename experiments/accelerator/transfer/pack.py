@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...records import environment as surroundings
-from ...records.folder import BadInput
+from ...records.folder import BadInput, Facts
 from ..places import CHECKOUT, Places
 from . import mosaics
 
@@ -76,7 +76,7 @@ def packed_commit(places: Places) -> Any:
     return surroundings.commit(CHECKOUT)
 
 
-def command(call: int, seconds: float) -> dict[str, Any]:
+def command(call: int, seconds: float) -> Facts:
     """Returns how a call is made: the command, the folders it carries and its time limit."""
     words = f"PYTHONUNBUFFERED=1 python3 -m experiments.accelerator --call {call} --seconds {seconds:.0f}"
     return {"command": words, "carry": [f"build/carry/call-{call}"], "timeout_s": min(600, round(seconds + 15))}

@@ -11,9 +11,9 @@ import numpy as np
 from rich.console import Console
 
 from ...cli.interrupts import in_thread, mendable
-from ...cli.runner import check_axes, conduct
+from ...cli.runner import Report, check_axes, conduct
 from ...records.environment import Clock
-from ...records.folder import BadInput
+from ...records.folder import BadInput, Facts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +28,7 @@ def run(config: AdmmConfig, console: Console, clock: Clock) -> Path:
     """
     _check(config)
 
-    def work(folder: Path) -> tuple[dict[str, Any], Any]:
+    def work(folder: Path) -> tuple[Facts, Report]:
         from ...reports import style
         from . import report as admm_report
 

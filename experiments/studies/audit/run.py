@@ -10,9 +10,9 @@ from typing import Any
 from rich.console import Console
 
 from ...cli.interrupts import in_thread
-from ...cli.runner import conduct
+from ...cli.runner import Report, conduct
 from ...records.environment import Clock, usable_cores
-from ...records.folder import BadInput
+from ...records.folder import BadInput, Facts
 from .config import AuditConfig
 
 OFTEN_OUTSIDE = {"relu points": 1.4, "I limit": 1.4}
@@ -46,7 +46,7 @@ def run(config: AuditConfig, console: Console, clock: Clock) -> Path | None:
     if docs is not None and (docs.is_dir() or not docs.parent.is_dir()):
         raise BadInput(f"docs must be a file in a folder that exists, got {docs}")
 
-    def work(folder: Path) -> tuple[dict[str, Any], Any]:
+    def work(folder: Path) -> tuple[Facts, Report]:
         from .report import sections_of
 
         verdicts = in_thread(lambda: _audit(config, names, clock))

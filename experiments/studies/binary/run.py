@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from ...cli.interrupts import in_thread, mendable, shown_progress
-from ...cli.runner import conduct
+from ...cli.runner import Report, conduct
 from ...records.environment import Clock
-from ...records.folder import BadInput
+from ...records.folder import BadInput, Facts
 from ..one_layer.slabs import FACTS
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def run(config: BinaryConfig, console: Console, clock: Clock) -> Path:
             )
             return result, result.to_xarray()
 
-    def work(folder: Path) -> tuple[dict[str, Any], Any]:
+    def work(folder: Path) -> tuple[Facts, Report]:
         with shown_progress(config.quiet) as progress, mendable():
             result, lanes = in_thread(lambda: sweep(progress))
         clock.seconds |= {"compilation": result.compile_seconds, "run": result.run_seconds}

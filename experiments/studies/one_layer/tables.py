@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from ...cli.flags import HOW
+from ...records.folder import Facts
 from ...reports.document import Section, Table
 from ...reports.names import ROWS, entry_names
 from . import paper_comparison as compare
@@ -36,7 +37,7 @@ def further_tables(summary: xr.Dataset, cells: xr.Dataset | None) -> list[Sectio
     return [Section(title, blocks, on_terminal=cells is None)] if blocks else []
 
 
-def time_taken(run: dict[str, Any]) -> Section:
+def time_taken(run: Facts) -> Section:
     """Returns where the time went."""
     seconds = run["seconds"]
     steps = run["steps"]
@@ -49,7 +50,7 @@ def time_taken(run: dict[str, Any]) -> Section:
     return Section("Time", [Table(["", f"{', '.join(sorted(set(run['devices'])))}"], rows)], on_page=False)
 
 
-def setting_table(run: dict[str, Any], largest: str) -> Table:
+def setting_table(run: Facts, largest: str) -> Table:
     """Returns what was run, from the record's ``config.json``; ``largest`` is the theorem's learning rate in words."""
 
     def text(value: Any) -> str:
