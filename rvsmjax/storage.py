@@ -38,7 +38,7 @@ def save_npz(path: str | os.PathLike[str], tree: PyTree) -> None:
     partial = target.with_name(f".{target.name}.partial")
     try:
         with partial.open("wb") as file:
-            np.savez_compressed(file, **plain, **{DTYPES: dtypes})  # type: ignore[arg-type]
+            np.savez_compressed(file, **plain, **{DTYPES: dtypes})  # type: ignore[arg-type]  # any name but its flag
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)

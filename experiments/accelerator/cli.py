@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..records.folder import BadInput
-from .jobs import FULL, ROWS, TINY
+from .jobs import FULL, ROWS, TINY, Sizes
 from .places import Places
 
 PROGRAM = "python3 -m experiments.accelerator"
@@ -121,7 +121,7 @@ def run(options: argparse.Namespace, environment: Mapping[str, str]) -> None:
         Queue(places, sizes, options.call, seconds, out.absolute(), environment, options.again).run()
 
 
-def collect(places: Places, sizes: Any, folder: Path) -> None:
+def collect(places: Places, sizes: Sizes, folder: Path) -> None:
     """Collects a folder and says what came, what is wrong and what is left.
 
     Raises:
@@ -142,7 +142,7 @@ def collect(places: Places, sizes: Any, folder: Path) -> None:
         raise BadInput(f"lines must be whole and true, got {len(wrong)} that are not: {'; '.join(wrong[:5])}")
 
 
-def show_plan(places: Places, sizes: Any, rental: float | None) -> None:
+def show_plan(places: Places, sizes: Sizes, rental: float | None) -> None:
     """Prints what the next rental would do in two calls, and what is left after it."""
     from . import estimates
 
@@ -163,7 +163,7 @@ def show_plan(places: Places, sizes: Any, rental: float | None) -> None:
     print("left for later: " + (", ".join(f"{name} {count} rows" for name, count in known.items()) or "nothing"))
 
 
-def plan(places: Places, sizes: Any, rental: float | None) -> Any:
+def plan(places: Places, sizes: Sizes, rental: float | None) -> Any:
     """Returns what ``estimates.plan_rental`` does, by the committed lines; devices are those of the last of them."""
     from ..records import environment as surroundings
     from . import estimates, jobs, records
@@ -176,7 +176,7 @@ def plan(places: Places, sizes: Any, rental: float | None) -> Any:
     return estimates.plan_rental(left, estimates.Estimates(queue, lines, card), rental or estimates.RENTAL)
 
 
-def show_calls(places: Places, sizes: Any, carried: dict[int, int]) -> None:
+def show_calls(places: Places, sizes: Sizes, carried: dict[int, int]) -> None:
     """Prints the two calls."""
     from . import estimates
     from .transfer import pack

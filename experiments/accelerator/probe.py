@@ -43,7 +43,7 @@ def device() -> Facts:
     from ..records.environment import usable_cores
 
     own = jax.devices()[0]
-    stats: Facts = {}
+    stats: dict[str, int] = {}
     with contextlib.suppress(Exception):  # not every platform keeps them
         stats = own.memory_stats() or {}
     found = {
@@ -82,7 +82,7 @@ def copy(size: int) -> float:
     add = jax.jit(lambda x: x + 1, donate_argnums=0)
     held = [add(x)]
 
-    def once() -> Any:
+    def once() -> jax.Array:
         held[0] = add(held[0])
         return held[0]
 
@@ -99,7 +99,7 @@ def product(dtype: str, size: int) -> float:
     return 2 * size**3 / seconds(lambda: multiply(a, b))
 
 
-def seconds(once: Callable[[], Any]) -> float:
+def seconds(once: Callable[[], object]) -> float:
     """Returns the median time of a call whose result is waited for, after two that are not counted."""
     import jax
 

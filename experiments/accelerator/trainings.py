@@ -94,7 +94,7 @@ def torch_images_per_second(net: str, batch: int, steps: int, repeats: int, comp
     from benchmarks import cifar
 
     turns = cifar.peers(net, batch, steps, torch.cuda.is_available())
-    turn: Callable[[], Any] = next(turn for name, turn in turns.items() if name.endswith("compiled") == compiled)
+    turn: Callable[[], object] = next(turn for name, turn in turns.items() if name.endswith("compiled") == compiled)
     turn()
     found = []
     for _ in range(repeats):

@@ -103,7 +103,7 @@ def version() -> str:
     return rvsmjax.__version__
 
 
-def result_json(out: Any) -> str:
+def result_json(out: Path | None) -> str:
     """Returns what a record's ``config.json`` holds, with its folder, as one line of JSON; NaN and ∞ become null.
 
     Of a page alone it tells the file.
@@ -147,7 +147,7 @@ def parse(arguments: Sequence[str], program: str = PROGRAM) -> Any:
         raise BadInput(one_line(complaint.getvalue())) from None
 
 
-def teach(command: Command, program: str) -> str:
+def teach(command: Command[Any], program: str) -> str:
     """Returns examples of a command, for its help."""
     return "\n\nExamples:\n" + "\n".join(f"  {program} {command.name} {line}".rstrip() for line in command.examples)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jax import Array
+
+from rvsmjax._pytree import PyTree
 
 from .folder import SETTINGS, Facts, require_same
 
@@ -36,7 +37,7 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
         self._manager = ocp.CheckpointManager(self.folder / CHECKPOINTS, options=options)
 
-    def restore(self, fresh: Any) -> tuple[Any, list[Facts]]:
+    def restore(self, fresh: PyTree) -> tuple[PyTree, list[Facts]]:
         """Returns the last state, of the structure of ``fresh``, and the rows up to it; ``fresh`` and none at first."""
         last = self._manager.latest_step()
         if last is None:
@@ -46,7 +47,7 @@ class Checkpoints:
         found = self._manager.restore(last, args=items)
         return jax.tree.unflatten(structure, map(_unbound, found["state"])), found["history"]
 
-    def save(self, state: Any, history: list[Facts]) -> None:
+    def save(self, state: PyTree, history: list[Facts]) -> None:
         """Writes the state after the epoch of the last row, then the rows as JSON lines for others to read."""
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(jax.tree.leaves(state)), history=ocp.args.JsonSave(history)

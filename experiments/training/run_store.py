@@ -13,9 +13,11 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+
+import optax
 
 import rvsmjax as rv
+from rvsmjax._pytree import PyTree
 
 from ..data.images import Data
 from ..records.environment import describe
@@ -122,7 +124,7 @@ class Runs:
         shutil.rmtree(under_way)
         return result
 
-    def weights(self, recipe: Recipe) -> tuple[Any, Any]:
+    def weights(self, recipe: Recipe) -> tuple[optax.Params, PyTree]:
         """Returns parameters (u) and rest of the network at the end of a run, trained now if they are not there.
 
         Raises:

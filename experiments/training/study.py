@@ -19,6 +19,7 @@ from ..reports.document import Section, fill, to_markdown
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from .loop import Row
     from .recipes import Recipe
     from .run_store import Outcomes, Study
 
@@ -127,7 +128,7 @@ def train_all(study: Study, config: TrainingConfig, console: Console) -> Outcome
     with _progress(console) as progress:
         bar = progress.add_task("", total=sum(recipe.epochs for recipe in recipes), shown="")
 
-        def watch(recipe: Recipe, row: Facts) -> None:
+        def watch(recipe: Recipe, row: Row) -> None:
             own = f"loss {row['loss']:.4f}  u {row['accuracy_u']:.2%}  zeros {row['zeros']:.2%}"
             progress.update(bar, description=recipe.name(), shown=f"epoch {row['epoch']}/{recipe.epochs}  {own}")
             progress.advance(bar)

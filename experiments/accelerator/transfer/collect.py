@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from ...records.folder import BadInput, Facts
 from .. import records
@@ -88,16 +87,16 @@ def checked(text: str, rows: dict[str, Row], rehearsal: bool) -> Line:
     return dict(line)
 
 
-def _positive(value: Any) -> bool:
+def _positive(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
 
 
-def _rates(values: Any) -> bool:
+def _rates(values: object) -> bool:
     return isinstance(values, list) and bool(values) and all(map(_positive, values))
 
 
 RATES, NUMBER = "a list of numbers > 0", "a number > 0"
-RULES: dict[str, Sequence[tuple[str, Callable[[Any], bool], str]]] = {
+RULES: dict[str, Sequence[tuple[str, Callable[[object], bool], str]]] = {
     "probe": [
         (name, _positive, NUMBER) for name in ("bytes_per_second", "operations_per_second", "bfloat16", "float32")
     ],

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 from ...records import environment as surroundings
 from ...records.folder import BadInput, Facts
@@ -67,7 +66,7 @@ def checkout_bytes(root: Path) -> int:
     return sum(path.lstat().st_size for path in paths if path.is_symlink() or path.is_file())
 
 
-def packed_commit(places: Places) -> Any:
+def packed_commit(places: Places) -> Facts | None:
     """Returns the commit that was packed with the images, or this checkout's own."""
     for call in (2, 1):
         path = places.carried(call) / COMMIT

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
@@ -17,6 +18,8 @@ from ...records.folder import BadInput, Facts
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from rvsmjax import Penalty
 from .config import AdmmConfig
 
 
@@ -91,12 +94,12 @@ def _drawn(config: AdmmConfig) -> np.ndarray:
     return np.moveaxis(both / np.linalg.norm(both, axis=-1, keepdims=True), 1, 0)
 
 
-def _count(config: AdmmConfig, share: Any) -> Any:
+def _count(config: AdmmConfig, share: Sequence[float] | np.ndarray) -> np.ndarray:
     """Returns how many components of w* are not zero."""
     return np.maximum(np.round(np.asarray(share) * config.d), 1)
 
 
-def _penalties(config: AdmmConfig) -> dict[str, Any]:
+def _penalties(config: AdmmConfig) -> dict[str, Penalty]:
     from rvsmjax.sweep import Grid
 
     from ...penalties.registry import for_grid

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +40,11 @@ class Search(NamedTuple):
     rate: float = 0.05
     path: int = 50
     limit: int = 120
+
+
+Carry = tuple[Raw, optax.OptState, Raw, Array]
+"""Raw numbers, the optimizer's state; the best raw numbers and their margin."""
+Searcher = Callable[[Array, Array, Array], tuple[Raw, tuple[Array, Array, Array]]]
 
 
 class Target(NamedTuple):
@@ -102,7 +107,7 @@ def _descend(subject: str, wanted: list[Target], search: Search, fixed: Fixed, r
 
     optimizer = optax.adam(search.rate)
 
-    def step(carry: Any, _: None) -> tuple[Any, None]:
+    def step(carry: Carry, _: None) -> tuple[Carry, None]:
         raw, state, best, least = carry
         (_, value), slope = jax.value_and_grad(objective, has_aux=True)(raw)
         better = value < least
@@ -115,7 +120,7 @@ def _descend(subject: str, wanted: list[Target], search: Search, fixed: Fixed, r
 
 
 @functools.cache
-def program(subject: str, names: tuple[str, ...], search: Search, size: Size) -> Callable[..., Any]:
+def program(subject: str, names: tuple[str, ...], search: Search, size: Size) -> Searcher:
     """Returns the compiled search of a subject: (key data, lanes, targets) -> raw numbers found, and their margins."""
     claims, wanted = claims_of(subject, names), targets(subject, names)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -50,7 +51,7 @@ def run(config: BinaryConfig, console: Console, clock: Clock) -> Path:
             own = {"penalty": for_grid(config.penalty, config.a), "activation": "binary"}
             grid = Grid(**{name: getattr(config, name) for name in axes} | own)
 
-    def sweep(progress: Any) -> tuple[SweepResult, xr.Dataset]:
+    def sweep(progress: Callable[[int, int], None] | None) -> tuple[SweepResult, xr.Dataset]:
         with jax.enable_x64(config.precision == "float64"):
             result = run_sweep(
                 grid,

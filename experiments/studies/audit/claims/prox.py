@@ -8,6 +8,7 @@ from jax import Array
 from rvsmjax.geometry import quotient
 from rvsmjax.penalties import L0, L1, Penalty, TransformedL1
 
+from ..chosen import Chosen
 from ..claim import Claim, Parameters, Run
 from ..margins import Margins, at_most
 from ..states import Scalar
@@ -45,7 +46,8 @@ def _hard(run: Run) -> Margins:
 
 def _transformed(run: Run) -> Margins:
     p, s = run
-    a, size = p.penalty.a, jnp.abs(s.v)  # type: ignore[attr-defined]
+    assert isinstance(p.penalty, Chosen | TransformedL1)
+    a, size = jnp.asarray(p.penalty.a), jnp.abs(s.v)
     subcritical = p.lam <= a**2 / (2 * (a + 1))
     t = jnp.where(subcritical, p.lam * (a + 1) / a, jnp.sqrt(2 * p.lam * (a + 1)) - a / 2)
     cosine = 1 - quotient(27 * p.lam * a * (a + 1), 2 * (a + size) ** 3)
