@@ -60,14 +60,19 @@ def fastest_kernel(lines: Sequence[Line]) -> str:
     return max(rates, key=lambda engine: max(rates[engine]))
 
 
+def need_torch() -> None:
+    """Raises ``Missing`` unless PyTorch is installed."""
+    if importlib.util.find_spec("torch") is None:
+        raise Missing("PyTorch is not installed")
+
+
 def torch_rate(engine: str, penalty: str, d: int, lanes: int, steps: int, repeats: int) -> list[float]:
     """Returns the component updates in a second of PyTorch's steps, plain or compiled.
 
     Raises:
       Missing: PyTorch is not installed.
     """
-    if importlib.util.find_spec("torch") is None:
-        raise Missing("PyTorch is not installed")
+    need_torch()
     import torch
 
     from benchmarks import peers, rates

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import itertools
 import statistics
 import time
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..records.folder import Facts
-from .sweeps import Missing
+from .sweeps import need_torch
 
 if TYPE_CHECKING:
     from ..data.images import Data
@@ -87,8 +86,7 @@ def torch_images_per_second(net: str, batch: int, steps: int, repeats: int, comp
     Raises:
       Missing: PyTorch is not installed.
     """
-    if importlib.util.find_spec("torch") is None:
-        raise Missing("PyTorch is not installed")
+    need_torch()
     import torch
 
     from benchmarks import cifar

@@ -13,7 +13,7 @@ from jax import Array
 
 from rvsmjax._pytree import PyTree
 
-from .folder import SETTINGS, Facts, require_same
+from .folder import SETTINGS, Facts, require_same, write_whole
 
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
@@ -53,9 +53,7 @@ class Checkpoints:
             state=ocp.args.StandardSave(jax.tree.leaves(state)), history=ocp.args.JsonSave(history)
         )
         self._manager.save(len(history), args=items)
-        part = self.folder / f"{METRICS}.part"
-        part.write_text("".join(json.dumps(row) + "\n" for row in history), encoding="utf-8")
-        part.replace(self.folder / METRICS)
+        write_whole(self.folder / METRICS, "".join(json.dumps(row) + "\n" for row in history))
 
     def __enter__(self) -> Checkpoints:
         return self

@@ -93,6 +93,13 @@ def alone(folder: Path) -> Iterator[bool]:
         os.close(place)
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file that is there whole or not at all."""
+    part = path.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
 def require_same(path: Path, settings: Facts) -> None:
     """Writes settings to a file, or compares them with those that it has.
 
@@ -101,9 +108,7 @@ def require_same(path: Path, settings: Facts) -> None:
     """
     settings = json.loads(json.dumps(settings, default=str))
     if not path.exists():
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-        part.replace(path)
+        write_whole(path, json.dumps(settings, indent=1) + "\n")
     there = json.loads(path.read_text(encoding="utf-8"))
     for name in sorted(there.keys() | settings.keys()):
         if json.dumps(there.get(name)) != json.dumps(settings.get(name)):  # NaN is NaN here

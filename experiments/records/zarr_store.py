@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from .folder import DONE, BadInput
+from .folder import DONE, BadInput, write_whole
 
 if TYPE_CHECKING:
     import zarr
@@ -87,10 +87,8 @@ class Store:
             for name, values in data.items():
                 _array(group, name)[where] = values
             mark = self._mark(place)
-            part = mark.with_suffix(".part")
             sums = {name: _checksum(values) for name, values in data.items()}
-            part.write_text(json.dumps({"checksums": sums, "facts": dict(facts)}), encoding="utf-8")
-            part.replace(mark)
+            write_whole(mark, json.dumps({"checksums": sums, "facts": dict(facts)}))
         except OSError as error:
             raise BadInput(
                 f"{self.folder / DATA} could not be written ({error.strerror or error}); the slabs before are kept, "

@@ -21,7 +21,7 @@ from rvsmjax._pytree import PyTree
 
 from ..data.images import Data
 from ..records.environment import describe
-from ..records.folder import BadInput, Facts, alone
+from ..records.folder import BadInput, Facts, alone, write_whole
 from .loop import Fit, Row, Task, evaluator, fit
 from .programs import split
 from .recipes import Recipe, make_task
@@ -118,9 +118,7 @@ class Runs:
         )
         result = outcome(recipe, task, data, end, seconds)
         rv.save_npz(path.with_suffix(".npz"), {"params": end.u, "rest": end.rest_u})
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(result) + "\n", encoding="utf-8")
-        part.replace(path)
+        write_whole(path, json.dumps(result) + "\n")
         shutil.rmtree(under_way)
         return result
 

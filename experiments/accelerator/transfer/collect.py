@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ...records.folder import BadInput, Facts
+from ...records.folder import BadInput, Facts, write_whole
 from .. import records
 from ..jobs import Row, Sizes, make_jobs
 from ..places import Places
@@ -138,9 +138,7 @@ def _write_run(places: Places, row: Row, record: Facts) -> None:
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(record) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_whole(path, json.dumps(record) + "\n")
 
 
 def _same(line: Line) -> str:
