@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..records.folder import BadInput
+from ..records.folder import BadInput, require_one_of
 from .jobs import FULL, ROWS, TINY, Sizes
 from .places import Places
 
@@ -76,10 +76,9 @@ def check(options: argparse.Namespace) -> None:
     if options.seconds is not None and not 0 < options.seconds < 1e6:
         raise BadInput(f"--seconds must be in (0, 1e6), got {options.seconds:g}")
     for job in options.again:
-        if job not in ROWS or job == "train":
-            raise BadInput(f"--again must be one of {', '.join(job for job in ROWS if job != 'train')}, got {job!r}")
-    if options.action == "job" and options.name not in ROWS:
-        raise BadInput(f"name must be one of {', '.join(ROWS)}, got {options.name!r}")
+        require_one_of("--again", job, [name for name in ROWS if name != "train"])
+    if options.action == "job":
+        require_one_of("name", options.name, ROWS)
     if options.root is not None and not options.rehearse:
         raise BadInput(f"--root must be given with --rehearse alone, got {options.root}")
 

@@ -10,7 +10,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,12 @@ SETTINGS, DONE, UNFINISHED = "settings.json", "done", ".unfinished"
 
 class BadInput(ValueError):
     """Something the user can mend; its text is one line."""
+
+
+def require_one_of(name: str, value: str, choices: Collection[str]) -> None:
+    """Raises ``BadInput`` unless the value is among those there are."""
+    if value not in choices:
+        raise BadInput(f"{name} must be one of {', '.join(choices)}, got {value!r}")
 
 
 class DryRun(Exception):

@@ -13,7 +13,7 @@ from tyro.conf import arg
 from ..cli.flags import DataFolder, Minutes, RunsFolder, WholeNumber
 from ..cli.runner import Report, conduct
 from ..records.environment import Clock
-from ..records.folder import BadInput, Facts
+from ..records.folder import BadInput, Facts, require_one_of
 from ..reports.document import Section, fill, to_markdown
 
 if TYPE_CHECKING:
@@ -59,8 +59,7 @@ class TrainingConfig:
         for name in ("epochs", "batch", "seeds"):
             if getattr(self, name) < 1:
                 raise BadInput(f"{name} must be a whole number >= 1, got {getattr(self, name)}")
-        if self.data not in sources:
-            raise BadInput(f"data must be one of {', '.join(sources)}, got {self.data!r}")
+        require_one_of("data", self.data, sources)
         if self.docs and not Path(self.docs).is_file():
             raise BadInput(f"docs must be a page that exists, got {self.docs}")
         if self.minutes is not None and not self.minutes > 0:

@@ -12,7 +12,7 @@ from rich.console import Console
 from ...cli.interrupts import in_thread, mendable
 from ...cli.runner import Report, check_axes, conduct
 from ...records.environment import Clock
-from ...records.folder import BadInput, Facts
+from ...records.folder import BadInput, Facts, require_one_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,8 +97,7 @@ def _check(config: AhtConfig) -> None:
         if config.tol is not None:
             _checks.positive("tol", config.tol)
     check_axes(config, "d", "s", "k", "start", "normalize")
-    unknown = [start for start in config.start if start not in STARTS]
-    if unknown:
-        raise BadInput(f"start must be one of {', '.join(STARTS)}, got {unknown[0]!r}")
+    for start in config.start:
+        require_one_of("start", start, STARTS)
     if not any(cells(config)):
         raise BadInput(f"s must leave room for both supports in d, got s = {list(config.s)}, d = {list(config.d)}")

@@ -9,7 +9,7 @@ from ...cli.command import Command
 from ...cli.flags import CommonFlags, Epochs, Names, Strength, Strengths, WholeNumber
 from ...cli.interrupts import mendable
 from ...cli.runner import check_axes
-from ...records.folder import BadInput
+from ...records.folder import BadInput, require_one_of
 from ...training.estimate import of_runs
 from ...training.study import TrainingConfig
 
@@ -83,8 +83,7 @@ def check(config: CifarConfig) -> None:
     from ...training.chains import SHARES, penalty_of
 
     for name, choices in CHOICES.items():
-        if getattr(config, name) not in choices:
-            raise BadInput(f"{name} must be one of {', '.join(choices)}, got {getattr(config, name)!r}")
+        require_one_of(name, getattr(config, name), choices)
     check_axes(config, "method", "penalty")
     for value in config.method:
         if value not in METHODS:
