@@ -9,11 +9,14 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ..records.folder import BadInput, require_one_of
 from .jobs import FULL, ROWS, TINY, Sizes
 from .places import Places
+
+if TYPE_CHECKING:
+    from .estimates import Rental
 
 PROGRAM = "python3 -m experiments.accelerator"
 
@@ -162,7 +165,7 @@ def show_plan(places: Places, sizes: Sizes, rental: float | None) -> None:
     print("left for later: " + (", ".join(f"{name} {count} rows" for name, count in known.items()) or "nothing"))
 
 
-def plan(places: Places, sizes: Sizes, rental: float | None) -> Any:
+def plan(places: Places, sizes: Sizes, rental: float | None) -> Rental:
     """Returns what ``estimates.plan_rental`` does, by the committed lines; devices are those of the last of them."""
     from ..records import environment as surroundings
     from . import estimates, jobs, records

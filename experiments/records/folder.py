@@ -36,7 +36,7 @@ def require_one_of(name: str, value: str, choices: Collection[str]) -> None:
 class DryRun(Exception):
     """A command that was asked for its plan alone has checked its flags, and stops."""
 
-    def __init__(self, command: str, config: Any) -> None:
+    def __init__(self, command: str, config: object) -> None:
         self.command, self.config = command, config
 
 

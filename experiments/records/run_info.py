@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Iterator
-from typing import Any
 
 from .folder import Facts
 
@@ -73,7 +72,7 @@ def _devices(devices: list[str]) -> str:
     return ", ".join(f"{count} × {name}" for name, count in collections.Counter(names).items())
 
 
-def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+def _flat(name: str, value: object) -> Iterator[tuple[str, object]]:
     if isinstance(value, dict):
         for inner, part in value.items():
             yield from _flat(f"{name}: {inner}", part)
@@ -81,7 +80,7 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield name.replace("_", " "), value
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(_text, value)) or "none"
     if isinstance(value, bool):

@@ -8,7 +8,7 @@ import shutil
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import zarr
 
 CHUNK_BYTES = 16_000_000
-FORMAT: Any = 2
+FORMAT: Literal[2] = 2
 """Of Zarr: its text and its consolidated metadata are specified; those of format 3 are not yet."""
 DATA, READY = "data.zarr", "ready"
 """The lanes; the mark that their arrays have been made, beside those of the slabs that are done."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import xarray as xr
 
@@ -53,7 +51,7 @@ def time_taken(run: Facts) -> Section:
 def setting_table(run: Facts, largest: str) -> Table:
     """Returns what was run, from the record's ``config.json``; ``largest`` is the theorem's learning rate in words."""
 
-    def text(value: Any) -> str:
+    def text(value: object) -> str:
         return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
     config = {name: value for name, value in run["config"].items() if name not in HOW}
