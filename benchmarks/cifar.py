@@ -16,13 +16,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from benchmarks.transforms import in_turns
 from experiments.data.labelled import Labelled
 from experiments.studies.cifar.lowered import make_recipe
 from experiments.studies.cifar.recipes import PADDING, CifarRecipe, released
-from experiments.training.programs import TrainState, make_epoch, make_step, scans
+from experiments.training.programs import TrainState, make_epoch, make_step, scans, split
 from experiments.training.recipes import make_optimizer
 
 COUNT = 4096
@@ -70,7 +69,7 @@ def _start(recipe: CifarRecipe, seeds: int, count: int = COUNT) -> tuple[Any, An
     states, update, graph = [], None, None
     for seed in range(seeds):
         network = CifarRecipe(net=recipe.net, dtype=recipe.dtype, seed=seed).make_network()
-        graph, params, rest = nnx.split(network, nnx.Param, ...)
+        graph, params, rest = split(network)
         tx = make_optimizer(recipe, count // recipe.batch, params)
         update = tx.update
         # Copies: what a step gives away must not be in two places.
@@ -83,20 +82,19 @@ def ours(recipe: CifarRecipe, steps: int, seeds: int = 1, way: str = "after anot
     pictures, labels = images()
     data = Labelled(jnp.asarray(pictures), jnp.asarray(labels, jnp.int32))
     graph, update, states = _start(recipe, seeds)
-    step = make_step(graph, update, recipe.preparation(), recipe.batch)
+    step: Callable[..., Any] = make_step(graph, update, recipe.preparation(), recipe.batch)
     order = jnp.asarray(np.random.default_rng(1).permutation(COUNT))
     places, key = [jnp.int32(i) for i in range(steps)], jax.random.key(0)
     if way == "vmap":
         step = jax.jit(jax.vmap(step, (0, 0, None, None, None, None)), donate_argnums=(0, 1))
-        held = [(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states), jnp.zeros((seeds, 2)))]
+        held: list[Any] = [(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states), jnp.zeros((seeds, 2)))]
     elif way == "program":
         together = jax.jit(
             lambda held, *others, one=step: [one(*own, *others) for own in held],
             donate_argnums=0,
         )
-        held = [[(state, jnp.zeros(2)) for state in states]]
         step = lambda held, total, *others: (together(held, *others), total)  # noqa: E731
-        held = [(held[0], None)]
+        held = [([(state, jnp.zeros(2)) for state in states], None)]
     elif scans():
         part = Labelled(*(array[: steps * recipe.batch] for array in data))
         epoch = make_epoch(graph, update, recipe.preparation(), recipe.batch, whole=True)
@@ -140,7 +138,7 @@ def peers(net: str, batch: int, steps: int, short: bool) -> dict[str, Callable[[
         torch.backends.cudnn.benchmark = True
     pictures, labels = images()
     name, sizes = TWINS[net]
-    turns = {}
+    turns: dict[str, Callable[[], Any]] = {}
     for compiled in (False, True):
         torch.manual_seed(0)
         twin = getattr(twins, name)(torch, **sizes).to(device=device, memory_format=torch.channels_last)
@@ -183,8 +181,7 @@ def measure(
     """Images per second of each variant, by network; of all seeds together where there are several."""
     found = {}
     for net in nets:
-        settings = {"batch": batch, "dtype": "bfloat16" if short else "float32"}
-        plain = functools.partial(released, net, **settings)
+        plain = functools.partial(released, net, batch=batch, dtype="bfloat16" if short else "float32")
         variants: dict[str, tuple[int, Callable[[], Any]]] = {
             "rvsmjax, sgd": (1, ours(plain("sgd", ""), steps)),
             "rvsmjax, rvsm l0": (1, ours(plain("rvsm", "l0"), steps)),

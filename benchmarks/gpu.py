@@ -45,15 +45,17 @@ def grid_seconds(
       penalties, d, k: axes of the grid.
     """
     grid = rv.Grid(penalty=list(penalties), d=list(d), k=list(k), seeds=seeds)
-    runs, calls, first = [], [], None
+    runs: list[float] = []
+    calls: list[float] = []
     for _ in range(repeats + 1):
         started = time.perf_counter()
         result = rv.run_sweep(grid, engine=engine)
         calls.append(time.perf_counter() - started)
+        if not runs:
+            compile_seconds, counts = result.compile_seconds, result.counts
+            waste = result.steps_executed / result.steps_needed
         runs.append(result.run_seconds)
-        first = first or (result.compile_seconds, result.steps_executed / result.steps_needed, result.counts)
         del result  # before the next one needs the memory
-    compile_seconds, waste, counts = first
     return {
         "lanes": grid.size,
         "compile_seconds": compile_seconds,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 Array = np.ndarray
+Number = float | np.float32
 
 
-def prox(penalty: str, w: Array, step: np.float32, a: np.float32) -> Array:
+def prox(penalty: str, w: Array, step: Number, a: Number) -> Array:
     """u = prox of the penalty at ``step``; transformed l1 by the paper's closed form."""
     size = np.abs(w)
     if penalty == "l1":
@@ -27,9 +28,9 @@ def advance(
     k: Array,
     count: int,
     *,
-    lam: float = 1e-4,
-    beta: float = 4e-3,
-    a: float = 1.0,
+    lam: Number = 1e-4,
+    beta: Number = 4e-3,
+    a: Number = 1.0,
 ) -> Array:
     """Returns w after ``count`` steps of every lane, on the sphere."""
     real = np.float32
@@ -51,9 +52,9 @@ def run(
     w_star: Array,
     k: Array,
     *,
-    lam: float = 1e-4,
-    beta: float = 4e-3,
-    a: float = 1.0,
+    lam: Number = 1e-4,
+    beta: Number = 4e-3,
+    a: Number = 1.0,
     tol: float = 1e-6,
     check_every: int = 16,
     drop: bool = False,

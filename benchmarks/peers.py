@@ -70,7 +70,7 @@ def numba_lanes() -> Any:
                 dot = np.float32(0)
                 for j in range(d):
                     dot += v[j] * v_star[j]
-                cosine = min(max(dot, -1.0), 1.0)
+                cosine = min(max(float(dot), -1.0), 1.0)
                 keep = 1 - ETA * (1 / K - math.sqrt(1 - cosine * cosine) / (K * math.pi))
                 pull = ETA * (math.pi - math.acos(cosine)) / (K * math.pi)
                 square = np.float32(0)
@@ -124,4 +124,4 @@ def by_hand(d: int, lanes: int, steps: int, threads: int) -> float | None:
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
         command = [str(program), str(d), str(lanes), str(steps)]
         shown = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
-    return float(re.search(r"([\d.]+) G component", shown)[1]) * 1e9  # type: ignore[index]
+    return float(re.findall(r"([\d.]+) G component", shown)[0]) * 1e9

@@ -59,7 +59,7 @@ def foreign(penalty: str, d: int, steps: int) -> dict[str, Callable[[], tuple[in
         v, v_star = torch.from_numpy(w), torch.from_numpy(w_star)
         for name, one in (("PyTorch", peers.torch_step), ("PyTorch, compiled", torch.compile(peers.torch_step))):
             run = functools.partial(peers.torch_lanes, penalty, v, v_star, steps, one)
-            found[name] = lambda run=run: (w.size * steps, run())  # type: ignore[misc]
+            found[name] = functools.partial(lambda run: (w.size * steps, run()), run)
     return found
 
 

@@ -131,7 +131,7 @@ def main(
     cores = usable_cores()
     if {"sweep", "rates"} & set(only):
         jax.config.update("jax_num_cpu_devices", cores)
-    record = {
+    record: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "machine": f"{processor()}, {cores} cores",
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
@@ -146,8 +146,8 @@ def main(
             print(json.dumps(results[-1], indent=1), flush=True)
         _report("sweep", record | {"d": list(d), "k": list(k), "seeds": seeds, "results": results}, table, write)
     if "rates" in only:
-        found = {"results": rates.measure(repeats=repeats), "scaling": rates.scaling()}
-        _report("rates", record | found, rates.table, write)
+        scaled = {"results": rates.measure(repeats=repeats), "scaling": rates.scaling()}
+        _report("rates", record | scaled, rates.table, write)
     if "transforms" in only:
         _report("transforms", record | {"results": transforms.measure()}, transforms.table, write)
     if "training" in only:

@@ -20,7 +20,7 @@ import rvsmjax as rv
 from benchmarks.transforms import in_turns
 from experiments.data.labelled import Labelled
 from experiments.studies.lenet.recipes import preparation
-from experiments.training.loop import TrainState, make_step
+from experiments.training.programs import TrainState, make_step, split
 from rvsmjax.nets import LeNet
 
 CHAINS: dict[str, list[optax.GradientTransformation]] = {
@@ -47,16 +47,17 @@ def ours(name: str, batch: int) -> Callable[[], Any]:
     """A turn of the experiments' loop."""
     pictures, labels = images()
     data = Labelled(jnp.asarray(pictures), jnp.asarray(labels, jnp.int32))
-    graph, params, rest = nnx.split(LeNet(rngs=nnx.Rngs(0)), nnx.Param, ...)
+    graph, params, rest = split(LeNet(rngs=nnx.Rngs(0)))
     tx = optax.chain(*CHAINS[name], optax.sgd(RATE, momentum=MOMENTUM))
     step = make_step(graph, tx.update, preparation(0), batch)
     order, key = jnp.asarray(np.random.default_rng(1).permutation(len(labels))), jax.random.key(0)
-    held = [TrainState(params, rest, tx.init(params)), jnp.zeros(2)]
+    held = TrainState(params, rest, tx.init(params)), jnp.zeros(2)
     places = [jnp.int32(i) for i in range(STEPS)]
 
     def turn() -> Any:
+        nonlocal held
         for i in places:
-            held[:] = step(*held, data, order, i, key)
+            held = step(*held, data, order, i, key)
         return held
 
     return turn
@@ -70,7 +71,7 @@ def peers(batch: int) -> dict[str, Callable[[], Any]]:
     from torch import nn
 
     pictures, labels = images()
-    turns = {}
+    turns: dict[str, Callable[[], Any]] = {}
     for name, layout, compiled in (
         ("PyTorch", torch.contiguous_format, False),
         ("PyTorch, channels last", torch.channels_last, False),

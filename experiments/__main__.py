@@ -4,7 +4,8 @@ import os
 import signal
 import sys
 
-from .cli.main import INTERRUPTED, PROGRAM, main
+from .cli.main import INTERRUPTED, main
+from .records.program import PROGRAM
 
 
 def start(program: str = PROGRAM) -> None:

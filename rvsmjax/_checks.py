@@ -7,13 +7,13 @@ Only values that are known now are checked. Tracers pass through, so that the sa
 from __future__ import annotations
 
 import textwrap
-from typing import Any
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 
 
-def known(value: Any) -> np.ndarray | None:
+def known(value: object) -> np.ndarray | None:
     """Returns ``value`` as a NumPy array where its numbers are known now, else ``None``."""
     if isinstance(value, jax.core.Tracer):
         return None
@@ -24,19 +24,19 @@ def known(value: Any) -> np.ndarray | None:
     return array if array.dtype.kind in "biuf" or array.dtype.name == "bfloat16" else None
 
 
-def _number(name: str, value: Any, rule: str) -> np.ndarray | None:
+def _number(name: str, value: object, rule: str) -> np.ndarray | None:
     array = known(value)
     if array is None and not isinstance(value, jax.Array):
         raise TypeError(f"{name} must be {rule}, got {show(value)}")
     return array
 
 
-def show(value: Any) -> str:
+def show(value: object) -> str:
     """Returns ``value`` for a message: its repr on one line, cut where it is long."""
     return textwrap.shorten(repr(value), 100, placeholder=" ...")
 
 
-def positive(name: str, value: Any, *, schedule: bool = False) -> None:
+def positive(name: str, value: object, *, schedule: bool = False) -> None:
     """Raises ``ValueError`` unless every known number in ``value`` is finite and > 0; lets a ``schedule`` pass."""
     if schedule and callable(value):
         return
@@ -45,7 +45,7 @@ def positive(name: str, value: Any, *, schedule: bool = False) -> None:
         raise ValueError(f"{name} must be finite and > 0, got {show(value)}")
 
 
-def nonnegative(name: str, value: Any, *, schedule: bool = False) -> None:
+def nonnegative(name: str, value: object, *, schedule: bool = False) -> None:
     """Raises ``ValueError`` unless every known number in ``value`` is finite and >= 0; lets a ``schedule`` pass."""
     if schedule and callable(value):
         return
@@ -54,7 +54,7 @@ def nonnegative(name: str, value: Any, *, schedule: bool = False) -> None:
         raise ValueError(f"{name} must be finite and >= 0, got {show(value)}")
 
 
-def integer(name: str, value: Any, *, at_least: int) -> None:
+def integer(name: str, value: object, *, at_least: int) -> None:
     """Raises ``ValueError`` unless every known number in ``value`` is whole and >= ``at_least``."""
     rule = f"a whole number >= {at_least}"
     array = _number(name, value, rule)
@@ -67,17 +67,18 @@ def integer(name: str, value: Any, *, at_least: int) -> None:
         raise ValueError(f"{name} must be {rule}, got {show(value)}")
 
 
-def count(name: str, value: Any) -> int:
+def count(name: str, value: ArrayLike) -> int:
     """Returns ``value`` as an int; raises ``ValueError`` unless it is one whole number in [1, 2**31)."""
     integer(name, value, at_least=1)
     if isinstance(value, jax.core.Tracer):
         raise TypeError(f"{name} must be known before tracing (optax.inject_hyperparams: name it in static_args)")
-    if np.ndim(value) != 0 or int(value) >= 2**31:
+    array = np.asarray(value)
+    if array.ndim != 0 or int(array) >= 2**31:
         raise ValueError(f"{name} must be one whole number under 2**31, got {show(value)}")
-    return int(value)
+    return int(array)
 
 
-def fraction(name: str, value: Any, *, schedule: bool = False) -> None:
+def fraction(name: str, value: object, *, schedule: bool = False) -> None:
     """Raises ``ValueError`` unless every known number in ``value`` lies in [0, 1); lets a ``schedule`` pass."""
     if schedule and callable(value):
         return
@@ -86,7 +87,7 @@ def fraction(name: str, value: Any, *, schedule: bool = False) -> None:
         raise ValueError(f"{name} must be in [0, 1), got {show(value)}")
 
 
-def last_axis(**arrays: Any) -> None:
+def last_axis(**arrays: ArrayLike) -> None:
     """Raises ``ValueError`` unless the named arrays have a last axis of one common length."""
     sizes = {}
     for name, array in arrays.items():

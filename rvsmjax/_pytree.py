@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import jax
+
+PyTree = Any
+"""A tree of arrays: mypy can say no more of it."""
+Structure = Any
+"""``jax.tree_util.PyTreeDef``, which mypy does not find in the stubs of jaxlib."""
+KeyPath = tuple[object, ...]
+"""Of a leaf, as ``jax.tree_util`` gives it."""
 
 
 class Module:
@@ -15,7 +23,7 @@ class Module:
     its constructor: the leaves may then be tracers, axes or placeholders, with no number to check.
     """
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         # The fields are read on use: @dataclass has not run yet at this point.
         jax.tree_util.register_pytree_with_keys(
@@ -23,17 +31,17 @@ class Module:
         )
 
 
-def _names(cls: Any, static: bool) -> list[str]:
+def _names(cls: type, static: bool) -> list[str]:
     return [f.name for f in dataclasses.fields(cls) if bool(f.metadata.get("static", False)) == static]
 
 
-def _flatten_with_keys(module: Any) -> tuple[list[tuple[Any, Any]], tuple[Any, ...]]:
-    children = [(jax.tree_util.GetAttrKey(name), getattr(module, name)) for name in _names(module, static=False)]
-    return children, tuple(getattr(module, name) for name in _names(module, static=True))
+def _flatten_with_keys(module: Module) -> tuple[list[tuple[jax.tree_util.GetAttrKey, PyTree]], tuple[object, ...]]:
+    children = [(jax.tree_util.GetAttrKey(name), getattr(module, name)) for name in _names(type(module), static=False)]
+    return children, tuple(getattr(module, name) for name in _names(type(module), static=True))
 
 
-def _unflatten(cls: type, aux: tuple[Any, ...], leaves: Any) -> Any:
-    module: Any = object.__new__(cls)
+def _unflatten(cls: type[Module], aux: tuple[object, ...], leaves: Iterable[PyTree]) -> Module:
+    module = object.__new__(cls)
     values = zip(_names(cls, static=False) + _names(cls, static=True), [*leaves, *aux], strict=True)
     for name, value in values:
         object.__setattr__(module, name, value)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
 
+from rvsmjax._pytree import PyTree
 from rvsmjax.geometry import tangent, unit, working_dtype
 from rvsmjax.penalties import Penalty
 from rvsmjax.problems import OneLayerProblem
 from rvsmjax.transforms import ADMMState, KeepZerosState, RVSMState, splitting_states
+from rvsmjax.transforms.rules import Rule
+
+Carry = TypeVar("Carry")
+Update = Callable[[Array, optax.OptState, Array], tuple[Array, optax.OptState]]
 
 ADJOINTS = ("implicit", "unroll", None)
 """How a derivative passes through a run, see ``solve``."""
@@ -22,11 +27,11 @@ ADJOINTS = ("implicit", "unroll", None)
 OFF_EQUILIBRIUM = (ADMMState, KeepZerosState)
 """States of links that hold w where the force on it does not vanish."""
 
-Splittings = list[tuple[Any, Array]]
+Splittings = list[tuple[Rule, Array]]
 """The rule and β of each ``rvsm`` in a chain."""
 
 
-def splittings(opt_state: Any) -> Splittings:
+def splittings(opt_state: optax.OptState) -> Splittings:
     """Returns the rule and β of each ``rvsm`` that acts on the one vector there is."""
     states = [state for state in splitting_states(opt_state) if isinstance(state, RVSMState)]
     return [(state.rules[state.marks.rule], state.beta) for state in states]
@@ -41,22 +46,24 @@ def pull(w: Array, rules: Splittings) -> Array:
     return total
 
 
-def bounded_while(unfinished: Callable[[Any], Array], body: Callable[[Any], Any], carry: Any, rounds: int) -> Any:
+def bounded_while(
+    unfinished: Callable[[Carry], Array], body: Callable[[Carry], Carry], carry: Carry, rounds: int
+) -> Carry:
     """Returns ``jax.lax.while_loop(unfinished, body, carry)`` of at most ``rounds`` rounds, with a reverse mode.
 
     The reverse mode keeps the carry of every round and forms anew what it needs inside one.
     """
 
-    def one(carry: Any, _: None) -> tuple[Any, None]:
+    def one(carry: Carry, _: None) -> tuple[Carry, None]:
         return jax.lax.cond(unfinished(carry), jax.checkpoint(body), lambda same: same, carry), None
 
     return jax.lax.scan(one, carry, length=rounds)[0]
 
 
-def detached(update: Callable[..., Any], w: Array, opt_state: Any) -> Callable[..., Any]:
+def detached(update: Update, w: Array, opt_state: optax.OptState) -> Update:
     """Returns an optax ``update`` whose captured numbers, λ and its like, carry no derivatives."""
 
-    def plain(g: Array, opt_state: Any, w: Array) -> Any:
+    def plain(g: Array, opt_state: optax.OptState, w: Array) -> tuple[Array, optax.OptState]:
         return update(g, opt_state, w)
 
     # Stopped where they come in: a derivative of the loop itself would cost its compilation, only to be dropped.
@@ -68,13 +75,13 @@ def detached(update: Callable[..., Any], w: Array, opt_state: Any) -> Callable[.
 def attach(
     chain: optax.GradientTransformationExtraArgs,
     spherical: bool,
-    start: Any,
+    start: optax.OptState,
     w: Array,
-    opt_state: Any,
+    opt_state: optax.OptState,
     lost: Array,
     problem: OneLayerProblem,
     w_star: Array,
-) -> tuple[Array, Any]:
+) -> tuple[Array, optax.OptState]:
     """Returns ``w`` and ``opt_state`` as they are, with the derivative of the limit; free unless one is taken.
 
     Args:
@@ -95,7 +102,7 @@ def attach(
     # them with their derivatives, schedules at the step they have come to.
     _, live = chain.update(jnp.zeros_like(w), jax.tree.map(_graft, opt_state, start), w)
 
-    def numbers(node: Any, shown: Any) -> Any:
+    def numbers(node: PyTree, shown: PyTree) -> PyTree:
         if not isinstance(node, RVSMState):
             return node
         rules, beta = jax.tree.map(_graft, (node.rules, node.beta), (shown.rules, shown.beta))
@@ -112,7 +119,7 @@ def _limit(spherical: bool, w: Array, lost: Array, problem: OneLayerProblem, w_s
 
 
 @_limit.defjvp
-def _limit_jvp(spherical: bool, primals: Any, tangents: Any) -> tuple[Array, Array]:
+def _limit_jvp(spherical: bool, primals: tuple[PyTree, ...], tangents: tuple[PyTree, ...]) -> tuple[Array, Array]:
     """dw = −(∂F/∂w)⁻¹ dF; on the sphere in its tangent space, F being the tangential part of the force."""
     (_, lost, *given), (_, _, *changes) = primals, tangents
     # With its own derivative, for second ones.
@@ -145,17 +152,17 @@ def _graft(value: Array, live: Array) -> Array:
 
 
 @_graft.defjvp
-def _graft_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+def _graft_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
     return _graft(*primals), tangents[1]
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _refuse(kind: str, w: Array, others: Any) -> Array:
+def _refuse(kind: str, w: Array, others: PyTree) -> Array:
     return w
 
 
 @_refuse.defjvp
-def _refuse_jvp(kind: str, primals: Any, tangents: Any) -> tuple[Array, Array]:
+def _refuse_jvp(kind: str, primals: tuple[PyTree, ...], tangents: tuple[PyTree, ...]) -> tuple[Array, Array]:
     raise ValueError(
         f"adjoint must be 'unroll' or None where the chain holds {kind}: no force vanishes at its limit; got 'implicit'"
     )

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rvsmjax._pytree import PyTree
 from rvsmjax.penalties import NM
 from rvsmjax.transforms.selection import Mask, path_name, select
 
 
-def to_bcoo(params: Any, mask: Mask = None) -> Any:
+def to_bcoo(params: PyTree, mask: Mask = None) -> PyTree:
     """Returns ``params`` with the leaves taken as ``jax.experimental.sparse.BCOO``: the nonzero numbers, their places.
 
     A place takes 4 bytes an axis: a matrix in float32 gets smaller from two thirds of zeros on.
@@ -28,7 +27,7 @@ def to_bcoo(params: Any, mask: Mask = None) -> Any:
     """
     from jax.experimental.sparse import BCOO  # brings SciPy's sparse matrices: a third of a second
 
-    def sparse(x: Any) -> Any:
+    def sparse(x: PyTree) -> PyTree:
         # By NumPy: BCOO.fromdense would be compiled anew for each shape and number of zeros.
         dense = np.asarray(x)
         kept = dense != 0
@@ -38,7 +37,7 @@ def to_bcoo(params: Any, mask: Mask = None) -> Any:
     return jax.tree.map(lambda take, x: sparse(x) if take else x, select(params, mask), params)
 
 
-def from_bcoo(params: Any) -> Any:
+def from_bcoo(params: PyTree) -> PyTree:
     """Returns ``params`` with every BCOO as an array again: what ``to_bcoo`` was given.
 
     Args:
@@ -50,13 +49,13 @@ def from_bcoo(params: Any) -> Any:
     """
     from jax.experimental.sparse import BCOO
 
-    def is_sparse(x: Any) -> bool:
+    def is_sparse(x: PyTree) -> bool:
         return isinstance(x, BCOO)
 
     return jax.tree.map(lambda x: x.todense() if is_sparse(x) else x, params, is_leaf=is_sparse)
 
 
-def nm_violations(params: Any, n: int = 2, m: int = 4, mask: Mask = None, *, axis: int = -2) -> dict[str, int]:
+def nm_violations(params: PyTree, n: int = 2, m: int = 4, mask: Mask = None, *, axis: int = -2) -> dict[str, int]:
     """Returns, by path, in how many blocks of m a leaf has more than n nonzero components; 0: the pattern holds.
 
     Args:

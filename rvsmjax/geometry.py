@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,13 +17,13 @@ from jax.typing import ArrayLike
 from rvsmjax import _checks
 
 
-def float_dtype(*arrays: Any) -> jnp.dtype:
+def float_dtype(*arrays: ArrayLike) -> jnp.dtype:
     """Returns the common floating dtype of the arrays; the default one for integers."""
     dtype = jnp.result_type(*arrays)
     return dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
 
 
-def working_dtype(*arrays: Any) -> jnp.dtype:
+def working_dtype(*arrays: ArrayLike) -> jnp.dtype:
     """Returns the dtype to compute in: that of the arrays, but at least float32."""
     return jnp.promote_types(float_dtype(*arrays), jnp.float32)
 
@@ -46,7 +45,7 @@ def quotient(x: Array, y: Array) -> Array:
 
 
 @quotient.defjvp
-def _quotient_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+def _quotient_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
     (x, y), (dx, dy) = primals, tangents
     ratio = _divide(x, y)
     return ratio, _divide(dx - ratio * dy, y)
@@ -88,7 +87,7 @@ def _norm(v: Array, axes: tuple[int, ...]) -> Array:
 
 
 @_norm.defjvp
-def _norm_jvp(axes: tuple[int, ...], primals: Any, tangents: Any) -> tuple[Array, Array]:
+def _norm_jvp(axes: tuple[int, ...], primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
     (v,), (dv,) = primals, tangents
     n = _norm(v, axes)
     return n, jnp.sum(v * reciprocal(n) * dv, axis=axes, keepdims=True)
@@ -175,7 +174,7 @@ def _angle(u: Array, v: Array) -> Array:
 
 
 @_angle.defjvp
-def _angle_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+def _angle_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
     (u, v), (du, dv) = primals, tangents
     a, b = unit(u), unit(v)
 

@@ -13,7 +13,7 @@ from rvsmjax import _checks
 Schedule = Callable[[ArrayLike], Array]
 
 
-def cubic_sparsity(final: float, begin: int, end: int, initial: float = 0.0) -> Schedule:
+def cubic_sparsity(final: float | Array, begin: int, end: int, initial: float | Array = 0.0) -> Schedule:
     """Returns final + (initial − final)(1 − τ)³, τ running from 0 at step ``begin`` to 1 at step ``end``.
 
     Fast where many components are spare, slow towards the end; constant outside [begin, end].
@@ -36,7 +36,7 @@ def cubic_sparsity(final: float, begin: int, end: int, initial: float = 0.0) -> 
     return lambda step: final + (initial - final) * (1 - share(step)) ** 3
 
 
-def cosine_sparsity(final: float, begin: int, end: int, initial: float = 0.0) -> Schedule:
+def cosine_sparsity(final: float | Array, begin: int, end: int, initial: float | Array = 0.0) -> Schedule:
     """Returns initial + (final − initial)(1 − cos πτ)/2, with τ, arguments and errors as in ``cubic_sparsity``.
 
     Example:
@@ -48,7 +48,7 @@ def cosine_sparsity(final: float, begin: int, end: int, initial: float = 0.0) ->
     return lambda step: initial + (final - initial) * (1 - jnp.cos(jnp.pi * share(step))) / 2
 
 
-def _progress(final: float, begin: int, end: int, initial: float) -> Schedule:
+def _progress(final: float | Array, begin: int, end: int, initial: float | Array) -> Schedule:
     _checks.fraction("final", final)
     _checks.fraction("initial", initial)
     _checks.integer("begin", begin, at_least=0)

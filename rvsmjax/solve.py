@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +46,10 @@ class Trace(NamedTuple):
     residual: Array
 
 
+Carry = tuple[Array, optax.OptState, Array, Array, Array, Trace | None]
+"""w, the chain's state, steps, residual, status, trace."""
+
+
 class Solution(NamedTuple):
     """The end of a run.
 
@@ -66,7 +70,7 @@ class Solution(NamedTuple):
     converged: Array
     residual: Array
     status: Array
-    opt_state: Any
+    opt_state: optax.OptState
     trace: Trace | None
 
 
@@ -160,13 +164,13 @@ def solve(
         for node in jax.tree.leaves(start, is_leaf=lambda node: isinstance(node, UnitSphereState))
     )
 
-    def residual(w: Array, opt_state: Any) -> Array:
+    def residual(w: Array, opt_state: optax.OptState) -> Array:
         return splitting_residual(problem, w, w_star, pull(w, splittings(opt_state)), spherical).astype(dtype)
 
-    def partner(w: Array, opt_state: Any) -> Array:
+    def partner(w: Array, opt_state: optax.OptState) -> Array:
         return sparse_params(opt_state, w) if splitting_states(opt_state) else w
 
-    def observe(trace: Trace | None, t: Array, w: Array, opt_state: Any, res: Array) -> Trace | None:
+    def observe(trace: Trace | None, t: Array, w: Array, opt_state: optax.OptState, res: Array) -> Trace | None:
         if trace is None or trace_every is None:
             return trace
         value = problem.loss(w, w_star)
@@ -176,12 +180,12 @@ def solve(
         seen = Trace(value, angle(w, w_star), angle(w, partner(w, opt_state)), res)
         return Trace(*(a.at[row].set(b.astype(dtype), mode="drop") for a, b in zip(trace, seen, strict=True)))
 
-    def step(carry: tuple[Array, Any], _: None) -> tuple[tuple[Array, Any], None]:
+    def step(carry: tuple[Array, optax.OptState], _: None) -> tuple[tuple[Array, optax.OptState], None]:
         w, opt_state = carry
         updates, opt_state = update(problem.grad(w, w_star).astype(dtype), opt_state, w)
         return (optax.apply_updates(w, updates), opt_state), None
 
-    def advance(carry: Any) -> Any:
+    def advance(carry: Carry) -> Carry:
         w, opt_state, t, res, _, trace = carry
         (new, new_state), _ = jax.lax.scan(step, (w, opt_state), length=check_every)
         t = t + check_every
@@ -192,7 +196,7 @@ def solve(
         res = jnp.where(finite, new_res, res)
         return w, opt_state, t, res, status.astype(jnp.int32), observe(trace, t, w, opt_state, res)
 
-    def unfinished(carry: Any) -> Array:
+    def unfinished(carry: Carry) -> Array:
         _, _, t, _, status, _ = carry
         return (status == Status.CAP) & (t < max_steps)
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
+from rvsmjax._pytree import KeyPath, PyTree
 from rvsmjax.transforms.selection import path_name
 
 DTYPES = "__dtypes__"
 
 
-def save_npz(path: str | os.PathLike[str], tree: Any) -> None:
+def save_npz(path: str | os.PathLike[str], tree: PyTree) -> None:
     """Writes a tree of arrays, such as u or a mask, to a compressed npz file; zeros take next to no room.
 
     Each array stands under its path in the tree, ``conv1/kernel``. The file is written whole or not at all.
@@ -36,13 +38,13 @@ def save_npz(path: str | os.PathLike[str], tree: Any) -> None:
     partial = target.with_name(f".{target.name}.partial")
     try:
         with partial.open("wb") as file:
-            np.savez_compressed(file, **plain, **{DTYPES: dtypes})  # type: ignore[arg-type]
+            np.savez_compressed(file, **plain, **{DTYPES: dtypes})  # type: ignore[arg-type]  # any name but its flag
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def load_npz(path: str | os.PathLike[str], like: Any) -> Any:
+def load_npz(path: str | os.PathLike[str], like: PyTree) -> PyTree:
     """Returns the tree that ``save_npz`` wrote, in the structure of ``like``.
 
     Args:
@@ -58,7 +60,7 @@ def load_npz(path: str | os.PathLike[str], like: Any) -> Any:
     return _like(path, arrays, like)
 
 
-def save_safetensors(path: str | os.PathLike[str], tree: Any, metadata: Mapping[str, str] | None = None) -> None:
+def save_safetensors(path: str | os.PathLike[str], tree: PyTree, metadata: Mapping[str, str] | None = None) -> None:
     """Writes a tree of arrays, such as u or a mask, to a safetensors file, which other frameworks read.
 
     Each array stands under its path in the tree, ``conv1/kernel``. The file is written whole or not at all, and holds
@@ -84,7 +86,7 @@ def save_safetensors(path: str | os.PathLike[str], tree: Any, metadata: Mapping[
         partial.unlink(missing_ok=True)
 
 
-def load_safetensors(path: str | os.PathLike[str], like: Any) -> Any:
+def load_safetensors(path: str | os.PathLike[str], like: PyTree) -> PyTree:
     """Returns the tree that ``save_safetensors`` wrote, in the structure of ``like``.
 
     Args:
@@ -98,7 +100,7 @@ def load_safetensors(path: str | os.PathLike[str], like: Any) -> Any:
     return _like(path, _safetensors().flax.load_file(path), like)
 
 
-def _safetensors() -> Any:
+def _safetensors() -> ModuleType:
     try:
         import safetensors.flax
         import safetensors.numpy
@@ -108,7 +110,7 @@ def _safetensors() -> Any:
     return safetensors
 
 
-def _by_path(tree: Any) -> dict[str, np.ndarray]:
+def _by_path(tree: PyTree) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     for keys, leaf in jax.tree_util.tree_leaves_with_path(tree):
         name = path_name(keys) or "array"
@@ -118,10 +120,10 @@ def _by_path(tree: Any) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _like(path: str | os.PathLike[str], arrays: dict[str, Any], like: Any) -> Any:
+def _like(path: str | os.PathLike[str], arrays: dict[str, np.ndarray], like: PyTree) -> PyTree:
     """Returns ``arrays``, the contents of a file, in the structure of ``like``."""
 
-    def take(keys: Any, leaf: Any) -> jax.Array:
+    def take(keys: KeyPath, leaf: Array) -> jax.Array:
         name = path_name(keys) or "array"
         if name not in arrays:
             raise ValueError(f"like must have the leaves of {os.fspath(path)}, got {name!r}, which it lacks")

@@ -51,13 +51,12 @@ def cases() -> dict[str, Case]:
         found[f"default grid, {engine}, H100"] = grid | {"platform": "cuda", "engine": engine}
     for d in (10, 50, 200):
         axes = {"penalty": ["l1", "l0", "tl1"], "d": d, "lam": [1e-5, 1e-4, 1e-3]}
-        own = {"kind": "sweep", "platform": "cuda", "engine": "cuda", "axes": axes}
-        found[f"rates at d = {d}, cuda, H100"] = own
+        found[f"rates at d = {d}, cuda, H100"] = grid | {"platform": "cuda", "engine": "cuda", "axes": axes}
     for activation in ("relu", "binary"):
         for normalize in (True, False):
             where = "sphere" if normalize else "free"
-            own = {"kind": "kernels", "activation": activation, "normalize": normalize}
-            found[f"CUDA kernels, {activation}, {where}"] = own
+            case: Case = {"kind": "kernels", "activation": activation, "normalize": normalize}
+            found[f"CUDA kernels, {activation}, {where}"] = case
     for penalty in ("l1", "tl1"):
         for d in (10, 50, 200):
             found[f"Pallas kernel, {penalty}, d = {d}"] = {"kind": "pallas", "penalty": penalty, "d": d}
@@ -90,8 +89,8 @@ def environment(python: str) -> str:
     if not stamp.exists() or stamp.read_text() != LOCK.read_text():
         print(f"Making {folder.relative_to(ROOT)}", flush=True)
         subprocess.run([python, "-m", "venv", "--clear", folder], check=True)
-        install = [own, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--only-binary", ":all:"]
-        subprocess.run([*install, "--require-hashes", "-r", LOCK], check=True)
+        options = ["-qq", "--disable-pip-version-check", "--only-binary", ":all:", "--require-hashes"]
+        subprocess.run([own, "-m", "pip", "install", *options, "-r", LOCK], check=True)
         stamp.write_text(LOCK.read_text())
     return str(own)
 

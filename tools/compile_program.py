@@ -12,6 +12,7 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,13 @@ def main() -> None:
     kind = case.pop("kind")
     if kind == "pallas":
         case["dumps"] = dumps
-    found = {"sweep": sweep, "kernels": kernels, "pallas": pallas, "training": training}[kind](**case)
+    kinds: dict[str, Callable[..., dict[str, Any]]] = {
+        "sweep": sweep,
+        "kernels": kernels,
+        "pallas": pallas,
+        "training": training,
+    }
+    found = kinds[kind](**case)
     import jax
 
     print(json.dumps({"jax": jax.__version__, **found}), flush=True)

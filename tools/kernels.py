@@ -23,7 +23,7 @@ def kernel_text(
       normalize: whether w goes back to the sphere.
       lanes: of a tile.
     """
-    structure = jax.tree.structure(PENALTIES[penalty]())
+    structure, count = jax.tree.structure(PENALTIES[penalty]()), len(jax.tree.leaves(PENALTIES[penalty]()))
     lane, lane_int = (jax.ShapeDtypeStruct((lanes,), dtype) for dtype in (jnp.float32, jnp.int32))
     vector, number = jax.ShapeDtypeStruct((d, lanes), jnp.float32), jax.ShapeDtypeStruct((), jnp.float32)
     texts = []
@@ -35,5 +35,5 @@ def kernel_text(
         texts.append(cuda.source(loop.judge, loop.CHECK_EVERY, tile, w, steps, steps, tol)[0])
         return w
 
-    jax.eval_shape(written, vector, vector, lane_int, number, *[lane] * (4 + structure.num_leaves))
+    jax.eval_shape(written, vector, vector, lane_int, number, *[lane] * (4 + count))
     return texts[0], d / cuda.threads_of_a_lane(d)

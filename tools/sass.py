@@ -41,7 +41,7 @@ def count(ptx: str, components: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         source, binary = Path(folder, "kernel.ptx"), Path(folder, "kernel.cubin")
         source.write_text(ptx)
-        command = [tools / "ptxas", "-v", f"-arch={ARCHITECTURE}", source, "-o", binary]
+        command: list[str | Path] = [tools / "ptxas", "-v", f"-arch={ARCHITECTURE}", source, "-o", binary]
         said = subprocess.run(command, capture_output=True, text=True, check=False)
         if said.returncode:
             raise RuntimeError(f"ptxas: {said.stderr.strip().splitlines()[0]}")
@@ -62,10 +62,17 @@ def count(ptx: str, components: float) -> dict[str, Any]:
         "fused": ops["FFMA"],
     }
     return {
-        "registers": int(re.search(r"Used (\d+) registers", said.stderr)[1]),
-        "spilled_bytes": int(re.search(r"(\d+) bytes spill stores", said.stderr)[1]),
+        "registers": _number(r"Used (\d+) registers", said.stderr),
+        "spilled_bytes": _number(r"(\d+) bytes spill stores", said.stderr),
         **{name: round(value / steps, 2) for name, value in counts.items()},
     }
+
+
+def _number(pattern: str, said: str) -> int:
+    found = re.search(pattern, said)
+    if found is None:
+        raise RuntimeError(f"ptxas must tell {pattern!r}, it said {said!r}")
+    return int(found[1])
 
 
 def step_loop(disassembly: str) -> list[tuple[str, str]]:

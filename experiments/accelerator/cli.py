@@ -9,11 +9,14 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from ..records.folder import BadInput
-from .jobs import FULL, ROWS, TINY
+from ..records.folder import BadInput, require_one_of
+from .jobs import FULL, ROWS, TINY, Sizes
 from .places import Places
+
+if TYPE_CHECKING:
+    from .estimates import Rental
 
 PROGRAM = "python3 -m experiments.accelerator"
 
@@ -76,10 +79,9 @@ def check(options: argparse.Namespace) -> None:
     if options.seconds is not None and not 0 < options.seconds < 1e6:
         raise BadInput(f"--seconds must be in (0, 1e6), got {options.seconds:g}")
     for job in options.again:
-        if job not in ROWS or job == "train":
-            raise BadInput(f"--again must be one of {', '.join(job for job in ROWS if job != 'train')}, got {job!r}")
-    if options.action == "job" and options.name not in ROWS:
-        raise BadInput(f"name must be one of {', '.join(ROWS)}, got {options.name!r}")
+        require_one_of("--again", job, [name for name in ROWS if name != "train"])
+    if options.action == "job":
+        require_one_of("name", options.name, ROWS)
     if options.root is not None and not options.rehearse:
         raise BadInput(f"--root must be given with --rehearse alone, got {options.root}")
 
@@ -121,7 +123,7 @@ def run(options: argparse.Namespace, environment: Mapping[str, str]) -> None:
         Queue(places, sizes, options.call, seconds, out.absolute(), environment, options.again).run()
 
 
-def collect(places: Places, sizes: Any, folder: Path) -> None:
+def collect(places: Places, sizes: Sizes, folder: Path) -> None:
     """Collects a folder and says what came, what is wrong and what is left.
 
     Raises:
@@ -142,7 +144,7 @@ def collect(places: Places, sizes: Any, folder: Path) -> None:
         raise BadInput(f"lines must be whole and true, got {len(wrong)} that are not: {'; '.join(wrong[:5])}")
 
 
-def show_plan(places: Places, sizes: Any, rental: float | None) -> None:
+def show_plan(places: Places, sizes: Sizes, rental: float | None) -> None:
     """Prints what the next rental would do in two calls, and what is left after it."""
     from . import estimates
 
@@ -163,7 +165,7 @@ def show_plan(places: Places, sizes: Any, rental: float | None) -> None:
     print("left for later: " + (", ".join(f"{name} {count} rows" for name, count in known.items()) or "nothing"))
 
 
-def plan(places: Places, sizes: Any, rental: float | None) -> Any:
+def plan(places: Places, sizes: Sizes, rental: float | None) -> Rental:
     """Returns what ``estimates.plan_rental`` does, by the committed lines; devices are those of the last of them."""
     from ..records import environment as surroundings
     from . import estimates, jobs, records
@@ -176,7 +178,7 @@ def plan(places: Places, sizes: Any, rental: float | None) -> Any:
     return estimates.plan_rental(left, estimates.Estimates(queue, lines, card), rental or estimates.RENTAL)
 
 
-def show_calls(places: Places, sizes: Any, carried: dict[int, int]) -> None:
+def show_calls(places: Places, sizes: Sizes, carried: dict[int, int]) -> None:
     """Prints the two calls."""
     from . import estimates
     from .transfer import pack

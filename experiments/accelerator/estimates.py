@@ -115,9 +115,11 @@ def plan_call(
     return planned, rest
 
 
-def plan_rental(
-    queue: Sequence[tuple[Job, list[Row]]], estimates: Estimates, rental: float = RENTAL
-) -> tuple[list[Planned], dict[int, float], list[tuple[Job, list[Row]]]]:
+Rental = tuple[list[Planned], dict[int, float], list[tuple[Job, list[Row]]]]
+"""Jobs of two calls, the seconds of each call, what is left of each job."""
+
+
+def plan_rental(queue: Sequence[tuple[Job, list[Row]]], estimates: Estimates, rental: float = RENTAL) -> Rental:
     """Returns what two calls on one machine would run, the seconds each may take, and what is left after them."""
     planned: list[Planned] = []
     allowed: dict[int, float] = {}

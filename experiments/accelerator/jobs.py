@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..records.folder import Facts
 
 if TYPE_CHECKING:
     from ..studies.cifar.recipes import CifarRecipe
@@ -38,11 +40,11 @@ class Sizes:
     steps: int = 1000
     repeats: int = 3
     seeds: tuple[int, int] = (10_000, 1_000_000)
-    grid: dict[str, Any] = dataclasses.field(default_factory=dict)
-    beside: dict[str, Any] = dataclasses.field(default_factory=dict)
+    grid: Facts = dataclasses.field(default_factory=dict)
+    beside: Facts = dataclasses.field(default_factory=dict)
     probed: int = 8192
     batch: int = 128
-    timed: dict[str, Any] = dataclasses.field(default_factory=dict)
+    timed: Facts = dataclasses.field(default_factory=dict)
     torch_steps: int = 50
     rehearsal: bool = False
 
@@ -83,7 +85,7 @@ class Row:
     part: str
     name: str
     seconds: float
-    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    settings: Facts = dataclasses.field(default_factory=dict)
     recipe: CifarRecipe | None = None
 
     @property

@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ..records.folder import Facts
+
 REPEATS = 10
 
 
-def measure(name: str, size: int) -> dict[str, Any]:
+def measure(name: str, size: int) -> Facts:
     """Returns one row of the probe.
 
     Args:
@@ -33,7 +35,7 @@ def measure(name: str, size: int) -> dict[str, Any]:
     return {"operations_per_second": gpu.fma_floor()}
 
 
-def device() -> dict[str, Any]:
+def device() -> Facts:
     """Returns versions, memory and, in base64, the serialized topology: programs can be compiled for it elsewhere."""
     import jax
     from jax.experimental import topologies
@@ -41,7 +43,7 @@ def device() -> dict[str, Any]:
     from ..records.environment import usable_cores
 
     own = jax.devices()[0]
-    stats: dict[str, Any] = {}
+    stats: dict[str, int] = {}
     with contextlib.suppress(Exception):  # not every platform keeps them
         stats = own.memory_stats() or {}
     found = {
@@ -80,7 +82,7 @@ def copy(size: int) -> float:
     add = jax.jit(lambda x: x + 1, donate_argnums=0)
     held = [add(x)]
 
-    def once() -> Any:
+    def once() -> jax.Array:
         held[0] = add(held[0])
         return held[0]
 
@@ -97,7 +99,7 @@ def product(dtype: str, size: int) -> float:
     return 2 * size**3 / seconds(lambda: multiply(a, b))
 
 
-def seconds(once: Callable[[], Any]) -> float:
+def seconds(once: Callable[[], object]) -> float:
     """Returns the median time of a call whose result is waited for, after two that are not counted."""
     import jax
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..records.folder import BadInput
+from ..records.folder import BadInput, Facts
 from .jobs import Job, Row
 from .places import Places
 
@@ -95,7 +95,7 @@ def files(place: Path) -> list[Path]:
     return [place] if place.is_file() else []
 
 
-def left(job: Job, lines: Sequence[Line], card: str, commit: Any, runs: Path) -> list[Row]:
+def left(job: Job, lines: Sequence[Line], card: str, commit: Facts | None, runs: Path) -> list[Row]:
     """Returns the rows of a job that are still to be had on this kind of device.
 
     A training counts once it has ended anywhere. A measurement counts on its kind of device, and on another where all

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from ..records.folder import BadInput, alone
 from . import records, tables
@@ -143,7 +142,9 @@ class Queue:
                 return None
 
     @contextlib.contextmanager
-    def _process(self, options: Sequence[str], more: Mapping[str, str] | None = None) -> Iterator[Any]:
+    def _process(
+        self, options: Sequence[str], more: Mapping[str, str] | None = None
+    ) -> Iterator[subprocess.Popen[bytes]]:
         """Yields a process of this package that ends with this one, and at the latest when the body does."""
         command = [sys.executable, "-m", "experiments.accelerator", *self._common(), *options]
         log = self.out / LOG
@@ -168,7 +169,7 @@ class Queue:
         if log.stat().st_size > LOG_BYTES:
             log.write_bytes(log.read_bytes()[-LOG_BYTES:])
 
-    def _unpacking(self) -> contextlib.AbstractContextManager[Any]:
+    def _unpacking(self) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
         return self._process(["unpack"])
 
     def _common(self) -> list[str]:

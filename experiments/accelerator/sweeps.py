@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks import gpu
 
+from ..records.folder import Facts
 from .records import Line
 
 
@@ -17,19 +18,19 @@ class Missing(Exception):
     """Something that this machine lacks; the row is left out, with this reason."""
 
 
-def beside_cpu(**settings: Any) -> dict[str, Any]:
+def beside_cpu(**settings: Any) -> Facts:
     """Returns the largest differences of an engine's results from the CPU's."""
     return {"engine": settings["engine"]} | gpu.beside_cpu(**settings)
 
 
-def rate(engine: str, **settings: Any) -> dict[str, Any]:
+def rate(engine: str, **settings: Any) -> Facts:
     """Returns component updates in a second of each run, by an engine of ``run_sweep`` or by PyTorch."""
     settings = {"engine": engine} | settings
     found = (torch_rate if engine.startswith("torch") else gpu.rate)(**settings)
     return settings | {"updates_per_second": found}
 
 
-def grid(seeds: int, engine: str | None = None, lines: Sequence[Line] = (), **settings: Any) -> dict[str, Any]:
+def grid(seeds: int, engine: str | None = None, lines: Sequence[Line] = (), **settings: Any) -> Facts:
     """Returns the seconds of the default grid.
 
     Args:
@@ -38,8 +39,8 @@ def grid(seeds: int, engine: str | None = None, lines: Sequence[Line] = (), **se
       lines: what was measured there.
       settings: other arguments of ``grid_seconds``.
     """
-    settings = {"engine": engine or fastest_kernel(lines), "seeds": seeds} | settings
-    return {name: settings[name] for name in ("engine", "seeds")} | gpu.grid_seconds(**settings)
+    asked: Facts = {"engine": engine or fastest_kernel(lines), "seeds": seeds}
+    return asked | gpu.grid_seconds(**asked, **settings)
 
 
 def fastest_kernel(lines: Sequence[Line]) -> str:
@@ -59,14 +60,19 @@ def fastest_kernel(lines: Sequence[Line]) -> str:
     return max(rates, key=lambda engine: max(rates[engine]))
 
 
+def need_torch() -> None:
+    """Raises ``Missing`` unless PyTorch is installed."""
+    if importlib.util.find_spec("torch") is None:
+        raise Missing("PyTorch is not installed")
+
+
 def torch_rate(engine: str, penalty: str, d: int, lanes: int, steps: int, repeats: int) -> list[float]:
     """Returns the component updates in a second of PyTorch's steps, plain or compiled.
 
     Raises:
       Missing: PyTorch is not installed.
     """
-    if importlib.util.find_spec("torch") is None:
-        raise Missing("PyTorch is not installed")
+    need_torch()
     import torch
 
     from benchmarks import peers, rates

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from typing import Any
 
 from ..reports.document import fill
 from . import records
@@ -85,7 +84,7 @@ def _ceilings(lines: Sequence[Line]) -> str:
         "float32": ("product of matrices, float32", 1e12, "TFLOP/s"),
         "operations_per_second": ("fused multiply-adds in registers", 1e12, "TFLOP/s"),
     }
-    found: dict[str, Any] = {}
+    found: Line = {}
     for line in _results(lines, "probe"):
         found |= line["result"]
     rows = [[label, f"{found[name] / unit:.3g} {word}"] for name, (label, unit, word) in units.items() if name in found]
@@ -100,7 +99,7 @@ def _equal(lines: Sequence[Line]) -> str:
     return _table(["engine", "largest differences from the CPU's results"], rows, labels=2)
 
 
-def _number(value: Any) -> str:
+def _number(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {_number(own)}" for name, own in value.items())
     return f"{value:.2g}" if isinstance(value, float) else str(value)

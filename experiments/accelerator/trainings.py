@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import itertools
 import statistics
 import time
@@ -11,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .sweeps import Missing
+from ..records.folder import Facts
+from .sweeps import need_torch
 
 if TYPE_CHECKING:
     from ..data.images import Data
@@ -33,7 +33,7 @@ class CannotEnd(Exception):
         self.found = {"seconds_per_epoch": statistics.median(paces)} if paces else {}
 
 
-def train(recipe: CifarRecipe, data: Data, until: float, following: CifarRecipe | None) -> dict[str, Any]:
+def train(recipe: CifarRecipe, data: Data, until: float, following: CifarRecipe | None) -> Facts:
     """Trains and returns the record of the run; the program of the next one is compiled meanwhile.
 
     Args:
@@ -50,7 +50,7 @@ def train(recipe: CifarRecipe, data: Data, until: float, following: CifarRecipe 
 
     ends: list[float] = []
 
-    def on_epoch(row: dict[str, Any]) -> None:
+    def on_epoch(row: Facts) -> None:
         ends.append(time.monotonic())
         if len(ends) == 1 and following is not None:
             rented.compile_ahead(following, data)  # only now: its own program is there
@@ -73,27 +73,26 @@ def data(folder: Path, small: bool) -> Data:
     return images.load("cifar10", folder)
 
 
-def images_per_second(net: str, method: str, **settings: Any) -> dict[str, Any]:
+def images_per_second(net: str, method: str, **settings: Any) -> Facts:
     """Returns the images in a second of our training, an entry an epoch."""
     from benchmarks import cifar
 
     return {"net": net, "images_per_second": cifar.images_per_second(net, method, **settings)}
 
 
-def torch_images_per_second(net: str, batch: int, steps: int, repeats: int, compiled: bool) -> dict[str, Any]:
+def torch_images_per_second(net: str, batch: int, steps: int, repeats: int, compiled: bool) -> Facts:
     """Returns the images in a second of PyTorch, channels last, bfloat16 on an accelerator.
 
     Raises:
       Missing: PyTorch is not installed.
     """
-    if importlib.util.find_spec("torch") is None:
-        raise Missing("PyTorch is not installed")
+    need_torch()
     import torch
 
     from benchmarks import cifar
 
     turns = cifar.peers(net, batch, steps, torch.cuda.is_available())
-    turn: Callable[[], Any] = next(turn for name, turn in turns.items() if name.endswith("compiled") == compiled)
+    turn: Callable[[], object] = next(turn for name, turn in turns.items() if name.endswith("compiled") == compiled)
     turn()
     found = []
     for _ in range(repeats):

@@ -15,15 +15,18 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..records.environment import usable_cores
-from ..records.folder import BadInput
+from ..records.folder import BadInput, Facts
 from . import records, sweeps, trainings
 from .estimates import SLACK, Estimates
 from .jobs import Row, Sizes, make_job
 from .places import NO_DEVICE, Places
 from .records import Line, Writer
+
+if TYPE_CHECKING:
+    from ..studies.cifar.recipes import CifarRecipe
 
 AHEAD, THREADS = ("equal", "rates", "grid"), 12
 """Jobs whose programs are compiled before the first row, and in how many threads at most."""
@@ -37,7 +40,7 @@ def run_job(
     name: str,
     out: Path,
     until: float,
-    commit: Any,
+    commit: Facts | None,
     again: Sequence[str] = (),
     ahead: bool = True,
 ) -> None:
@@ -144,8 +147,8 @@ def _run_row(
 
 
 def _measure(
-    row: Row, following: Any, places: Places, sizes: Sizes, lines: Sequence[Line], until: float
-) -> dict[str, Any]:
+    row: Row, following: CifarRecipe | None, places: Places, sizes: Sizes, lines: Sequence[Line], until: float
+) -> Facts:
     if row.job == "probe":
         from . import probe
 

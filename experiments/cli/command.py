@@ -5,17 +5,18 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from rich.console import Console
 
 from ..records.environment import Clock
 from .estimate import Plan
 
-Run = Callable[[Any, Console, Clock], Path | None]
+Config = TypeVar("Config")
+Run = Callable[[Config, Console, Clock], Path | None]
 
 
-class Command(NamedTuple):
+class Command(NamedTuple, Generic[Config]):
     """A command.
 
     Attributes:
@@ -27,11 +28,11 @@ class Command(NamedTuple):
     """
 
     name: str
-    config: type
+    config: type[Config]
     run: str
-    workload: Callable[[Any], Plan]
+    workload: Callable[[Config], Plan]
     examples: tuple[str, ...] = ("--quick", "--dry-run")
 
-    def load(self) -> Run:
+    def load(self) -> Run[Config]:
         """Returns what the command runs."""
         return pkgutil.resolve_name(self.run)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 from ..records.environment import usable_cores
 
@@ -38,6 +38,17 @@ class Plan:
         return [f"{self.command}: nothing is run, nothing written", *(f"  {name:7} {v}" for name, v in known.items())]
 
 
+Config = TypeVar("Config")
+
+
+class Seeded(Protocol):
+    """A config of random problems."""
+
+    @property
+    def seeds(self) -> int:
+        """Random problems in each cell."""
+
+
 class Cost(NamedTuple):
     """What the defaults of a command took: seconds that do not grow with the work, and those that do; memory."""
 
@@ -46,7 +57,7 @@ class Cost(NamedTuple):
     memory_gb: float
 
 
-def in_proportion(command: str, cost: Cost, work: Callable[[Any], tuple[int, str]]) -> Callable[[Any], Plan]:
+def in_proportion(command: str, cost: Cost, work: Callable[[Config], tuple[int, str]]) -> Callable[[Config], Plan]:
     """Returns what estimates a command whose time grows with its work.
 
     Args:
@@ -55,7 +66,7 @@ def in_proportion(command: str, cost: Cost, work: Callable[[Any], tuple[int, str
       work: returns how much a config asks for, and of what.
     """
 
-    def workload(config: Any) -> Plan:
+    def workload(config: Config) -> Plan:
         amount, unit = work(config)
         share = amount / max(work(type(config)())[0], 1)
         seconds = cost.fixed + cost.growing * share * MEASURED_ON / usable_cores()
@@ -64,7 +75,7 @@ def in_proportion(command: str, cost: Cost, work: Callable[[Any], tuple[int, str
     return workload
 
 
-def always(command: str, size: str, cost: Cost) -> Callable[[Any], Plan]:
+def always(command: str, size: str, cost: Cost) -> Callable[[object], Plan]:
     """Returns what estimates a command that has no more to do for any flag."""
     return lambda config: Plan(command, size, float(cost.fixed), 1e9 * cost.memory_gb, 1e8)
 
@@ -78,11 +89,11 @@ def duration(seconds: float | None) -> str:
     return f"about {seconds / unit:.2g} {name}"
 
 
-def product(config: Any, *names: str) -> int:
+def product(config: object, *names: str) -> int:
     """Returns how many combinations the named axes of a config have."""
     return math.prod(len(getattr(config, name)) for name in names)
 
 
-def lanes(config: Any, *names: str, each: int = 1) -> tuple[int, str]:
+def lanes(config: Seeded, *names: str, each: int = 1) -> tuple[int, str]:
     """Returns the lanes of a grid over the named axes: ``each`` for a combination and seed."""
     return product(config, *names) * config.seeds * each, "lanes"

@@ -6,7 +6,7 @@ import dataclasses
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_type_hints
 
 from tyro.constructors import PrimitiveConstructorSpec
 
@@ -38,7 +38,7 @@ def _spec(
             return absent.split()
         return [f"{item:g}" if isinstance(item, float) else str(item) for item in (value if axis else [value])]
 
-    def known(value: Any) -> bool:
+    def known(value: object) -> bool:
         return value is None or isinstance(value, tuple) == axis
 
     name = f"{metavar} [{metavar} ...]" if axis else metavar
@@ -89,6 +89,8 @@ class CommonFlags:
     No dataclass: the fields of one would come first.
     """
 
+    if TYPE_CHECKING:  # its subclasses are dataclasses
+        __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[object]]]
     key: RootKey = 0
     """Root of all randomness."""
     out: Folder = None

@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..records.folder import BadInput
 
+Result = TypeVar("Result")
 
-def in_thread(work: Callable[[], Any]) -> Any:
+
+def in_thread(work: Callable[[], Result]) -> Result:
     """Returns ``work()``, run in another thread: this one stays free for Ctrl-C, which compiled code would hold up."""
-    outcome: list[Any] = []
+    outcome: list[Result] = []
     failure: list[BaseException] = []
 
     def target() -> None:

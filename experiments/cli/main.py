@@ -103,7 +103,7 @@ def version() -> str:
     return rvsmjax.__version__
 
 
-def result_json(out: Any) -> str:
+def result_json(out: Path | None) -> str:
     """Returns what a record's ``config.json`` holds, with its folder, as one line of JSON; NaN and ∞ become null.
 
     Of a page alone it tells the file.
@@ -126,24 +126,28 @@ def parse(arguments: Sequence[str], program: str = PROGRAM) -> Any:
     of_all = not set(arguments) & set(commands())
     for name, command in commands().items():
         kind = command.config
-        small = "--quick" in arguments and hasattr(kind, "small")
-        default = kind.small() if small else kind()
+        default = kind.small() if "--quick" in arguments and hasattr(kind, "small") else kind()
         about = inspect.cleandoc(kind.__doc__ or "")
         about = about.split("\n\n")[0] if of_all else about + teach(command, program)
         kinds.append(Annotated[kind, tyro.conf.subcommand(name, default=default, description=about)])
-    choice = functools.reduce(operator.or_, kinds)
+    choice: Any = functools.reduce(operator.or_, kinds)
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            options = {"description": INTRODUCTION.replace("PROGRAM", program), "prog": program}
-            return tyro.cli(choice, args=arguments, config=(tyro.conf.FlagCreatePairsOff,), **options)
+            return tyro.cli(
+                choice,
+                args=arguments,
+                config=(tyro.conf.FlagCreatePairsOff,),
+                description=INTRODUCTION.replace("PROGRAM", program),
+                prog=program,
+            )
     except SystemExit as end:
         if not end.code:
             raise
         raise BadInput(one_line(complaint.getvalue())) from None
 
 
-def teach(command: Command, program: str) -> str:
+def teach(command: Command[Any], program: str) -> str:
     """Returns examples of a command, for its help."""
     return "\n\nExamples:\n" + "\n".join(f"  {program} {command.name} {line}".rstrip() for line in command.examples)
 
@@ -174,13 +178,18 @@ def join(coordinator: str, processes: int, process: int) -> None:
     """
     import jax
 
-    where = () if coordinator == "auto" else (coordinator, processes, process)
-    if where and not 0 <= process < processes:
+    found = coordinator == "auto"
+    if not found and not 0 <= process < processes:
         raise BadInput(f"process must be in [0, {processes}), got {process}")
     with contextlib.suppress(AttributeError):  # of CPUs alone; an option that may go once it is the default
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
-        jax.distributed.initialize(*where, heartbeat_timeout_seconds=HEARTBEAT)
+        jax.distributed.initialize(
+            None if found else coordinator,
+            None if found else processes,
+            None if found else process,
+            heartbeat_timeout_seconds=HEARTBEAT,
+        )
     except (ValueError, RuntimeError) as error:
         raise BadInput(f"coordinator must be one that all processes reach, got {coordinator!r}: {error}") from None
 

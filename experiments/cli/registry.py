@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import pkgutil
+from typing import Any
 
 from .command import Command
 
@@ -28,7 +29,7 @@ STUDIES = (
 
 
 @functools.cache
-def commands() -> dict[str, Command]:
+def commands() -> dict[str, Command[Any]]:
     """Returns the commands by name."""
     found = [pkgutil.resolve_name(f"{PACKAGE}.{name}:STUDY") for name in STUDIES]
     return {command.name: command for command in found}

@@ -5,28 +5,27 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from ..records.environment import Clock, describe, peak_memory
-from ..records.folder import BadInput, DryRun, default_folder, record, unfinished, write_config
+from ..records.folder import BadInput, DryRun, Facts, default_folder, record, unfinished, write_config
 from ..reports.document import Section, show, to_markdown
 from ..reports.html_page import write_report
-from .flags import command_line
+from .flags import CommonFlags, command_line
 
-Report = Sequence[Section] | Callable[[dict[str, Any]], Sequence[Section]]
-Work = Callable[[Path], tuple[dict[str, Any], Report]]
+Report = Sequence[Section] | Callable[[Facts], Sequence[Section]]
+Work = Callable[[Path], tuple[Facts, Report]]
 
 
 def conduct(
     command: str,
     title: str,
-    config: Any,
+    config: CommonFlags,
     console: Console,
     clock: Clock,
     work: Work,
-    settings: dict[str, Any] | None = None,
+    settings: Facts | None = None,
 ) -> Path:
     """Returns the folder of the record that ``work`` filled, its report shown on the console.
 
@@ -63,7 +62,7 @@ def conduct(
     return out
 
 
-def check_axes(config: Any, *names: str) -> None:
+def check_axes(config: object, *names: str) -> None:
     """Raises ``BadInput`` unless each named axis holds distinct values, at least one."""
     for name in names:
         values = getattr(config, name)

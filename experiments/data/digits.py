@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from .images import Data
 from .labelled import Labelled
@@ -13,7 +12,7 @@ LEARNT, VALIDATION, TEST = 1149, 288, 360
 """Images in each part; the split is that of the examples."""
 
 
-def load(dtype: Any) -> Data:
+def load(dtype: DTypeLike) -> Data:
     """Returns images of shape (n, 8, 8, 1) with pixels in [0, 1]; each part has each digit equally often."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from ..records.folder import BadInput
+from ..records.folder import require_one_of
 from .cifar10 import load_cifar10
 from .datasets import Images
 from .labelled import Labelled
@@ -36,8 +36,7 @@ def load(source: str, data_dir: Path | None = None) -> Data:
     Raises:
       BadInput: an unknown source, or files that are missing or altered.
     """
-    if source not in SOURCES:
-        raise BadInput(f"data must be one of {', '.join(SOURCES)}, got {source!r}")
+    require_one_of("data", source, SOURCES)
     read, held_out = SOURCES[source]
     rest, test = read(data_dir)
     order = np.random.default_rng(SPLIT_SEED).permutation(len(rest.labels))

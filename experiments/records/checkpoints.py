@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax import Array
 
-from .folder import SETTINGS, require_same
+from rvsmjax._pytree import PyTree
+
+from .folder import SETTINGS, Facts, require_same, write_whole
 
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
@@ -29,14 +30,14 @@ class Checkpoints:
       BadInput: the run in ``folder`` has other settings.
     """
 
-    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, settings: Facts) -> None:
         self.folder = Path(folder).absolute()
         self.folder.mkdir(parents=True, exist_ok=True)
         require_same(self.folder / SETTINGS, settings)
         options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
         self._manager = ocp.CheckpointManager(self.folder / CHECKPOINTS, options=options)
 
-    def restore(self, fresh: Any) -> tuple[Any, list[dict[str, Any]]]:
+    def restore(self, fresh: PyTree) -> tuple[PyTree, list[Facts]]:
         """Returns the last state, of the structure of ``fresh``, and the rows up to it; ``fresh`` and none at first."""
         last = self._manager.latest_step()
         if last is None:
@@ -46,15 +47,13 @@ class Checkpoints:
         found = self._manager.restore(last, args=items)
         return jax.tree.unflatten(structure, map(_unbound, found["state"])), found["history"]
 
-    def save(self, state: Any, history: list[dict[str, Any]]) -> None:
+    def save(self, state: PyTree, history: list[Facts]) -> None:
         """Writes the state after the epoch of the last row, then the rows as JSON lines for others to read."""
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(jax.tree.leaves(state)), history=ocp.args.JsonSave(history)
         )
         self._manager.save(len(history), args=items)
-        part = self.folder / f"{METRICS}.part"
-        part.write_text("".join(json.dumps(row) + "\n" for row in history), encoding="utf-8")
-        part.replace(self.folder / METRICS)
+        write_whole(self.folder / METRICS, "".join(json.dumps(row) + "\n" for row in history))
 
     def __enter__(self) -> Checkpoints:
         return self

@@ -12,12 +12,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+
+from .folder import Facts
 
 PACKAGES = ["jax", "jaxlib", "optax", "flax", "numpy", "xarray", "zarr", "matplotlib", "pandas"]
 
 
-def describe() -> dict[str, Any]:
+def describe() -> Facts:
     """Returns versions, commit, machine and devices."""
     import jax
 
@@ -43,7 +44,7 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def commit(folder: Path | None = None) -> dict[str, Any] | None:
+def commit(folder: Path | None = None) -> Facts | None:
     """Returns the commit of this checkout and whether files differ from it; None outside a checkout."""
     folder = folder or Path(__file__).resolve().parents[2]
 

@@ -10,9 +10,12 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
+
+Facts = dict[str, Any]
+"""What is told by name, as JSON has it: a record's ``config.json``, the settings or the measures of a run."""
 
 CONFIG = "config.json"
 """The file that marks a folder as a record; written last."""
@@ -24,10 +27,16 @@ class BadInput(ValueError):
     """Something the user can mend; its text is one line."""
 
 
+def require_one_of(name: str, value: str, choices: Collection[str]) -> None:
+    """Raises ``BadInput`` unless the value is among those there are."""
+    if value not in choices:
+        raise BadInput(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+
+
 class DryRun(Exception):
     """A command that was asked for its plan alone has checked its flags, and stops."""
 
-    def __init__(self, command: str, config: Any) -> None:
+    def __init__(self, command: str, config: object) -> None:
         self.command, self.config = command, config
 
 
@@ -42,7 +51,7 @@ def default_folder(command: str) -> Path:
 
 
 @contextlib.contextmanager
-def record(out: Path, overwrite: bool = False, settings: dict[str, Any] | None = None) -> Iterator[Path]:
+def record(out: Path, overwrite: bool = False, settings: Facts | None = None) -> Iterator[Path]:
     """Yields a hidden folder beside ``out`` and renames it to ``out`` at the end; removes it if the body fails.
 
     Whatever can be known to fail is found out before the body runs.
@@ -90,7 +99,14 @@ def alone(folder: Path) -> Iterator[bool]:
         os.close(place)
 
 
-def require_same(path: Path, settings: dict[str, Any]) -> None:
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file that is there whole or not at all."""
+    part = path.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def require_same(path: Path, settings: Facts) -> None:
     """Writes settings to a file, or compares them with those that it has.
 
     Raises:
@@ -98,9 +114,7 @@ def require_same(path: Path, settings: dict[str, Any]) -> None:
     """
     settings = json.loads(json.dumps(settings, default=str))
     if not path.exists():
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-        part.replace(path)
+        write_whole(path, json.dumps(settings, indent=1) + "\n")
     there = json.loads(path.read_text(encoding="utf-8"))
     for name in sorted(there.keys() | settings.keys()):
         if json.dumps(there.get(name)) != json.dumps(settings.get(name)):  # NaN is NaN here
@@ -109,7 +123,7 @@ def require_same(path: Path, settings: dict[str, Any]) -> None:
             )
 
 
-def unfinished(command: str, settings: dict[str, Any]) -> Path | None:
+def unfinished(command: str, settings: Facts) -> Path | None:
     """Returns the folder that a record of the command with these settings was to have when it was interrupted."""
     settings = json.loads(json.dumps(settings, default=str))
     for path in sorted(Path("results").glob(f".{command}-*{UNFINISHED}/{SETTINGS}")):
@@ -119,7 +133,7 @@ def unfinished(command: str, settings: dict[str, Any]) -> Path | None:
     return None
 
 
-def write_config(folder: Path, config: dict[str, Any]) -> None:
+def write_config(folder: Path, config: Facts) -> None:
     """Writes ``config.json``, paths as text."""
     (folder / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
 
@@ -163,7 +177,7 @@ def _parents(out: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _hidden(out: Path, overwrite: bool, settings: dict[str, Any] | None) -> Iterator[Path]:
+def _hidden(out: Path, overwrite: bool, settings: Facts | None) -> Iterator[Path]:
     """Yields the folder that is to become ``out``: a new one, or with settings one to go on in, held alone."""
     partial = _sibling(out, "partial") if settings is None else out.parent / f".{out.name}{UNFINISHED}"
     with _writable(out):

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
+from jax.typing import ArrayLike, DTypeLike
+
+from rvsmjax._pytree import PyTree
+
+Numbers = TypeVar("Numbers", bound=jax.Array | np.ndarray)
+"""Of lanes: drawn with NumPy, arrays of a device where they are run."""
 
 
-def map_tiles(function: Callable[[Any], Any], lanes: Any, tile: int = 64) -> Any:
+def map_tiles(function: Callable[[PyTree], PyTree], lanes: PyTree, tile: int = 64) -> PyTree:
     """Returns ``function`` of all lanes, taken a tile at a time, as NumPy arrays with the lanes in front.
 
     A tile ends when its last lane has, so lanes of about equal length should stand together. Tiles go to the devices in
@@ -33,10 +39,10 @@ def map_tiles(function: Callable[[Any], Any], lanes: Any, tile: int = 64) -> Any
 
 
 @functools.lru_cache(maxsize=64)
-def _program(function: Callable[[Any], Any], devices: tuple[Any, ...]) -> Callable[[Any], Any]:
+def _program(function: Callable[[PyTree], PyTree], devices: tuple[jax.Device, ...]) -> Callable[[PyTree], PyTree]:
     """Returns the compiled map over arrays of shape (devices, rounds, tile, ...)."""
 
-    def local(inputs: Any) -> Any:
+    def local(inputs: PyTree) -> PyTree:
         own = jax.tree.map(lambda x: x[0], inputs)
         return jax.tree.map(lambda x: x[None], jax.lax.map(function, own))
 
@@ -45,13 +51,15 @@ def _program(function: Callable[[Any], Any], devices: tuple[Any, ...]) -> Callab
     return jax.jit(jax.shard_map(local, mesh=mesh, in_specs=split, out_specs=split, check_vma=False))
 
 
-def lane_keys(root: jax.Array, seeds: Any, stream: int) -> jax.Array:
+def lane_keys(root: jax.Array, seeds: ArrayLike, stream: int) -> jax.Array:
     """Returns a key for each seed, of one stream: ``fold_in(fold_in(root, seed), stream)``."""
     own = jax.vmap(functools.partial(jax.random.fold_in, root))(jnp.asarray(seeds, jnp.uint32))
     return jax.vmap(jax.random.fold_in, (0, None))(own, stream)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2, 3))
-def drawn(law: Callable[..., jax.Array], keys: jax.Array, shape: tuple[int, ...], dtype: Any = float) -> jax.Array:
+def drawn(
+    law: Callable[..., jax.Array], keys: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = float
+) -> jax.Array:
     """Returns numbers of the law, such as ``jax.random.normal``, for each key: of shape (keys, *shape)."""
     return jax.vmap(lambda key: law(key, shape, dtype))(keys)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Iterator
-from typing import Any
+
+from .folder import Facts
 
 HIDDEN = {"out", "overwrite", "quiet"}
 """Flags that say nothing of what came out."""
 
 
-def groups(run: dict[str, Any]) -> dict[str, dict[str, str]]:
+def groups(run: Facts) -> dict[str, dict[str, str]]:
     """Returns what ``config.json`` holds, as names and texts in groups."""
     seconds = {name: duration(value) for name, value in run.get("seconds", {}).items()}
     rest = {name: value for name, value in run.items() if name not in ("config", "versions", "seconds", "command")}
@@ -29,7 +30,7 @@ def groups(run: dict[str, Any]) -> dict[str, dict[str, str]]:
     }
 
 
-def tiles(run: dict[str, Any]) -> list[tuple[str, str, str]]:
+def tiles(run: Facts) -> list[tuple[str, str, str]]:
     """Returns the facts that come first: what, how much, and a remark."""
     found = []
     if "lanes" in run:
@@ -61,7 +62,7 @@ def duration(value: float) -> str:
     return f"{value / 60:.1f} min" if value < 6000 else f"{value / 3600:.1f} h"
 
 
-def _commit(commit: dict[str, Any] | None, digits: int) -> str:
+def _commit(commit: Facts | None, digits: int) -> str:
     return "none" if commit is None else commit["hash"][:digits] + ", with changes" * commit["dirty"]
 
 
@@ -71,7 +72,7 @@ def _devices(devices: list[str]) -> str:
     return ", ".join(f"{count} × {name}" for name, count in collections.Counter(names).items())
 
 
-def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+def _flat(name: str, value: object) -> Iterator[tuple[str, object]]:
     if isinstance(value, dict):
         for inner, part in value.items():
             yield from _flat(f"{name}: {inner}", part)
@@ -79,7 +80,7 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield name.replace("_", " "), value
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(_text, value)) or "none"
     if isinstance(value, bool):

@@ -8,15 +8,18 @@ import shutil
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
 
-from .folder import DONE, BadInput
+from .folder import DONE, BadInput, write_whole
+
+if TYPE_CHECKING:
+    import zarr
 
 CHUNK_BYTES = 16_000_000
-FORMAT: Any = 2
+FORMAT: Literal[2] = 2
 """Of Zarr: its text and its consolidated metadata are specified; those of format 3 are not yet."""
 DATA, READY = "data.zarr", "ready"
 """The lanes; the mark that their arrays have been made, beside those of the slabs that are done."""
@@ -82,12 +85,10 @@ class Store:
             group = zarr.open_group(self.folder / DATA, mode="r+", zarr_format=FORMAT)
             where = tuple(place[dim] for dim in self.shape)
             for name, values in data.items():
-                group[name][where] = values
+                _array(group, name)[where] = values
             mark = self._mark(place)
-            part = mark.with_suffix(".part")
             sums = {name: _checksum(values) for name, values in data.items()}
-            part.write_text(json.dumps({"checksums": sums, "facts": dict(facts)}), encoding="utf-8")
-            part.replace(mark)
+            write_whole(mark, json.dumps({"checksums": sums, "facts": dict(facts)}))
         except OSError as error:
             raise BadInput(
                 f"{self.folder / DATA} could not be written ({error.strerror or error}); the slabs before are kept, "
@@ -111,7 +112,7 @@ class Store:
         try:
             group = zarr.open_group(self.folder / DATA, mode="r", zarr_format=FORMAT)
             where = tuple(place[dim] for dim in self.shape)
-            altered = [name for name in want if _checksum(group[name][where]) != want[name]]
+            altered = [name for name in want if _checksum(np.asarray(_array(group, name)[where])) != want[name]]
         except Exception as error:  # whatever a codec makes of bytes that are not its own
             altered = [f"{type(error).__name__}: {error}"]
         if altered:
@@ -151,6 +152,15 @@ class Store:
 
     def _mark(self, place: Mapping[str, slice]) -> Path:
         return self.folder / DONE / "-".join(str(place[dim].start) for dim in self.shape)
+
+
+def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    import zarr
+
+    array = group[name]
+    if not isinstance(array, zarr.Array):
+        raise TypeError(f"{name} must be an array, got {type(array).__name__}")
+    return array
 
 
 def _checksum(values: np.ndarray) -> int:

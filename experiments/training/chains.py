@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +13,12 @@ import optax
 from jax import Array
 
 import rvsmjax as rv
+from rvsmjax._pytree import PyTree
 from rvsmjax.transforms import ADMMState, select
 
 from ..penalties.registry import PENALTIES, find
 from .magnitude import magnitude_pruning
+from .programs import Restart
 from .released_admm import SignedPercentile
 from .settings import Recipe
 
@@ -61,10 +63,10 @@ class NumberedState(NamedTuple):
     """The state of a chain, and the numbers it was made with."""
 
     numbers: Numbers
-    inner: Any
+    inner: optax.OptState
 
 
-def make_optimizer(recipe: Recipe, steps: int, params: Any) -> optax.GradientTransformation:
+def make_optimizer(recipe: Recipe, steps: int, params: optax.Params) -> optax.GradientTransformation:
     """Returns the chain: weight decay, the splitting at its place in SGD, then what sets zeros.
 
     Recipes that differ in numbers or seed alone share one ``update``, hence one compiled step; where the numbers are
@@ -88,7 +90,7 @@ def make_optimizer(recipe: Recipe, steps: int, params: Any) -> optax.GradientTra
     return _numbered(form, steps, lam, beta, recipe.sparsity, kept)
 
 
-def _lam_of(recipe: Recipe, params: Any) -> float:
+def _lam_of(recipe: Recipe, params: optax.Params) -> float:
     """Returns the λ at which a share ``sparsity`` of the weights is 0 at the start; found on the host where it can be.
 
     The search asks for a count some sixty times. On an accelerator each answer would wait for the epoch that another
@@ -110,7 +112,8 @@ def _numbered(
 ) -> optax.GradientTransformation:
     def init(params: optax.Params) -> NumberedState:
         # The dtype is given, else the arrays are weakly typed and a state that was restored compiles the step again.
-        numbers = Numbers(*(jnp.asarray(x, float) for x in (lam, beta, sparsity)), jnp.asarray(kept, jnp.int32))
+        strength, pull, share = (jnp.asarray(x, float) for x in (lam, beta, sparsity))
+        numbers = Numbers(strength, pull, share, jnp.asarray(kept, jnp.int32))
         return NumberedState(numbers, _chain(form, steps, numbers).init(params))
 
     return optax.GradientTransformation(init, _update(form, steps))
@@ -173,22 +176,22 @@ def _admm(form: Recipe, steps: int, numbers: Numbers) -> optax.GradientTransform
     return rv.admm(constraint, numbers.beta, dual_every=1 if form.dual_every == "step" else steps, mask=form.mask())
 
 
-def restart_momentum(state: Any) -> Any:
+def restart_momentum(state: optax.OptState) -> optax.OptState:
     """Returns the state of a chain with its momentum at 0, as of an optimizer made anew."""
 
-    def anew(node: Any) -> Any:
+    def anew(node: PyTree) -> PyTree:
         return jax.tree.map(jnp.zeros_like, node) if isinstance(node, optax.TraceState) else node
 
     return jax.tree.map(anew, state, is_leaf=lambda node: isinstance(node, optax.TraceState))
 
 
-def restart_all(state: Any) -> Any:
+def restart_all(state: optax.OptState) -> optax.OptState:
     """Returns the same with the dual variable of ADMM at 0 too; u is formed anew at the next update that is due.
 
     The count is then at least 1, so that with ``dual_every=1`` the first update is due as well.
     """
 
-    def anew(node: Any) -> Any:
+    def anew(node: PyTree) -> PyTree:
         if not isinstance(node, ADMMState):
             return node
         return node._replace(z=jax.tree.map(jnp.zeros_like, node.z), count=jnp.maximum(node.count, 1))
@@ -196,7 +199,7 @@ def restart_all(state: Any) -> Any:
     return jax.tree.map(anew, restart_momentum(state), is_leaf=lambda node: isinstance(node, ADMMState))
 
 
-RESTARTS: dict[str, Callable[[Any], Any] | None] = {
+RESTARTS: dict[str, Restart | None] = {
     "nothing": None,
     "momentum": restart_momentum,
     "all": restart_all,

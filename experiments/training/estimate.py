@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from ..cli.estimate import Plan
 
 if TYPE_CHECKING:
     from .run_store import Study
+    from .study import TrainingConfig
+
+Config = TypeVar("Config", bound="TrainingConfig")
 
 EPOCH_SECONDS = 5.5
 """Of LeNet on MNIST, where no finished run tells."""
 TRAINING_MEMORY = 1.4e9
 
 
-def of_runs(command: str, make_study: Callable[[Any], Study]) -> Callable[[Any], Plan]:
+def of_runs(command: str, make_study: Callable[[Config], Study]) -> Callable[[Config], Plan]:
     """Returns what estimates a command: the epochs of its runs that are not finished, at the pace of those that are."""
     return lambda config: _plan(command, config, make_study(config))
 
 
-def _plan(command: str, config: Any, study: Study) -> Plan:
+def _plan(command: str, config: TrainingConfig, study: Study) -> Plan:
     from .run_store import read
     from .study import KEPT
 

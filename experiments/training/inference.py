@@ -7,10 +7,10 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
+import optax
 from flax import nnx
 from jax import Array
 
@@ -37,7 +37,7 @@ def times(networks: Mapping[str, nnx.Module], x: Array, repeats: int) -> dict[st
     return dict(zip(calls, taken.T, strict=True))
 
 
-def sizes(params: Any) -> dict[str, int]:
+def sizes(params: optax.Params) -> dict[str, int]:
     """Returns how many numbers a tree has, its bytes in memory, with its kernels as BCOO, and as an npz file."""
     leaves = jax.tree.leaves(params)
     with tempfile.TemporaryDirectory() as folder:

@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,18 +22,21 @@ from flax import nnx
 from jax import Array
 
 import rvsmjax as rv
-from rvsmjax.transforms import splitting_states
+from rvsmjax._pytree import PyTree
+from rvsmjax.transforms import Sparsity, splitting_states
 
 from ..data.labelled import Labelled
 from ..records.checkpoints import Checkpoints
-from ..records.folder import BadInput
+from ..records.folder import BadInput, Facts
 from .programs import EVALUATED as EVALUATED
-from .programs import Prepare, make_count, make_epoch, make_settle, scans
+from .programs import Epoch, Graph, Prepare, Restart, lowerable, make_count, make_epoch, make_settle, scans, split
 from .programs import TrainState as TrainState
 from .programs import make_step as make_step
+from .settings import Network
 
-Row = dict[str, Any]
+Row = Facts
 """The metrics of an epoch."""
+Settle = Callable[[TrainState, optax.Params, Array], PyTree]
 
 
 class Diverged(BadInput):
@@ -59,13 +62,13 @@ class Task:
       settle: whether running means are estimated anew for u; else u is evaluated with those of w.
     """
 
-    network: nnx.Module
+    network: Network
     optimizer: optax.GradientTransformation
     train: Labelled
     held_out: Labelled
     prepare: Prepare
     overwrite: bool = False
-    restart: Callable[[Any], Any] | None = None
+    restart: Restart | None = None
     settle: bool = True
 
 
@@ -73,8 +76,8 @@ class Fit(NamedTuple):
     """The end of a training: its state, u with the running means that go with it, and one dict of metrics an epoch."""
 
     state: TrainState
-    u: Any
-    rest_u: Any
+    u: optax.Params
+    rest_u: PyTree
     history: list[Row]
 
 
@@ -88,11 +91,11 @@ class Look(NamedTuple):
       zeros: ``rv.sparsity`` of u.
     """
 
-    u: Any
-    rest_u: Any
+    u: optax.Params
+    rest_u: PyTree
     right_w: Array
     right_u: Array
-    zeros: rv.Sparsity
+    zeros: Sparsity
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,11 +111,11 @@ class Programs:
       whole: whether each of them is one program, as on accelerators.
     """
 
-    epoch: Callable[..., tuple[TrainState, Array]]
+    epoch: Epoch
     look: Callable[[TrainState, Array, Labelled], Look]
-    sparse: Callable[[TrainState], Any]
-    settle: Callable[[TrainState, Any, Array], Any]
-    count: Callable[[Any, Any, Labelled], Array]
+    sparse: Callable[[TrainState], optax.Params]
+    settle: Settle
+    count: Callable[[optax.Params, PyTree, Labelled], Array]
     whole: bool
 
 
@@ -125,10 +128,10 @@ def make_programs(task: Task, batch: int, whole: bool | None = None) -> Programs
       whole: whether an epoch, and a pass over a data set, is one program; default: on accelerators.
     """
     whole = scans() if whole is None else whole
-    graph = nnx.split(task.network, nnx.Param, ...)[0]
+    graph = split(task.network)[0]
     network = nnx.clone(task.network)
     network.eval()
-    evaluated = nnx.split(network, nnx.Param, ...)[0]
+    evaluated = split(network)[0]
     has_means = bool(jax.tree.leaves(nnx.state(task.network, nnx.BatchStat)))
     settles = task.settle and has_means
     return Programs(
@@ -143,7 +146,7 @@ def make_programs(task: Task, batch: int, whole: bool | None = None) -> Programs
 
 def start(task: Task) -> TrainState:
     """Returns the state at the start, in copies: the first step gives the memory of its arguments away."""
-    _, params, rest = nnx.split(task.network, nnx.Param, ...)
+    _, params, rest = split(task.network)
     return jax.tree.map(jnp.copy, TrainState(params, rest, task.optimizer.init(params)))
 
 
@@ -151,16 +154,17 @@ def compile_all(task: Task, programs: Programs, state: TrainState, key: Array, *
     """Compiles what ``fit`` will call for whole epochs, and the evaluation on ``others``; runs nothing.
 
     A later call with arguments of the same shapes finds the compiled program.
+
+    Raises:
+      ValueError: ``programs`` are not of whole epochs.
     """
-    if not programs.whole:
-        raise ValueError("programs must be of whole epochs: on a CPU a step compiles when it is first called")
     lowered = [
-        programs.epoch.lower(state, task.train, key, jnp.int32(0)),
-        programs.look.lower(state, task.train.images, task.held_out),
-        *(programs.count.lower(state.params, state.rest, other) for other in others),
+        lowerable(programs.epoch).lower(state, task.train, key, jnp.int32(0)),
+        lowerable(programs.look).lower(state, task.train.images, task.held_out),
+        *(lowerable(programs.count).lower(state.params, state.rest, other) for other in others),
     ]
     if task.overwrite:
-        lowered.append(programs.sparse.lower(state))
+        lowered.append(lowerable(programs.sparse).lower(state))
     for program in lowered:
         program.compile()
 
@@ -173,7 +177,7 @@ def fit(
     key: Array,
     folder: Path | None,
     on_epoch: Callable[[Row], None] = lambda row: None,
-    settings: dict[str, Any] | None = None,
+    settings: Facts | None = None,
     stop: Callable[[], bool] = lambda: False,
     save_every: float = 0.0,
     evaluate_every: int = 1,
@@ -205,7 +209,8 @@ def fit(
     if not 1 <= batch <= len(task.train.labels):
         raise BadInput(f"batch must be in [1, {len(task.train.labels):,}], the training images, got {batch}")
     programs = programs or make_programs(task, batch)
-    state, history = fresh or start(task), []
+    state = fresh or start(task)
+    history: list[Row] = []
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(folder, settings or {})) if folder else None
         if checkpoints:
@@ -237,6 +242,7 @@ def fit(
             on_epoch(row)
             if stopping:
                 raise OutOfTime
+        assert look  # after the last epoch
         return Fit(state, look.u, look.rest_u, history)
 
 
@@ -252,7 +258,7 @@ def _measures(look: Look | None, held_out: Labelled) -> Row:
     }
 
 
-def sparse(state: TrainState) -> Any:
+def sparse(state: TrainState) -> optax.Params:
     """Returns u, or the parameters themselves where the chain splits nothing."""
     return rv.sparse_params(state.opt_state, state.params) if splitting_states(state.opt_state) else state.params
 
@@ -260,7 +266,7 @@ def sparse(state: TrainState) -> Any:
 _sparse = jax.jit(sparse)
 
 
-def _make_settle(graph: Any, prepare: Prepare, settles: bool, whole: bool) -> Callable[[TrainState, Any, Array], Any]:
+def _make_settle(graph: Graph, prepare: Prepare, settles: bool, whole: bool) -> Settle:
     settle = make_settle(graph, prepare, whole)
     return lambda state, u, images: (
         settle(u, state.rest, images) if settles and splitting_states(state.opt_state) else state.rest
@@ -269,7 +275,7 @@ def _make_settle(graph: Any, prepare: Prepare, settles: bool, whole: bool) -> Ca
 
 @functools.cache
 def _make_look(
-    graph: Any, evaluated: Any, prepare: Prepare, settles: bool, whole: bool
+    graph: Graph, evaluated: Graph, prepare: Prepare, settles: bool, whole: bool
 ) -> Callable[[TrainState, Array, Labelled], Look]:
     count, settle = make_count(evaluated, prepare, whole), _make_settle(graph, prepare, settles, whole)
 
@@ -283,10 +289,9 @@ def _make_look(
     return jax.jit(look) if whole else look
 
 
-def evaluator(task: Task, whole: bool | None = None) -> Callable[[Any, Any, Labelled], float]:
+def evaluator(task: Task, whole: bool | None = None) -> Callable[[optax.Params, PyTree, Labelled], float]:
     """Returns a function (params, rest, data) -> share of examples that the network with these numbers gets right."""
     network = nnx.clone(task.network)
     network.eval()
-    graph, *_ = nnx.split(network, nnx.Param, ...)
-    count = make_count(graph, task.prepare, scans() if whole is None else whole)
+    count = make_count(split(network)[0], task.prepare, scans() if whole is None else whole)
     return lambda params, rest, data: int(count(params, rest, data)) / len(data.labels)

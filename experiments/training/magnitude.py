@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import optax
 from jax import Array
 
 import rvsmjax as rv
+from rvsmjax._pytree import PyTree
 from rvsmjax.transforms.selection import Mask, select
 
 
@@ -18,7 +19,7 @@ class MagnitudeState(NamedTuple):
     """Number of updates, and True where a component may move."""
 
     updates: Array
-    support: Any
+    support: PyTree
 
 
 def magnitude_pruning(
@@ -45,7 +46,7 @@ def magnitude_pruning(
     ) -> tuple[optax.Updates, MagnitudeState]:
         new = optax.apply_updates(params, updates)
 
-        def look() -> Any:
+        def look() -> PyTree:
             top = rv.TopK(sparsity=sparsity(state.updates), scope="global")
             leaves, structure = jax.tree.flatten(new)
             taken = jax.tree.leaves(select(new, mask))

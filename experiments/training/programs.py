@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +17,18 @@ import optax
 from flax import nnx
 from jax import Array
 
+from rvsmjax._pytree import PyTree
+
 from ..data.labelled import Labelled
+from .settings import Network
 
 EVALUATED = 1000
 """Images in a batch of an evaluation."""
 SETTLED, SETTLE_STEPS = 250, 20
 """Images in a batch, and batches, by which running means are brought from w to u."""
+
+Carry = TypeVar("Carry")
+Part = TypeVar("Part")
 
 Prepare = Callable[[Array, Array, bool], Array]
 """Makes the network's input of a batch of images and a key; the last argument says whether to augment."""
@@ -31,13 +37,35 @@ Prepare = Callable[[Array, Array, bool], Array]
 class TrainState(NamedTuple):
     """All that changes in training; ``rest`` holds what is no parameter, such as running means."""
 
-    params: Any
-    rest: Any
-    opt_state: Any
+    params: optax.Params
+    rest: PyTree
+    opt_state: optax.OptState
 
 
+Graph = nnx.GraphDef[Network]
+"""A network without its numbers."""
+Update = Callable[[optax.Updates, optax.OptState, optax.Params], tuple[optax.Updates, optax.OptState]]
+"""That of a chain."""
+Restart = Callable[[optax.OptState], optax.OptState]
 Step = Callable[[TrainState, Array, Labelled, Array, Array, Array], tuple[TrainState, Array]]
 Epoch = Callable[[TrainState, Labelled, Array, Array], tuple[TrainState, Array]]
+
+
+def split(network: Network) -> tuple[Graph, optax.Params, PyTree]:
+    """Returns the graph of a network, its parameters, and the rest of its numbers."""
+    graph, params, *(rest,) = nnx.split(network, nnx.Param, ...)
+    return graph, params, rest
+
+
+def lowerable(function: Callable[..., object]) -> jax.stages.Wrapped:
+    """Returns a function that is one program, as what it is: it can be lowered without a run.
+
+    Raises:
+      ValueError: it is a Python loop over programs.
+    """
+    if not isinstance(function, jax.stages.Wrapped):
+        raise ValueError("programs must be of whole epochs: on a CPU a step compiles when it is first called")
+    return function
 
 
 def scans() -> bool:
@@ -46,7 +74,7 @@ def scans() -> bool:
 
 
 @functools.cache
-def make_step(graph: Any, update: Callable[..., Any], prepare: Prepare, batch: int) -> Step:
+def make_step(graph: Graph, update: Update, prepare: Prepare, batch: int) -> Step:
     """Returns the compiled step (state, sums, data, order, i, key) -> (state, sums), the images taken on the device.
 
     ``sums`` adds up the losses and the right answers; state and sums are given away.
@@ -56,11 +84,11 @@ def make_step(graph: Any, update: Callable[..., Any], prepare: Prepare, batch: i
 
 @functools.cache
 def make_epoch(
-    graph: Any,
-    update: Callable[..., Any],
+    graph: Graph,
+    update: Update,
     prepare: Prepare,
     batch: int,
-    restart: Callable[[Any], Any] | None = None,
+    restart: Restart | None = None,
     whole: bool = False,
 ) -> Epoch:
     """Returns the function (state, data, key, epoch) -> (state, sums), which gives the state away.
@@ -102,7 +130,7 @@ def make_epoch(
     return jax.jit(scan, donate_argnums=0) if whole else loop
 
 
-def _step(graph: Any, update: Callable[..., Any], prepare: Prepare, batch: int) -> Step:
+def _step(graph: Graph, update: Update, prepare: Prepare, batch: int) -> Step:
     def step(
         state: TrainState, sums: Array, data: Labelled, order: Array, i: Array, key: Array
     ) -> tuple[TrainState, Array]:
@@ -110,10 +138,10 @@ def _step(graph: Any, update: Callable[..., Any], prepare: Prepare, batch: int) 
         x = prepare(data.images[rows], jax.random.fold_in(key, i), True)
         labels = data.labels[rows]
 
-        def loss(params: Any) -> tuple[Array, Any]:
+        def loss(params: optax.Params) -> tuple[Array, tuple[PyTree, Array]]:
             network = nnx.merge(graph, params, state.rest, copy=True)
             scores = network(x).astype(jnp.float32)
-            _, _, rest = nnx.split(network, nnx.Param, ...)
+            rest = split(network)[2]
             losses = optax.softmax_cross_entropy_with_integer_labels(scores, labels)
             return losses.mean(), (rest, jnp.stack([losses.sum(), jnp.sum(scores.argmax(-1) == labels)]))
 
@@ -125,7 +153,7 @@ def _step(graph: Any, update: Callable[..., Any], prepare: Prepare, batch: int) 
 
 
 @functools.cache
-def make_count(graph: Any, prepare: Prepare, whole: bool) -> Callable[[Any, Any, Labelled], Array]:
+def make_count(graph: Graph, prepare: Prepare, whole: bool) -> Callable[[optax.Params, PyTree, Labelled], Array]:
     """Returns the function (params, rest, data) -> number of examples that the network gets right.
 
     Args:
@@ -134,7 +162,7 @@ def make_count(graph: Any, prepare: Prepare, whole: bool) -> Callable[[Any, Any,
       whole: whether a pass over the data is one program.
     """
 
-    def count(params: Any, rest: Any, data: Labelled) -> Array:
+    def count(params: optax.Params, rest: PyTree, data: Labelled) -> Array:
         def add(total: Array, part: Labelled) -> Array:
             return total + _right(graph, prepare, params, rest, part)
 
@@ -144,7 +172,7 @@ def make_count(graph: Any, prepare: Prepare, whole: bool) -> Callable[[Any, Any,
 
 
 @functools.cache
-def make_settle(graph: Any, prepare: Prepare, whole: bool) -> Callable[[Any, Any, Array], Any]:
+def make_settle(graph: Graph, prepare: Prepare, whole: bool) -> Callable[[optax.Params, PyTree, Array], PyTree]:
     """Returns the function (u, rest, images) -> rest, with the running means of the network whose parameters are u.
 
     Args:
@@ -153,8 +181,8 @@ def make_settle(graph: Any, prepare: Prepare, whole: bool) -> Callable[[Any, Any
       whole: whether a pass over the images is one program.
     """
 
-    def settle(u: Any, rest: Any, images: Array) -> Any:
-        def see(rest: Any, part: Array) -> Any:
+    def settle(u: optax.Params, rest: PyTree, images: Array) -> PyTree:
+        def see(rest: PyTree, part: Array) -> PyTree:
             return _see(graph, prepare, u, rest, part)
 
         return _fold(see, rest, images[: SETTLED * SETTLE_STEPS], SETTLED, whole)
@@ -162,7 +190,7 @@ def make_settle(graph: Any, prepare: Prepare, whole: bool) -> Callable[[Any, Any
     return jax.jit(settle) if whole else settle
 
 
-def _fold(function: Callable[[Any, Any], Any], start: Any, data: Any, size: int, whole: bool) -> Any:
+def _fold(function: Callable[[Carry, Part], Carry], start: Carry, data: Part, size: int, whole: bool) -> Carry:
     """Returns ``start`` after ``function(start, part)`` for each part of ``size`` rows, a last shorter one included."""
     n = len(jax.tree.leaves(data)[0])
     if not whole:
@@ -177,13 +205,13 @@ def _fold(function: Callable[[Any, Any], Any], start: Any, data: Any, size: int,
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _right(graph: Any, prepare: Prepare, params: Any, rest: Any, data: Labelled) -> Array:
+def _right(graph: Graph, prepare: Prepare, params: optax.Params, rest: PyTree, data: Labelled) -> Array:
     scores = nnx.merge(graph, params, rest)(prepare(data.images, jax.random.key(0), False))
     return jnp.sum(scores.argmax(-1) == data.labels)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _see(graph: Any, prepare: Prepare, params: Any, rest: Any, images: Array) -> Any:
+def _see(graph: Graph, prepare: Prepare, params: optax.Params, rest: PyTree, images: Array) -> PyTree:
     network = nnx.merge(graph, params, rest, copy=True)
     network(prepare(images, jax.random.key(0), False))
-    return nnx.split(network, nnx.Param, ...)[2]
+    return split(network)[2]

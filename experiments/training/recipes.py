@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax.numpy as jnp
+import optax
 from flax import nnx
 
 import rvsmjax as rv
+from rvsmjax._pytree import PyTree
 from rvsmjax.transforms.selection import Mask
 
 from ..data.images import Data
@@ -16,10 +16,11 @@ from .chains import RESTARTS
 from .chains import SHARES as SHARES
 from .chains import make_optimizer as make_optimizer
 from .loop import Task
+from .settings import Network
 from .settings import Recipe as Recipe
 
 
-def make_task(recipe: Recipe, data: Data, start: tuple[Any, Any] | None = None) -> Task:
+def make_task(recipe: Recipe, data: Data, start: tuple[optax.Params, PyTree] | None = None) -> Task:
     """Returns network, optimizer and images.
 
     Args:
@@ -40,7 +41,7 @@ def make_task(recipe: Recipe, data: Data, start: tuple[Any, Any] | None = None) 
     return task_of(recipe, network, train, held_out)
 
 
-def task_of(recipe: Recipe, network: nnx.Module, train: Labelled, held_out: Labelled) -> Task:
+def task_of(recipe: Recipe, network: Network, train: Labelled, held_out: Labelled) -> Task:
     """Returns the same with the network and images given, which may be abstract."""
     steps = train.labels.shape[0] // recipe.batch
     optimizer = make_optimizer(recipe, steps, nnx.state(network, nnx.Param))
@@ -56,7 +57,7 @@ def task_of(recipe: Recipe, network: nnx.Module, train: Labelled, held_out: Labe
     )
 
 
-def keep_largest(params: Any, sparsity: float, mask: Mask = None) -> Any:
+def keep_largest(params: optax.Params, sparsity: float, mask: Mask = None) -> optax.Params:
     """Returns the parameters, of all leaves taken together only the largest components, a share 1 − ``sparsity``."""
     top = rv.rvsm(rv.TopK(sparsity=sparsity, scope="global"), 1.0, 1.0, mask)
     return rv.sparse_params(top.init(params), params)

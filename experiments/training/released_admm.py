@@ -23,7 +23,7 @@ class SignedPercentile(rv.Penalty):
     Source: the ADMM of the authors' released code for I.
     """
 
-    sparsity: float
+    sparsity: float | Array
 
     def value(self, x: ArrayLike) -> Array:
         """Returns 0: there is no set whose indicator this would be."""

@@ -11,10 +11,10 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..data.images import Data
-from ..records.folder import BadInput
+from ..records.folder import BadInput, Facts
 from .loop import OutOfTime, Programs, Row, Task, TrainState, compile_all, fit, make_programs, start
 from .recipes import Recipe, make_task
 from .run_store import outcome
@@ -72,7 +72,7 @@ def train(
     on_epoch: Callable[[Row], None] = lambda row: None,
     *,
     evaluate_every: int = EVALUATE_EVERY,
-) -> dict[str, Any]:
+) -> Facts:
     """Trains a run from its start to its end and returns its record, as ``experiments.training.run_store`` writes it.
 
     On an accelerator an epoch is one program, and nothing is moved to the host but two sums an epoch and the measures

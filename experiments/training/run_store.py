@@ -13,16 +13,17 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from flax import nnx
+import optax
 
 import rvsmjax as rv
+from rvsmjax._pytree import PyTree
 
 from ..data.images import Data
 from ..records.environment import describe
-from ..records.folder import BadInput, alone
+from ..records.folder import BadInput, Facts, alone, write_whole
 from .loop import Fit, Row, Task, evaluator, fit
+from .programs import split
 from .recipes import Recipe, make_task
 
 CURVES = ("loss", "train_accuracy", "accuracy_w", "accuracy_u", "zeros")
@@ -30,7 +31,7 @@ SAVE_EVERY = 20.0
 """Seconds between the checkpoints of a run; a state of 100 MB takes a second or so."""
 Study = dict[str, list[Recipe]]
 """Runs by what they show; those of one entry differ in the seed alone."""
-Outcomes = dict[str, list[dict[str, Any]]]
+Outcomes = dict[str, list[Facts]]
 """The finished runs of a study, see ``Runs.result``."""
 Watch = Callable[[Recipe, Row], None]
 
@@ -61,7 +62,7 @@ class Runs:
         self.watch = watch
         self.deadline = None if time_limit is None else time.monotonic() + time_limit
 
-    def result(self, recipe: Recipe) -> dict[str, Any]:
+    def result(self, recipe: Recipe) -> Facts:
         """Returns what came of a run, trained now unless it is there: its settings, measures and curves.
 
         Raises:
@@ -90,9 +91,9 @@ class Runs:
                 raise InHand(path.name)
             yield
 
-    def _train(self, recipe: Recipe, path: Path) -> dict[str, Any]:
+    def _train(self, recipe: Recipe, path: Path) -> Facts:
         data = self.load()
-        task = make_task(recipe, data, recipe.start and self.weights(recipe.start))
+        task = make_task(recipe, data, None if recipe.start is None else self.weights(recipe.start))
         seconds: list[float] = []
         last = time.perf_counter()
 
@@ -117,13 +118,11 @@ class Runs:
         )
         result = outcome(recipe, task, data, end, seconds)
         rv.save_npz(path.with_suffix(".npz"), {"params": end.u, "rest": end.rest_u})
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(result) + "\n", encoding="utf-8")
-        part.replace(path)
+        write_whole(path, json.dumps(result) + "\n")
         shutil.rmtree(under_way)
         return result
 
-    def weights(self, recipe: Recipe) -> tuple[Any, Any]:
+    def weights(self, recipe: Recipe) -> tuple[optax.Params, PyTree]:
         """Returns parameters (u) and rest of the network at the end of a run, trained now if they are not there.
 
         Raises:
@@ -134,12 +133,12 @@ class Runs:
             # A finished run may have come without its weights; its file stays until it is trained again.
             with self._held(recipe):
                 self._train(recipe, path)
-        _, params, rest = nnx.split(recipe.make_network(), nnx.Param, ...)
+        _, params, rest = split(recipe.make_network())
         loaded = rv.load_npz(path.with_suffix(".npz"), {"params": params, "rest": rest})
         return loaded["params"], loaded["rest"]
 
 
-def read(path: Path) -> dict[str, Any] | None:
+def read(path: Path) -> Facts | None:
     """Returns a finished run, or None where there is none.
 
     Raises:
@@ -156,7 +155,7 @@ def read(path: Path) -> dict[str, Any] | None:
         raise BadInput(f"{path} must be the file of a finished run; remove it to train anew") from None
 
 
-def outcome(recipe: Recipe, task: Task, data: Data, end: Fit, seconds: Sequence[float]) -> dict[str, Any]:
+def outcome(recipe: Recipe, task: Task, data: Data, end: Fit, seconds: Sequence[float]) -> Facts:
     """Returns what is kept of a finished run: its settings, measures and curves.
 
     Of a run that trained on all images no validation accuracy exists, its curves are of the test images, and

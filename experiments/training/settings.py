@@ -7,13 +7,24 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal, Protocol
 
 import jax
-from flax import nnx
 from jax import Array
 
 from rvsmjax.transforms.selection import Mask
+
+from ..records.folder import Facts
+
+
+class Network(Protocol):
+    """A module of Flax NNX that gives class scores."""
+
+    def __call__(self, x: Array) -> Array:
+        """Returns the scores of images as ``Recipe.preparation`` makes them."""
+
+    def eval(self) -> None:
+        """Goes over to evaluation mode."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,7 +79,7 @@ class Recipe(abc.ABC):
     train_on: Literal["part", "all"] = "part"
 
     @abc.abstractmethod
-    def make_network(self) -> nnx.Module:
+    def make_network(self) -> Network:
         """Returns the network, its weights drawn by the recipe's key and seed."""
 
     @abc.abstractmethod
@@ -87,7 +98,7 @@ class Recipe(abc.ABC):
         """Returns leaves, by regular expression on the path, that ``rvsm`` leaves alone although ``mask`` has them."""
         return ()
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Facts:
         """Returns what differs from the defaults, so that a field that is added changes no name."""
         own = {field.name: (getattr(self, field.name), field.default) for field in dataclasses.fields(self)}
         differing = {name: value for name, (value, default) in own.items() if value != default}

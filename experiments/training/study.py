@@ -11,14 +11,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tyro.conf import arg
 
 from ..cli.flags import DataFolder, Minutes, RunsFolder, WholeNumber
-from ..cli.runner import conduct
+from ..cli.runner import Report, conduct
 from ..records.environment import Clock
-from ..records.folder import BadInput
+from ..records.folder import BadInput, Facts, require_one_of
 from ..reports.document import Section, fill, to_markdown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from .loop import Row
     from .recipes import Recipe
     from .run_store import Outcomes, Study
 
@@ -34,7 +35,7 @@ KEPT = (
 class TrainingConfig:
     """The flags of every study that trains."""
 
-    epochs: WholeNumber
+    epochs: WholeNumber | None
     """Epochs of a run."""
     batch: WholeNumber = 64
     """Images in a step."""
@@ -58,8 +59,7 @@ class TrainingConfig:
         for name in ("epochs", "batch", "seeds"):
             if getattr(self, name) < 1:
                 raise BadInput(f"{name} must be a whole number >= 1, got {getattr(self, name)}")
-        if self.data not in sources:
-            raise BadInput(f"data must be one of {', '.join(sources)}, got {self.data!r}")
+        require_one_of("data", self.data, sources)
         if self.docs and not Path(self.docs).is_file():
             raise BadInput(f"docs must be a page that exists, got {self.docs}")
         if self.minutes is not None and not self.minutes > 0:
@@ -94,7 +94,7 @@ def conduct_study(
       BadInput: anything that the user can mend.
     """
 
-    def work(folder: Path) -> tuple[dict[str, Any], Any]:
+    def work(folder: Path) -> tuple[Facts, Report]:
         from ..reports import style
         from . import report as training_report
 
@@ -123,11 +123,11 @@ def train_all(study: Study, config: TrainingConfig, console: Console) -> Outcome
     from .run_store import InHand, Runs, read
 
     recipes = [recipe for group in study.values() for recipe in group]
-    done: dict[Recipe, dict[str, Any]] = {}
+    done: dict[Recipe, Facts] = {}
     with _progress(console) as progress:
         bar = progress.add_task("", total=sum(recipe.epochs for recipe in recipes), shown="")
 
-        def watch(recipe: Recipe, row: dict[str, Any]) -> None:
+        def watch(recipe: Recipe, row: Row) -> None:
             own = f"loss {row['loss']:.4f}  u {row['accuracy_u']:.2%}  zeros {row['zeros']:.2%}"
             progress.update(bar, description=recipe.name(), shown=f"epoch {row['epoch']}/{recipe.epochs}  {own}")
             progress.advance(bar)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -148,7 +148,7 @@ def uniform(fan_in: int) -> Callable[..., Array]:
     """Returns an initializer that draws from the uniform distribution on ±1/√fan_in."""
     bound = fan_in**-0.5
 
-    def draw(key: Array, shape: Any, dtype: Any = jnp.float32, **kwargs: Any) -> Array:
+    def draw(key: Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32, **kwargs: object) -> Array:
         del kwargs  # a sharding, which Flax may pass
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -139,10 +139,10 @@ def _layers(network: LeNet | VGG16) -> list[_Layer]:
 
 def _lenet_layers(net: LeNet) -> list[_Layer]:
     def unit(module: nnx.Conv | nnx.Linear, norm: nnx.BatchNorm | None) -> Callable[[Array], Array]:
-        return lambda x: net.activation(_normed(norm, x) + module.bias[...])  # type: ignore[index]
+        return lambda x: net.activation(_biased(module, _normed(norm, x)))
 
-    modules: tuple[Any, ...] = (net.conv1, net.conv2, net.dense1)
-    norms: Iterable[Any] = net.norms or (None,) * len(modules)
+    modules: tuple[nnx.Conv | nnx.Linear, ...] = (net.conv1, net.conv2, net.dense1)
+    norms: Iterable[nnx.BatchNorm | None] = net.norms or (None,) * len(modules)
     places = (1, 1, net.dense1.in_features // net.conv2.out_features)
     layers = [_Layer(m, norm, unit(m, norm), p) for m, norm, p in zip(modules, norms, places, strict=True)]
     return [*layers, _Layer(net.dense2, None, lambda x: x)]
@@ -150,10 +150,14 @@ def _lenet_layers(net: LeNet) -> list[_Layer]:
 
 def _vgg_layers(net: VGG16) -> list[_Layer]:
     def unit(module: nnx.Conv, norm: nnx.BatchNorm) -> Callable[[Array], Array]:
-        return lambda x: jax.nn.relu(_normed(norm, x + module.bias[...]))  # type: ignore[index]
+        return lambda x: jax.nn.relu(_normed(norm, _biased(module, x)))
 
-    pairs: Iterable[Any] = zip(net.convs, net.norms, strict=True)
+    pairs: Iterable[tuple[nnx.Conv, nnx.BatchNorm]] = zip(net.convs, net.norms, strict=True)
     return [*(_Layer(m, norm, unit(m, norm), 1, True) for m, norm in pairs), _Layer(net.head, None, lambda x: x)]
+
+
+def _biased(module: nnx.Conv | nnx.Linear, x: Array) -> Array:
+    return x if module.bias is None else x + module.bias[...]
 
 
 def _normed(norm: nnx.BatchNorm | None, x: Array) -> Array:

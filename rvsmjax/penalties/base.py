@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from rvsmjax import _checks
-from rvsmjax._pytree import Module
+from rvsmjax._pytree import Module, PyTree
 
 
 class Penalty(Module, abc.ABC):
@@ -54,7 +54,7 @@ class Penalty(Module, abc.ABC):
     Sweeps share code between dimensions where it is so.
     """
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         if not cls.__dict__.get("name"):
             cls.name = cls.__name__.lower()
@@ -129,7 +129,7 @@ def _envelope(penalty: Penalty, v: Array, step: Array) -> Array:
 
 
 @_envelope.defjvp
-def _envelope_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+def _envelope_jvp(primals: tuple[Penalty, Array, Array], tangents: tuple[PyTree, Array, Array]) -> tuple[Array, Array]:
     (penalty, v, step), (dpenalty, dv, dstep) = primals, tangents
     x = penalty.prox(v, step)
     # The minimiser moves only in second and higher derivatives.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax.numpy as jnp
 from jax import Array
@@ -15,6 +15,7 @@ from rvsmjax._exact import two_product
 from rvsmjax.geometry import working_dtype
 from rvsmjax.penalties._largest import largest
 from rvsmjax.penalties.base import Penalty
+from rvsmjax.schedules import Schedule
 
 SCOPES = ("leaf", "global")
 
@@ -43,8 +44,8 @@ class TopK(Penalty):
       [0.0, -3.0, 0.0]
     """
 
-    sparsity: Any = None
-    k: Any = None
+    sparsity: ArrayLike | Schedule | None = None
+    k: ArrayLike | None = None
     scope: str = dataclasses.field(default="leaf", metadata={"static": True})
     name: ClassVar[str] = "topk"
     separable: ClassVar[bool] = False

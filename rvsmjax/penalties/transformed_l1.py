@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +50,7 @@ class TransformedL1(Penalty):
       [0.0, 0.94725...]
     """
 
-    a: Any = 1.0
+    a: ArrayLike = 1.0
     name: ClassVar[str] = "tl1"
     fixes_zero: ClassVar[bool] = True
 
@@ -119,7 +119,7 @@ def _shrink(v: Array, step: Array, a: Array) -> Array:
 
 
 @_shrink.defjvp
-def _shrink_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+def _shrink_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
     (v, step, a), (dv, dstep, da) = primals, tangents
     delta = _shrink(v, step, a)
     m = a + v
@@ -152,7 +152,7 @@ def _threshold(step: Array, a: Array) -> Array:
 
 
 @_threshold.defjvp
-def _threshold_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+def _threshold_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
     (step, a), (dstep, da) = primals, tangents
     linear = (a + 1) / a * dstep - step / a**2 * da
     root = jnp.sqrt(2 * step * (a + 1))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -96,7 +95,7 @@ def _loss(k: Array, w: Array, w_star: Array) -> Array:
 
 
 @_loss.defjvp
-def _loss_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+def _loss_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
     (k, w, w_star), (dk, dw, dw_star) = primals, tangents
     lengths, apart, segment = _parts(w, w_star)
     slope_k = (lengths / math.pi - apart + segment / math.pi) / k**2

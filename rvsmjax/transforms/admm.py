@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ import optax
 from jax import Array
 
 from rvsmjax import _checks
+from rvsmjax._pytree import PyTree
 from rvsmjax.penalties import Penalty
 from rvsmjax.transforms.rules import Overrides, Rule, make_rules, map_marked, map_rules, mark_leaves, masked, numbers_at
 from rvsmjax.transforms.selection import Mask
@@ -28,25 +29,25 @@ class ADMMState(NamedTuple):
     """
 
     count: Array  # type: ignore[assignment]  # optax's name, over the method of tuples
-    marks: Any
+    marks: PyTree
     rules: tuple[Rule, ...]
     rho: Array
-    u: Any
-    z: Any
+    u: PyTree
+    z: PyTree
 
-    def sparse(self, params: Any) -> Any:
+    def sparse(self, params: optax.Params) -> PyTree:
         """Returns ``params`` with the leaves taken replaced by the prox of w + z."""
         return self.project(map_marked(lambda w, z: (w + z).astype(w.dtype), self.marks, params, self.z))
 
-    def project(self, tree: Any) -> Any:
+    def project(self, tree: PyTree) -> PyTree:
         """Returns ``tree`` with the leaves taken replaced by their prox at step λ/ρ."""
         return map_rules(lambda r, vs: r.penalty.prox_leaves(vs, r.lam / self.rho), self.rules, self.marks, tree)
 
 
 def admm(
     penalty: Penalty,
-    rho: Any,
-    lam: Any = 1.0,
+    rho: optax.ScalarOrSchedule,
+    lam: optax.ScalarOrSchedule = 1.0,
     dual_every: int = 1,
     mask: Mask = None,
     *,
@@ -95,7 +96,7 @@ def admm(
         return state._replace(u=masked(marks, state.project(params)))
 
     def update(
-        updates: optax.Updates, state: ADMMState, params: optax.Params | None = None, **extra: Any
+        updates: optax.Updates, state: ADMMState, params: optax.Params | None = None, **extra: object
     ) -> tuple[optax.Updates, ADMMState]:
         del extra
         if params is None:
@@ -104,7 +105,7 @@ def admm(
         state = state._replace(rules=new_rules, rho=rho_now)
         marks = state.marks
 
-        def dual_step() -> tuple[Any, Any]:
+        def dual_step() -> tuple[PyTree, PyTree]:
             u = masked(marks, state.sparse(params))
             return u, map_marked(lambda z, w, v: (z + w - v).astype(z.dtype), marks, state.z, params, u)
 

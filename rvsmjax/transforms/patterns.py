@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.typing import ArrayLike
 
 from rvsmjax import _checks
+from rvsmjax._pytree import PyTree
 from rvsmjax.penalties import TopK
 from rvsmjax.transforms.rules import map_marked, mark_leaves, masked
 from rvsmjax.transforms.selection import Mask, path_name, require_same_structure
@@ -18,10 +20,10 @@ from rvsmjax.transforms.selection import Mask, path_name, require_same_structure
 class HardThresholdState(NamedTuple):
     """No numbers: which leaves are thresholded."""
 
-    marks: Any
+    marks: PyTree
 
 
-def adaptive_hard_threshold(s: Any, mask: Mask = None) -> optax.GradientTransformationExtraArgs:
+def adaptive_hard_threshold(s: ArrayLike, mask: Mask = None) -> optax.GradientTransformationExtraArgs:
     """Returns a transformation, last in a chain, that makes each leaf taken s-sparse when its support moves.
 
     With ŵ = params + updates: where the s largest components of ŵ are not those of params, ŵ becomes H_s(ŵ); else it
@@ -50,7 +52,7 @@ def adaptive_hard_threshold(s: Any, mask: Mask = None) -> optax.GradientTransfor
         return HardThresholdState(mark_leaves(params, mask, None))
 
     def update(
-        updates: optax.Updates, state: HardThresholdState, params: optax.Params | None = None, **extra: Any
+        updates: optax.Updates, state: HardThresholdState, params: optax.Params | None = None, **extra: object
     ) -> tuple[optax.Updates, HardThresholdState]:
         del extra
         if params is None:
@@ -70,10 +72,10 @@ def adaptive_hard_threshold(s: Any, mask: Mask = None) -> optax.GradientTransfor
 class KeepZerosState(NamedTuple):
     """The pattern: True where a component may move, of the leaves taken."""
 
-    support: Any
+    support: PyTree
 
 
-def keep_zeros(pattern: Any = None, mask: Mask = None) -> optax.GradientTransformationExtraArgs:
+def keep_zeros(pattern: PyTree = None, mask: Mask = None) -> optax.GradientTransformationExtraArgs:
     """Returns a transformation, last in a chain, that keeps a sparsity pattern while the rest is fine-tuned.
 
     Components outside the pattern are set to 0 and stay 0, whatever momentum or weight decay before it say.
@@ -111,18 +113,18 @@ def keep_zeros(pattern: Any = None, mask: Mask = None) -> optax.GradientTransfor
         return KeepZerosState(masked(marks, support))
 
     def update(
-        updates: optax.Updates, state: KeepZerosState, params: optax.Params | None = None, **extra: Any
+        updates: optax.Updates, state: KeepZerosState, params: optax.Params | None = None, **extra: object
     ) -> tuple[optax.Updates, KeepZerosState]:
         del extra
         if params is None:
             raise ValueError("params must be passed to update: keep_zeros sets params + updates to 0")
 
-        def freeze(support: Any, g: Array, w: Array) -> Array:
+        def freeze(support: PyTree, g: Array, w: Array) -> Array:
             if isinstance(support, optax.MaskedNode):
                 return g
             return jnp.where(support, g, -w.astype(g.dtype))
 
-        def is_masked(node: Any) -> bool:
+        def is_masked(node: PyTree) -> bool:
             return isinstance(node, optax.MaskedNode)
 
         return jax.tree.map(freeze, state.support, updates, params, is_leaf=is_masked), state

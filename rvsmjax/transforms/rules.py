@@ -5,37 +5,41 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.typing import ArrayLike
 
 from rvsmjax import _checks
+from rvsmjax._pytree import KeyPath, PyTree, Structure
 from rvsmjax.penalties import Penalty
 from rvsmjax.transforms.selection import Mask, path_name, select
 
-Overrides = Mapping[str, Mapping[str, Any] | None]
+Overrides = Mapping[str, Mapping[str, Penalty | optax.ScalarOrSchedule] | None]
 """Regular expression on the path -> ``{"penalty": …, "lam": …}`` (either or both), or None to leave the leaf alone."""
 
 
 class Rule(NamedTuple):
     """A penalty and its λ, for the leaves that are marked with its number; schedules are resolved to numbers."""
 
-    penalty: Any
-    lam: Any
+    penalty: Penalty
+    lam: optax.ScalarOrSchedule
 
     def at(self, count: Array) -> Rule:
         """Returns the rule with its schedules taken at step ``count``, all numbers arrays of a fixed dtype."""
 
-        def resolve(leaf: Any) -> Array:
+        def resolve(leaf: optax.ScalarOrSchedule) -> Array:
             return strong(leaf(count) if callable(leaf) else leaf)
 
         return jax.tree.map(resolve, self, is_leaf=callable)
 
 
-def numbers_at(count: Array, rules: Sequence[Rule], strength: Any, like: Any = None) -> tuple[tuple[Rule, ...], Array]:
+def numbers_at(
+    count: Array, rules: Sequence[Rule], strength: optax.ScalarOrSchedule, like: PyTree = None
+) -> tuple[tuple[Rule, ...], Array]:
     """Returns the rules and the strength (β or ρ) of this call: schedules at ``count``, injected numbers as they came.
 
     Args:
@@ -56,7 +60,7 @@ class Mark:
     rule: int
 
 
-def make_rules(penalty: Penalty, lam: Any, overrides: Overrides | None) -> list[Rule]:
+def make_rules(penalty: Penalty, lam: optax.ScalarOrSchedule, overrides: Overrides | None) -> list[Rule]:
     """Returns the rules: the default one, then that of each override; checks every number.
 
     Raises:
@@ -79,7 +83,7 @@ def make_rules(penalty: Penalty, lam: Any, overrides: Overrides | None) -> list[
     return rules
 
 
-def mark_leaves(params: Any, mask: Mask, overrides: Overrides | None) -> Any:
+def mark_leaves(params: PyTree, mask: Mask, overrides: Overrides | None) -> PyTree:
     """Returns a tree like ``params`` with a ``Mark`` at each leaf taken and ``MaskedNode`` elsewhere.
 
     Raises:
@@ -89,7 +93,7 @@ def mark_leaves(params: Any, mask: Mask, overrides: Overrides | None) -> Any:
     patterns = list((overrides or {}).items())
     used = set()
 
-    def mark(path: Any, take: bool, leaf: Any) -> Any:
+    def mark(path: KeyPath, take: bool, leaf: Array) -> Mark | optax.MaskedNode:
         name = path_name(path)
         rule = next((i for i, (pattern, _) in enumerate(patterns) if re.search(pattern, name)), None)
         if rule is not None:
@@ -107,12 +111,12 @@ def mark_leaves(params: Any, mask: Mask, overrides: Overrides | None) -> Any:
     return marks
 
 
-def is_mark(node: Any) -> bool:
+def is_mark(node: PyTree) -> bool:
     """Whether a node of a tree of marks is one."""
     return isinstance(node, (Mark, optax.MaskedNode))
 
 
-def map_marked(function: Callable[..., Any], marks: Any, first: Any, *rest: Any) -> Any:
+def map_marked(function: Callable[..., PyTree], marks: PyTree, first: PyTree, *rest: PyTree) -> PyTree:
     """Returns ``function(first, *rest)`` at each leaf that is marked, and ``first`` elsewhere."""
     return jax.tree.map(
         lambda m, *xs: function(*xs) if isinstance(m, Mark) else xs[0], marks, first, *rest, is_leaf=is_mark
@@ -120,10 +124,10 @@ def map_marked(function: Callable[..., Any], marks: Any, first: Any, *rest: Any)
 
 
 def map_rules(
-    function: Callable[[Rule, list[Array]], Sequence[Array]], rules: Sequence[Rule], marks: Any, tree: Any
-) -> Any:
+    function: Callable[[Rule, list[Array]], Sequence[Array]], rules: Sequence[Rule], marks: PyTree, tree: PyTree
+) -> PyTree:
     """Returns ``tree`` with the leaves of each rule replaced by ``function(rule, leaves)``; other leaves stay."""
-    structure: Any
+    structure: Structure
     kinds, structure = jax.tree.flatten(marks, is_leaf=is_mark)
     leaves = structure.flatten_up_to(tree)
     for i, rule in enumerate(rules):
@@ -134,12 +138,12 @@ def map_rules(
     return jax.tree.unflatten(structure, leaves)
 
 
-def masked(marks: Any, tree: Any) -> Any:
+def masked(marks: PyTree, tree: PyTree) -> PyTree:
     """Returns ``tree`` with ``MaskedNode`` in place of the leaves that are not marked."""
     return jax.tree.map(lambda m, x: x if isinstance(m, Mark) else m, marks, tree, is_leaf=is_mark)
 
 
-def strong(number: Any) -> Array:
+def strong(number: ArrayLike) -> Array:
     """Returns an array of a fixed dtype, so that a state that was saved and loaded does not recompile."""
     array = jnp.asarray(number)
     return jax.lax.convert_element_type(array, array.dtype)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import optax
 from jax import Array
 
 from rvsmjax import _checks
+from rvsmjax._pytree import PyTree, Structure
 from rvsmjax.penalties import Penalty
 from rvsmjax.transforms.rules import (
     Mark,
@@ -41,7 +43,7 @@ class SplittingCertificate(NamedTuple):
     coupling: Array
     distance: Array
     support_changes: Array
-    support: Any
+    support: PyTree
 
 
 class RVSMState(NamedTuple):
@@ -57,21 +59,21 @@ class RVSMState(NamedTuple):
     """
 
     count: Array  # type: ignore[assignment]  # optax's name, over the method of tuples
-    marks: Any
+    marks: PyTree
     rules: tuple[Rule, ...]
     beta: Array
-    u: Any
+    u: PyTree
     certificate: SplittingCertificate | None
 
-    def sparse(self, params: Any) -> Any:
+    def sparse(self, params: optax.Params) -> PyTree:
         """Returns ``params`` with the leaves taken replaced by their prox."""
         return map_rules(lambda r, ws: r.penalty.prox_leaves(ws, r.lam / self.beta), self.rules, self.marks, params)
 
 
 def rvsm(
     penalty: Penalty,
-    lam: Any,
-    beta: Any,
+    lam: optax.ScalarOrSchedule,
+    beta: optax.ScalarOrSchedule,
     mask: Mask = None,
     *,
     update_every: int | None = None,
@@ -132,7 +134,7 @@ def rvsm(
         )
 
     def update(
-        updates: optax.Updates, state: RVSMState, params: optax.Params | None = None, **extra: Any
+        updates: optax.Updates, state: RVSMState, params: optax.Params | None = None, **extra: object
     ) -> tuple[optax.Updates, RVSMState]:
         del extra
         if params is None:
@@ -156,11 +158,13 @@ def rvsm(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _certify(state: RVSMState, params: Any, u: Any, last: SplittingCertificate | None) -> SplittingCertificate:
+def _certify(
+    state: RVSMState, params: optax.Params, u: PyTree, last: SplittingCertificate | None
+) -> SplittingCertificate:
     support = masked(state.marks, map_marked(lambda x: x != 0, state.marks, u))
     zero = jnp.zeros((), jnp.float32)
 
-    def total(function: Any, *trees: Any) -> Array:
+    def total(function: Callable[..., Array], *trees: PyTree) -> Array:
         parts = jax.tree.map(
             lambda m, *xs: function(*xs) if isinstance(m, Mark) else zero, state.marks, *trees, is_leaf=is_mark
         )
@@ -168,7 +172,7 @@ def _certify(state: RVSMState, params: Any, u: Any, last: SplittingCertificate |
 
     squares = total(lambda w, v: jnp.sum(jnp.square((w - v).astype(jnp.float32))), params, u)
     value = zero
-    structure: Any
+    structure: Structure
     kinds, structure = jax.tree.flatten(state.marks, is_leaf=is_mark)
     for kind, leaf in zip(kinds, structure.flatten_up_to(u), strict=True):
         if isinstance(kind, Mark):

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
 from jax.tree_util import DictKey, GetAttrKey
+from jax.typing import ArrayLike
 
 from rvsmjax import _checks
+from rvsmjax._pytree import KeyPath, PyTree, Structure
 
-Mask = Any
+Mask = None | bool | Callable[[str], bool] | str | re.Pattern[str] | PyTree
 """None (the default rule), True (every leaf), a predicate on the path, a regular expression, or a tree of booleans."""
 
 
-def path_name(path: Any) -> str:
+def path_name(path: KeyPath) -> str:
     """Returns a leaf's path as text, such as ``conv1/kernel``; the boxes in which Flax keeps arrays are left out."""
     if len(path) > 1 and isinstance(path[-2], DictKey) and path[-1] == GetAttrKey("value"):
         path = path[:-1]
@@ -27,7 +28,7 @@ def path_name(path: Any) -> str:
     return "/".join(parts)
 
 
-def select(params: Any, mask: Mask = None) -> Any:
+def select(params: PyTree, mask: Mask = None) -> PyTree:
     """Returns a tree of booleans, of the structure of ``params``: which leaves are taken.
 
     ``None`` takes the leaves of rank 2 and more that are no embedding and not called ``bias``: kernels, but not biases
@@ -49,7 +50,7 @@ def select(params: Any, mask: Mask = None) -> Any:
     if mask is None:
         bare = jax.tree_util.treedef_is_leaf(jax.tree.structure(params))
 
-        def default(path: Any, leaf: Any) -> bool:
+        def default(path: KeyPath, leaf: ArrayLike) -> bool:
             name = path_name(path).lower()
             return bare or (np.ndim(leaf) >= 2 and "embed" not in name and name.split("/")[-1] != "bias")
 
@@ -60,8 +61,8 @@ def select(params: Any, mask: Mask = None) -> Any:
     return taken
 
 
-def _explicit(params: Any, mask: Any) -> Any:
-    def by_name(rule: Callable[[str], Any]) -> Any:
+def _explicit(params: PyTree, mask: Mask) -> PyTree:
+    def by_name(rule: Callable[[str], object]) -> PyTree:
         return jax.tree_util.tree_map_with_path(lambda path, _: bool(rule(path_name(path))), params)
 
     if isinstance(mask, (bool, np.bool_)):
@@ -79,15 +80,15 @@ def _explicit(params: Any, mask: Any) -> Any:
     return jax.tree.map(bool, mask)
 
 
-def require_same_structure(name: str, tree: Any, params: Any) -> None:
+def require_same_structure(name: str, tree: PyTree, params: PyTree) -> None:
     """Raises ValueError, which names the paths, if a tree of booleans has not the structure of ``params``."""
-    structure: Any = jax.tree.structure(params)
+    structure: Structure = jax.tree.structure(params)
     if structure != jax.tree.structure(tree):
         where = difference(tree, params)
         raise ValueError(f"{name} must be a tree of booleans of the structure of params, it differs at: {where}")
 
 
-def difference(tree: Any, params: Any, is_leaf: Callable[[Any], bool] | None = None) -> str:
+def difference(tree: PyTree, params: PyTree, is_leaf: Callable[[PyTree], bool] | None = None) -> str:
     """Returns the paths that only one of two trees has."""
     theirs = {path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_leaf)}
     ours = {path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)}

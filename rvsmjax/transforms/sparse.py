@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ import optax
 from jax import Array
 
 from rvsmjax import _checks
+from rvsmjax._pytree import PyTree, Structure
 from rvsmjax.penalties import Penalty
 from rvsmjax.transforms.admm import ADMMState
 from rvsmjax.transforms.rules import Mark, is_mark
@@ -21,19 +22,19 @@ from rvsmjax.transforms.selection import Mask, difference, path_name, select
 SPLITTING = (RVSMState, ADMMState)
 
 
-def splitting_states(opt_state: Any) -> list[Any]:
+def splitting_states(opt_state: optax.OptState) -> list[RVSMState | ADMMState]:
     """Returns the states of the splitting transformations in an optimizer state, however nested, in order."""
     nodes = jax.tree.leaves(_unboxed(opt_state), is_leaf=lambda node: isinstance(node, SPLITTING))
     return [node for node in nodes if isinstance(node, SPLITTING)]
 
 
-def _unboxed(tree: Any) -> Any:
+def _unboxed(tree: PyTree) -> PyTree:
     """Returns ``tree`` with Flax NNX Variables, which differ in a model and its ``nnx.Optimizer``, as plain arrays."""
     nnx = sys.modules.get("flax.nnx")  # who has Variables has imported it; others need not
     return nnx.as_pure(tree) if nnx else tree
 
 
-def sparse_params(opt_state: optax.OptState, params: optax.Params) -> Any:
+def sparse_params(opt_state: optax.OptState, params: optax.Params) -> PyTree:
     """Returns u: ``params`` with the leaves taken by ``rvsm`` or ``admm`` replaced. ``params`` stay as they are.
 
     For ``rvsm`` u is the prox of ``params`` at the λ and β of the last update, for ``admm`` that of params + z.
@@ -62,12 +63,12 @@ def sparse_params(opt_state: optax.OptState, params: optax.Params) -> Any:
         taken |= own
         _require_fit(state.marks, u)
         u = state.sparse(u)
-    structure: Any = jax.tree.structure(params)
+    structure: Structure = jax.tree.structure(params)
     return jax.tree.unflatten(structure, jax.tree.leaves(u))
 
 
-def _require_fit(marks: Any, params: Any) -> None:
-    structure: Any = jax.tree.structure(marks, is_leaf=is_mark)
+def _require_fit(marks: PyTree, params: optax.Params) -> None:
+    structure: Structure = jax.tree.structure(marks, is_leaf=is_mark)
     try:
         structure.flatten_up_to(params)
     except ValueError:
@@ -101,7 +102,7 @@ class Sparsity(NamedTuple):
         return "\n".join(lines)
 
 
-def sparsity(params: Any, mask: Mask = None) -> Sparsity:
+def sparsity(params: optax.Params, mask: Mask = None) -> Sparsity:
     """Returns the number of exact zeros, the size and their ratio, per leaf taken and over all of them.
 
     Args:
@@ -125,7 +126,7 @@ def sparsity(params: Any, mask: Mask = None) -> Sparsity:
     return Sparsity(leaves, LeafSparsity(zeros, size, zeros / max(size, 1)))
 
 
-def sparsity_mask(params: Any) -> Any:
+def sparsity_mask(params: optax.Params) -> PyTree:
     """Returns a tree of booleans like ``params``, True where a component is not zero; for ``keep_zeros``.
 
     Args:
@@ -139,7 +140,7 @@ def sparsity_mask(params: Any) -> Any:
 
 
 def lam_for_sparsity(
-    params: Any, penalty: Penalty, beta: float, sparsity: float, mask: Mask = None, *, iterations: int = 60
+    params: optax.Params, penalty: Penalty, beta: float, sparsity: float, mask: Mask = None, *, iterations: int = 60
 ) -> float:
     """Returns the λ at which u = prox_{(λ/β)P} of ``params``, as they are now, has the share ``sparsity`` of zeros.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import optax
@@ -41,7 +41,7 @@ def unit_sphere(mask: Mask = None) -> optax.GradientTransformationExtraArgs:
         return UnitSphereState()
 
     def update(
-        updates: optax.Updates, state: UnitSphereState, params: optax.Params | None = None, **extra: Any
+        updates: optax.Updates, state: UnitSphereState, params: optax.Params | None = None, **extra: object
     ) -> tuple[optax.Updates, UnitSphereState]:
         del extra
         if params is None:

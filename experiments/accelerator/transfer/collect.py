@@ -6,9 +6,8 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from ...records.folder import BadInput
+from ...records.folder import BadInput, Facts, write_whole
 from .. import records
 from ..jobs import Row, Sizes, make_jobs
 from ..places import Places
@@ -88,16 +87,16 @@ def checked(text: str, rows: dict[str, Row], rehearsal: bool) -> Line:
     return dict(line)
 
 
-def _positive(value: Any) -> bool:
+def _positive(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
 
 
-def _rates(values: Any) -> bool:
+def _rates(values: object) -> bool:
     return isinstance(values, list) and bool(values) and all(map(_positive, values))
 
 
 RATES, NUMBER = "a list of numbers > 0", "a number > 0"
-RULES: dict[str, Sequence[tuple[str, Callable[[Any], bool], str]]] = {
+RULES: dict[str, Sequence[tuple[str, Callable[[object], bool], str]]] = {
     "probe": [
         (name, _positive, NUMBER) for name in ("bytes_per_second", "operations_per_second", "bfloat16", "float32")
     ],
@@ -116,7 +115,7 @@ REQUIRED = {
 }
 
 
-def _check_run(row: Row, result: dict[str, Any]) -> None:
+def _check_run(row: Row, result: Facts) -> None:
     record, recipe = result["record"], row.recipe
     if recipe is None or result["run"] != row.name:
         raise BadInput(f"run must be {row.name}, got {result['run']!r}")
@@ -133,15 +132,13 @@ def _check_run(row: Row, result: dict[str, Any]) -> None:
         raise BadInput("loss must be finite in every epoch")
 
 
-def _write_run(places: Places, row: Row, record: dict[str, Any]) -> None:
+def _write_run(places: Places, row: Row, record: Facts) -> None:
     """Writes a finished training, unless there is one."""
     path = places.runs / f"{row.name}.json"
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(record) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_whole(path, json.dumps(record) + "\n")
 
 
 def _same(line: Line) -> str:

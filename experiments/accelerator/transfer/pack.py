@@ -6,10 +6,9 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 from ...records import environment as surroundings
-from ...records.folder import BadInput
+from ...records.folder import BadInput, Facts
 from ..places import CHECKOUT, Places
 from . import mosaics
 
@@ -67,7 +66,7 @@ def checkout_bytes(root: Path) -> int:
     return sum(path.lstat().st_size for path in paths if path.is_symlink() or path.is_file())
 
 
-def packed_commit(places: Places) -> Any:
+def packed_commit(places: Places) -> Facts | None:
     """Returns the commit that was packed with the images, or this checkout's own."""
     for call in (2, 1):
         path = places.carried(call) / COMMIT
@@ -76,7 +75,7 @@ def packed_commit(places: Places) -> Any:
     return surroundings.commit(CHECKOUT)
 
 
-def command(call: int, seconds: float) -> dict[str, Any]:
+def command(call: int, seconds: float) -> Facts:
     """Returns how a call is made: the command, the folders it carries and its time limit."""
     words = f"PYTHONUNBUFFERED=1 python3 -m experiments.accelerator --call {call} --seconds {seconds:.0f}"
     return {"command": words, "carry": [f"build/carry/call-{call}"], "timeout_s": min(600, round(seconds + 15))}

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
 
 from ...cli.interrupts import in_thread, mendable
-from ...cli.runner import check_axes, conduct
+from ...cli.runner import Report, check_axes, conduct
 from ...records.environment import Clock
-from ...records.folder import BadInput
+from ...records.folder import BadInput, Facts
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from rvsmjax import Penalty
 from .config import AdmmConfig
 
 
@@ -28,7 +31,7 @@ def run(config: AdmmConfig, console: Console, clock: Clock) -> Path:
     """
     _check(config)
 
-    def work(folder: Path) -> tuple[dict[str, Any], Any]:
+    def work(folder: Path) -> tuple[Facts, Report]:
         from ...reports import style
         from . import report as admm_report
 
@@ -64,9 +67,14 @@ def run_lanes(config: AdmmConfig) -> pd.DataFrame:
         w_star /= np.linalg.norm(w_star, axis=1, keepdims=True)
         lanes = Lanes(w_star, w0, lam.astype(config.precision), beta.astype(config.precision))
         for name, normalize, method in itertools.product(config.penalty, config.normalize, METHODS):
-            setting = {"k": config.k, "tol": config.tol, "max_steps": config.max_steps}
             program = functools.partial(
-                run_tile, method=method, penalty=penalties[name], normalize=normalize, **setting
+                run_tile,
+                method=method,
+                penalty=penalties[name],
+                normalize=normalize,
+                k=config.k,
+                tol=config.tol,
+                max_steps=config.max_steps,
             )
             numbers = map_tiles(program, lanes)._asdict()
             del numbers["u"]
@@ -86,12 +94,12 @@ def _drawn(config: AdmmConfig) -> np.ndarray:
     return np.moveaxis(both / np.linalg.norm(both, axis=-1, keepdims=True), 1, 0)
 
 
-def _count(config: AdmmConfig, share: Any) -> Any:
+def _count(config: AdmmConfig, share: Sequence[float] | np.ndarray) -> np.ndarray:
     """Returns how many components of w* are not zero."""
     return np.maximum(np.round(np.asarray(share) * config.d), 1)
 
 
-def _penalties(config: AdmmConfig) -> dict[str, Any]:
+def _penalties(config: AdmmConfig) -> dict[str, Penalty]:
     from rvsmjax.sweep import Grid
 
     from ...penalties.registry import for_grid

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from ...cli.command import Command
 from ...cli.estimate import Cost, in_proportion
 from ...cli.flags import Booleans, CommonFlags, Names, Number, Steps, Tolerance, WholeNumber, WholeNumbers
+from .cells import Cell as Cell
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,17 +50,11 @@ class AhtConfig(CommonFlags):
 
     def resolved(self) -> AhtConfig:
         """Returns the config with the tolerance filled in."""
-        return dataclasses.replace(self, tol=self.tol or {"float32": 1e-5, "float64": 1e-10}[self.precision])
+        return dataclasses.replace(self, tol=self.tolerance())
 
-
-class Cell(NamedTuple):
-    """What the seeds of a cell have in common."""
-
-    d: int
-    s: int
-    k: int
-    start: str
-    normalize: bool
+    def tolerance(self) -> float:
+        """Returns the tolerance, where none is given that of the precision."""
+        return self.tol or {"float32": 1e-5, "float64": 1e-10}[self.precision]
 
 
 def cells(config: AhtConfig) -> Iterator[Cell]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
 
 from ...cli.interrupts import in_thread, mendable
-from ...cli.runner import check_axes, conduct
+from ...cli.runner import Report, check_axes, conduct
 from ...records.environment import Clock
-from ...records.folder import BadInput
+from ...records.folder import BadInput, Facts, require_one_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +31,7 @@ def run(config: AhtConfig, console: Console, clock: Clock) -> Path:
     _check(config)
     config = config.resolved()
 
-    def work(folder: Path) -> tuple[dict[str, Any], Any]:
+    def work(folder: Path) -> tuple[Facts, Report]:
         from ...reports import style
         from . import report as aht_report
 
@@ -62,8 +62,13 @@ def run_lanes(config: AhtConfig) -> pd.DataFrame:
         for d, normalize in dict.fromkeys((cell.d, cell.normalize) for cell in cells(config)):
             own = [cell for cell in cells(config) if (cell.d, cell.normalize) == (d, normalize)]
             lanes = aht_runs.draw(root, seeds, own, d, config.precision)
-            numbers = {"learning_rate": config.learning_rate, "tol": config.tol, "max_steps": config.max_steps}
-            program = functools.partial(aht_runs.run_tile, **numbers, normalize=normalize)
+            program = functools.partial(
+                aht_runs.run_tile,
+                learning_rate=config.learning_rate,
+                tol=config.tolerance(),
+                max_steps=config.max_steps,
+                normalize=normalize,
+            )
             outcome = map_tiles(program, lanes)
             meets = np.asarray(jax.jit(aht_runs.meets_condition)(lanes.w0, lanes.w_star))
             columns = {name: np.repeat([getattr(cell, name) for cell in own], len(seeds)) for name in Cell._fields}
@@ -92,8 +97,7 @@ def _check(config: AhtConfig) -> None:
         if config.tol is not None:
             _checks.positive("tol", config.tol)
     check_axes(config, "d", "s", "k", "start", "normalize")
-    unknown = [start for start in config.start if start not in STARTS]
-    if unknown:
-        raise BadInput(f"start must be one of {', '.join(STARTS)}, got {unknown[0]!r}")
+    for start in config.start:
+        require_one_of("start", start, STARTS)
     if not any(cells(config)):
         raise BadInput(f"s must leave room for both supports in d, got s = {list(config.s)}, d = {list(config.d)}")

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
+from jax.typing import DTypeLike
 
 import rvsmjax as rv
 from rvsmjax.geometry import angle, norm, unit
 
-from ...records.lanes import drawn, lane_keys
+from ...records.lanes import Numbers, drawn, lane_keys
 from ..one_layer.hard import keep_largest
+from .cells import Cell
 
 STARTS = ("same", "half", "one", "ties", "near", "none", "opposite")
 """Where w⁰ stands to w*: on the same support; sharing half of it; sharing one place; half of it with all magnitudes
@@ -36,13 +38,13 @@ NEAR = (1e-2, 1e-1)
 """Range of π − θ of the start "near"."""
 
 
-class Lanes(NamedTuple):
+class Lanes(NamedTuple, Generic[Numbers]):
     """Random problems with their starts; s-sparse w* of norm 1 and w⁰, arrays with the lanes in front."""
 
-    w_star: Any
-    w0: Any
-    k: Any
-    s: Any
+    w_star: Numbers
+    w0: Numbers
+    k: Numbers
+    s: Numbers
 
 
 def overlap(start: str, s: int) -> int:
@@ -56,7 +58,7 @@ def possible(start: str, s: int, d: int) -> bool:
     return s >= fewest.get(start, 1) and 2 * s - overlap(start, s) <= d
 
 
-def draw(root: Array, seeds: np.ndarray, cells: Sequence[Any], d: int, dtype: Any) -> Lanes:
+def draw(root: Array, seeds: np.ndarray, cells: Sequence[Cell], d: int, dtype: DTypeLike) -> Lanes[np.ndarray]:
     """Returns the lanes of all seeds of each cell, one cell after another; cells share a seed's numbers.
 
     w* stands on the first s places, w⁰ on s places of which the first are the last of w*: no other places make another
@@ -109,13 +111,13 @@ class Outcome(NamedTuple):
     w: Array
 
 
-def run_tile(lanes: Lanes, *, learning_rate: float, tol: float, max_steps: int, normalize: bool) -> Outcome:
+def run_tile(lanes: Lanes[Array], *, learning_rate: float, tol: float, max_steps: int, normalize: bool) -> Outcome:
     """Returns how the lanes of a tile end; one that has ended is held still while the others go on."""
     w_star, w0 = lanes.w_star.T, lanes.w0.T
     grad = jax.vmap(lambda k, w, v: rv.NoOverlapReLU(k).grad(w, v), (0, 1, 1), 1)
     true = w_star != 0
 
-    def body(carry: Any) -> Any:
+    def body(carry: tuple[Array, ...]) -> tuple[Array, ...]:
         w, support, t, support_steps, steps, end = carry
         running = end == CAP
         new = w - learning_rate * grad(lanes.k, w, w_star)
@@ -136,7 +138,7 @@ def run_tile(lanes: Lanes, *, learning_rate: float, tol: float, max_steps: int, 
     support = _largest(w0, lanes.s)
     zeros = jnp.zeros(w0.shape[1], jnp.int32)
     wrong = jnp.any(support != true, 0).astype(jnp.int32)
-    carry = (w0, support, jnp.int32(0), wrong, zeros, zeros + CAP)
+    carry: tuple[Array, ...] = (w0, support, jnp.int32(0), wrong, zeros, zeros + CAP)
     w, _, _, support_steps, steps, end = jax.lax.while_loop(
         lambda carry: jnp.any(carry[-1] == CAP) & (carry[2] < max_steps), body, carry
     )
@@ -144,14 +146,14 @@ def run_tile(lanes: Lanes, *, learning_rate: float, tol: float, max_steps: int, 
 
 
 @functools.partial(jax.jit, static_argnames="normalize")
-def replay(lane: Lanes, learning_rate: float, steps: Array, normalize: bool) -> Array:
+def replay(lane: Lanes[Array], learning_rate: float, steps: Array, normalize: bool) -> Array:
     """Returns w after ``steps`` steps of the library's chain on one lane."""
     w0, w_star = jnp.asarray(lane.w0), jnp.asarray(lane.w_star)
     chain = optax.chain(optax.sgd(learning_rate), rv.adaptive_hard_threshold(lane.s))
     if normalize:
         chain = optax.chain(chain, rv.unit_sphere())
 
-    def step(_: Any, carry: Any) -> Any:
+    def step(_: int, carry: tuple[Array, optax.OptState]) -> tuple[Array, optax.OptState]:
         w, state = carry
         updates, state = chain.update(rv.NoOverlapReLU(lane.k).grad(w, w_star), state, w)
         return optax.apply_updates(w, updates), state

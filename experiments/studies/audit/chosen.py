@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax.numpy as jnp
 from jax import Array
@@ -23,8 +23,8 @@ class Chosen(Penalty):
       a: shape of transformed l1, > 0.
     """
 
-    kind: Any = 0
-    a: Any = 1.0
+    kind: ArrayLike = 0
+    a: ArrayLike = 1.0
     name: ClassVar[str] = "chosen"
 
     def value(self, x: ArrayLike) -> Array:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from ...records.lanes import map_tiles
 from .chosen import KINDS, Chosen
@@ -18,7 +19,7 @@ from .claims import CLAIMS
 from .lanes import DEALT, draw, place
 from .limits import settle
 from .margins import Margin
-from .states import Three
+from .states import Limit, State, Three
 from .subjects import SUBJECTS, Subject, limit_at, reach
 
 
@@ -48,7 +49,7 @@ def claims_of(subject: str, names: tuple[str, ...]) -> list[Claim]:
     return [CLAIMS[name] for name in names if CLAIMS[name].subject == subject]
 
 
-def penalty_of(lane: Any) -> Any:
+def penalty_of(lane: ArrayLike) -> np.ndarray:
     """Returns the number of a lane's penalty in ``KINDS``."""
     return DEALT[np.asarray(lane) % 4]
 
@@ -60,12 +61,12 @@ def concerns(claim: Claim, lanes: np.ndarray) -> np.ndarray:
     return np.isin(np.asarray(KINDS)[penalty_of(lanes)], claim.penalties)
 
 
-def measure(claims: list[Claim], p: Parameters, state: Any) -> dict[str, Seen]:
+def measure(claims: list[Claim], p: Parameters, state: State) -> dict[str, Seen]:
     """Returns every claim's margins on one lane."""
     return {c.name: Seen(c.conditions(p, state), c.conclusions(Run(p, state))) for c in claims}
 
 
-def states(name: str, p: Parameters, start: Array, size: Size) -> Any:
+def states(name: str, p: Parameters, start: Array, size: Size) -> State:
     """Returns the states of a tile of lanes, limits by running to convergence."""
     subject = SUBJECTS[name]
     if not subject.rests:
@@ -76,10 +77,11 @@ def states(name: str, p: Parameters, start: Array, size: Size) -> Any:
 
 
 def _with_kind(p: Parameters, kind: int) -> Parameters:
+    assert isinstance(p.penalty, Chosen)  # by ``place``
     return p._replace(penalty=Chosen(jnp.full_like(p.penalty.kind, kind), p.penalty.a))
 
 
-def _limits(subject: Subject, p: Parameters, start: Array, size: Size) -> Any:
+def _limits(subject: Subject, p: Parameters, start: Array, size: Size) -> Limit:
     # Hard thresholding promises w* itself: a lane that the cap stopped would count as one that went elsewhere.
     w = settle(subject, p, start[:, 0], size.cap * (3 if subject.hard else 1))
     return jax.vmap(functools.partial(limit_at, subject))(p, start[:, 0], w)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +40,11 @@ class Search(NamedTuple):
     rate: float = 0.05
     path: int = 50
     limit: int = 120
+
+
+Carry = tuple[Raw, optax.OptState, Raw, Array]
+"""Raw numbers, the optimizer's state; the best raw numbers and their margin."""
+Searcher = Callable[[Array, Array, Array], tuple[Raw, tuple[Array, Array, Array]]]
 
 
 class Target(NamedTuple):
@@ -102,7 +107,7 @@ def _descend(subject: str, wanted: list[Target], search: Search, fixed: Fixed, r
 
     optimizer = optax.adam(search.rate)
 
-    def step(carry: Any, _: None) -> tuple[Any, None]:
+    def step(carry: Carry, _: None) -> tuple[Carry, None]:
         raw, state, best, least = carry
         (_, value), slope = jax.value_and_grad(objective, has_aux=True)(raw)
         better = value < least
@@ -115,7 +120,7 @@ def _descend(subject: str, wanted: list[Target], search: Search, fixed: Fixed, r
 
 
 @functools.cache
-def program(subject: str, names: tuple[str, ...], search: Search, size: Size) -> Callable[..., Any]:
+def program(subject: str, names: tuple[str, ...], search: Search, size: Size) -> Searcher:
     """Returns the compiled search of a subject: (key data, lanes, targets) -> raw numbers found, and their margins."""
     claims, wanted = claims_of(subject, names), targets(subject, names)
 
@@ -125,8 +130,9 @@ def program(subject: str, names: tuple[str, ...], search: Search, size: Size) ->
         best = jax.vmap(functools.partial(_descend, subject, wanted, search))(fixed, raw, which)
         p, start = jax.vmap(functools.partial(place, subject))(fixed, best)
         seen = jax.vmap(functools.partial(measure, claims))(p, states(subject, p, start, size))
-        gathered = jax.vmap(lambda seen, i: [x[i] for x in _gathered(wanted, seen, resting=True)])(seen, which)
-        return best, tuple(gathered)
+        gather = jax.vmap(lambda seen, i: [x[i] for x in _gathered(wanted, seen, resting=True)])
+        slack, allowance, lack = gather(seen, which)
+        return best, (slack, allowance, lack)
 
     mesh = Mesh(np.asarray(jax.devices()), ("lanes",))
     none, split = PartitionSpec(), PartitionSpec("lanes")
@@ -155,7 +161,7 @@ def falsify(subject: str, names: tuple[str, ...], key: int, search: Search, size
         room = np.where(lack[mine] > 0, np.inf, (slack + allowance)[mine])
         best = mine[np.argmin(room)]
         met = np.isfinite(room.min())
-        margin = Margin(slack[best], allowance[best]) if met else Margin(np.float64(np.nan), np.float64(np.nan))
+        margin = Margin(slack[best], allowance[best]) if met else Margin(*np.full(2, np.nan))
         found[target] = Found(margin, int(lanes[best]), jax.tree.map(lambda x, best=best: x[best], raw))
     return found
 

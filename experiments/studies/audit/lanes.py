@@ -7,7 +7,7 @@ which ``place`` maps into the conditions: the audit draws them, the falsifier mo
 from __future__ import annotations
 
 import zlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -121,7 +121,7 @@ def place(subject: str, fixed: Fixed, raw: Raw) -> tuple[Parameters, Array]:
     return p, jnp.stack([start, second])
 
 
-def _parameters(fixed: Fixed, raw: Raw, star: Array, s: Array, **known: Any) -> Parameters:
+def _parameters(fixed: Fixed, raw: Raw, star: Array, s: Array, **known: Array) -> Parameters:
     one = jnp.ones(())
     d = jnp.sum(fixed.used, dtype=float)
     a = known.pop("a", jnp.exp(raw.shares[7] / 2))
@@ -162,7 +162,7 @@ def facts(subject: str, key: int, lane: int) -> dict[str, str]:
     """Returns a lane's parameters as text."""
 
     @jax.jit
-    def one(lane: Array) -> Any:
+    def one(lane: Array) -> tuple[Fixed, Parameters, Array]:
         fixed, raw = draw(subject, jax.random.key(key), lane)
         return fixed, *place(subject, fixed, raw)
 

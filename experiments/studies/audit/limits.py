@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from rvsmjax.sweep.step import Iteration, Tile
 
@@ -16,6 +15,7 @@ from .states import hard_step
 from .subjects import Subject
 
 CHECK_EVERY = 20
+Carry = tuple[Array, Array, Array]
 
 
 def settle(subject: Subject, p: Parameters, start: Array, max_steps: Array | int) -> Array:
@@ -29,7 +29,7 @@ def settle(subject: Subject, p: Parameters, start: Array, max_steps: Array | int
     """
     problem = subject.problem(p.k)
     if subject.hard:
-        tolerance: Any = 1e-8
+        tolerance: ArrayLike = 1e-8
         step = jax.vmap(lambda k, p, w: hard_step(subject.problem(k), p, w)[0], (0, 0, 1), 1)
 
         def some(w: Array) -> Array:
@@ -49,12 +49,12 @@ def settle(subject: Subject, p: Parameters, start: Array, max_steps: Array | int
 
         off = iteration.residual
 
-    def body(carry: Any) -> Any:
+    def body(carry: Carry) -> Carry:
         w, t, running = carry
         new = some(w)
         return jnp.where(running, new, w), t + CHECK_EVERY, running & (off(new) > tolerance)
 
-    def unfinished(carry: Any) -> Array:
+    def unfinished(carry: Carry) -> Array:
         _, t, running = carry
         return jnp.any(running) & (t < max_steps)
 

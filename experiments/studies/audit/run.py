@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from ...cli.interrupts import in_thread
-from ...cli.runner import conduct
+from ...cli.runner import Report, conduct
 from ...records.environment import Clock, usable_cores
-from ...records.folder import BadInput
+from ...records.folder import BadInput, Facts
 from .config import AuditConfig
+
+if TYPE_CHECKING:
+    from .evaluate import Size
+    from .summary import Verdict
 
 OFTEN_OUTSIDE = {"relu points": 1.4, "I limit": 1.4}
 """Subjects on whose lanes the conditions of some claim often fail, and how many times as many are drawn."""
@@ -46,7 +50,7 @@ def run(config: AuditConfig, console: Console, clock: Clock) -> Path | None:
     if docs is not None and (docs.is_dir() or not docs.parent.is_dir()):
         raise BadInput(f"docs must be a file in a folder that exists, got {docs}")
 
-    def work(folder: Path) -> tuple[dict[str, Any], Any]:
+    def work(folder: Path) -> tuple[Facts, Report]:
         from .report import sections_of
 
         verdicts = in_thread(lambda: _audit(config, names, clock))
@@ -60,7 +64,7 @@ def run(config: AuditConfig, console: Console, clock: Clock) -> Path | None:
     return out
 
 
-def _audit(config: AuditConfig, names: tuple[str, ...], clock: Clock) -> list[Any]:
+def _audit(config: AuditConfig, names: tuple[str, ...], clock: Clock) -> list[Verdict]:
     import jax
     import numpy as np
 
@@ -90,7 +94,7 @@ def _audit(config: AuditConfig, names: tuple[str, ...], clock: Clock) -> list[An
     return list(verdicts.values())
 
 
-def size_of(config: AuditConfig) -> Any:
+def size_of(config: AuditConfig) -> Size:
     """Returns the sizes of the programs: a few lanes do not fill a full one."""
     from .evaluate import Size
 
@@ -114,7 +118,7 @@ def _replay(config: AuditConfig, names: tuple[str, ...], console: Console) -> No
         (_, seen), *_ = measured(claim.subject, names, config.key, lane, size_of(config))
         shown = facts(claim.subject, config.key, config.lane)
     one = jax.tree.map(lambda x: float(x[0]), seen[claim.name])
-    blocks: list[Any] = [
+    blocks: list[str | Table] = [
         f"{claim.where}: {claim.statement}",
         Table(["condition", "margin", "allowance", ""], margin_rows(one.conditions), labels=1),
         Table(["conclusion", "margin", "allowance", ""], margin_rows(one.conclusions), labels=1),

@@ -80,6 +80,9 @@ class Three(NamedTuple):
     tl1: Limit
 
 
+State = Scalar | Points | Path | Limit | Three
+
+
 def lagrangian_of(problem: OneLayerProblem, p: Parameters, w: Array, u: Array) -> Array:
     """Returns f(w) + λP(u) + (β/2)‖w − u‖² for any u: A eq. 11."""
     return problem.loss(w, p.w_star) + p.lam * p.penalty.value(u) + p.beta / 2 * jnp.sum(jnp.square(w - u))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from jax import Array
 
@@ -12,8 +11,9 @@ from rvsmjax.penalties import L0, L1, Penalty, TransformedL1
 from rvsmjax.problems import NoOverlapBinary, NoOverlapReLU, OneLayerProblem, splitting_residual
 
 from ..one_layer.hard import keep_largest
+from .chosen import Chosen
 from .claim import Parameters
-from .states import Limit, Path, Points, Scalar, Three, follow, follow_hard
+from .states import Limit, Path, Points, Scalar, State, Three, follow, follow_hard
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,7 @@ SUBJECTS = {
 """The kinds of run by name."""
 
 
-def reach(subject: Subject, p: Parameters, start: Array, steps: int) -> Any:
+def reach(subject: Subject, p: Parameters, start: Array, steps: int) -> State:
     """Returns the state of a lane by ``steps`` steps that can be differentiated: a limit only as near as they bring it.
 
     Args:
@@ -89,7 +89,8 @@ def reach(subject: Subject, p: Parameters, start: Array, steps: int) -> Any:
 
 def three(p: Parameters) -> tuple[Penalty, ...]:
     """Returns l1, l0 and tl1 with the lane's a."""
-    return L1(), L0(), TransformedL1(p.penalty.a)  # type: ignore[attr-defined]
+    assert isinstance(p.penalty, Chosen | TransformedL1)
+    return L1(), L0(), TransformedL1(p.penalty.a)
 
 
 def limit_at(subject: Subject, p: Parameters, start: Array, w: Array) -> Limit:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
+from ...records.folder import Facts
 from .claim import Claim
 from .evaluate import Seen, concerns
 from .falsifier import Found
@@ -95,7 +95,7 @@ class Verdict:
         """Whether audit or falsifier broke it."""
         return self.violations > 0 or any(tally.refuted for tally in self.margins.values())
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Facts:
         """Returns it as plain data."""
         claim = self.claim
         margins = {}

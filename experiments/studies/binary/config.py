@@ -53,8 +53,11 @@ class BinaryConfig(CommonFlags):
 
     def resolved(self) -> BinaryConfig:
         """Returns the config with the tolerance filled in; ``learning_rate`` None stays: it depends on k and β."""
-        tol = self.tol if self.tol is not None else {"float32": 1e-6, "float64": 1e-12}[self.precision]
-        return dataclasses.replace(self, tol=tol)
+        return dataclasses.replace(self, tol=self.tolerance())
+
+    def tolerance(self) -> float:
+        """Returns the tolerance, where none is given that of the precision."""
+        return self.tol if self.tol is not None else {"float32": 1e-6, "float64": 1e-12}[self.precision]
 
 
 def work(config: BinaryConfig) -> tuple[int, str]:

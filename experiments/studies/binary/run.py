@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from ...cli.interrupts import in_thread, mendable, shown_progress
-from ...cli.runner import conduct
+from ...cli.runner import Report, conduct
 from ...records.environment import Clock
-from ...records.folder import BadInput
+from ...records.folder import BadInput, Facts
 from ..one_layer.slabs import FACTS
 
 if TYPE_CHECKING:
@@ -50,13 +51,19 @@ def run(config: BinaryConfig, console: Console, clock: Clock) -> Path:
             own = {"penalty": for_grid(config.penalty, config.a), "activation": "binary"}
             grid = Grid(**{name: getattr(config, name) for name in axes} | own)
 
-    def sweep(progress: Any) -> tuple[SweepResult, xr.Dataset]:
+    def sweep(progress: Callable[[int, int], None] | None) -> tuple[SweepResult, xr.Dataset]:
         with jax.enable_x64(config.precision == "float64"):
-            key, options = jax.random.key(config.key), {"tol": config.tol, "max_steps": config.max_steps}
-            result = run_sweep(grid, key, dtype=config.precision, progress=progress, **options)
+            result = run_sweep(
+                grid,
+                jax.random.key(config.key),
+                tol=config.tolerance(),
+                max_steps=config.max_steps,
+                dtype=config.precision,
+                progress=progress,
+            )
             return result, result.to_xarray()
 
-    def work(folder: Path) -> tuple[dict[str, Any], Any]:
+    def work(folder: Path) -> tuple[Facts, Report]:
         with shown_progress(config.quiet) as progress, mendable():
             result, lanes = in_thread(lambda: sweep(progress))
         clock.seconds |= {"compilation": result.compile_seconds, "run": result.run_seconds}

@@ -53,13 +53,22 @@ def follow(key: int, runs: int, penalty: rv.Penalty, rate: float, steps: int, st
       ``theta`` (between w and w*), ``lagrangian``, ``gamma`` (between w and u) and ``residual``, over run and step;
       ``steps`` taken and ``converged``, over run.
     """
-    k, d, lam, beta = (SETTING[name] for name in ("k", "d", "lam", "beta"))
+    k, d, lam, beta = SETTING["k"], int(SETTING["d"]), SETTING["lam"], SETTING["beta"]
 
     def one(key: jax.Array) -> rv.Solution:
         w, w_star = rv.geometry.unit(jax.random.normal(key, (2, d)))
         chain = optax.chain(rv.rvsm(penalty, lam, beta), optax.sgd(rate), rv.unit_sphere())
-        options = {"max_steps": steps, "check_every": stride, "trace_every": stride}
-        return rv.solve(rv.NoOverlapBinary(k), chain, w, w_star, tol=TOLERANCE, **options)._replace(opt_state=None)
+        end = rv.solve(
+            rv.NoOverlapBinary(k),
+            chain,
+            w,
+            w_star,
+            tol=TOLERANCE,
+            max_steps=steps,
+            check_every=stride,
+            trace_every=stride,
+        )
+        return end._replace(opt_state=None)
 
     with jax.enable_x64(True):
         keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(key), i))(np.arange(runs, dtype=np.uint32))

@@ -9,7 +9,7 @@ from ...cli.command import Command
 from ...cli.flags import CommonFlags, Epochs, Names, Strength, Strengths, WholeNumber
 from ...cli.interrupts import mendable
 from ...cli.runner import check_axes
-from ...records.folder import BadInput
+from ...records.folder import BadInput, require_one_of
 from ...training.estimate import of_runs
 from ...training.study import TrainingConfig
 
@@ -83,8 +83,7 @@ def check(config: CifarConfig) -> None:
     from ...training.chains import SHARES, penalty_of
 
     for name, choices in CHOICES.items():
-        if getattr(config, name) not in choices:
-            raise BadInput(f"{name} must be one of {', '.join(choices)}, got {getattr(config, name)!r}")
+        require_one_of(name, getattr(config, name), choices)
     check_axes(config, "method", "penalty")
     for value in config.method:
         if value not in METHODS:
@@ -98,14 +97,14 @@ def check(config: CifarConfig) -> None:
             check_axes(config, name)
     if config.lam is not None and config.sparsity is not None:
         raise BadInput("lam must be left out where --sparsity is given: it follows from the share of zeros")
-    for value in config.lam or ():
-        if not value > 0:
-            raise BadInput(f"lam must be > 0, got {value:g}")
+    for lam in config.lam or ():
+        if not lam > 0:
+            raise BadInput(f"lam must be > 0, got {lam:g}")
     if config.beta is not None and not config.beta > 0:
         raise BadInput(f"beta must be > 0, got {config.beta:g}")
-    for value in config.sparsity or ():
-        if not 0 < value < 1:
-            raise BadInput(f"sparsity must be in (0, 1), got {value:g}")
+    for share in config.sparsity or ():
+        if not 0 < share < 1:
+            raise BadInput(f"sparsity must be in (0, 1), got {share:g}")
     wanting = [p for p in config.penalty if p in SHARES] if "rvsm" in config.method else []
     wanting += [m for m in config.method if m == "magnitude"]
     if wanting and config.sparsity is None and config.preset != "short":

@@ -5,7 +5,6 @@ No array of a network's or a data set's size is made.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,10 +12,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import ShapeDtypeStruct
 
+from rvsmjax._pytree import PyTree
+
 from ...data.labelled import Labelled
 from ...training.chains import SHARES
 from ...training.loop import Task, make_programs
-from ...training.programs import TrainState, make_step
+from ...training.programs import TrainState, lowerable, make_step, split
 from ...training.recipes import task_of
 from .recipes import CifarRecipe, modern, released
 
@@ -48,7 +49,7 @@ def make_recipe(net: str, method: str, batch: int = 128, dtype: str = "bfloat16"
 
 def training_program(
     net: str, method: str, batch: int = 128, dtype: str = "bfloat16", whole_epoch: bool = True
-) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+) -> tuple[jax.stages.Wrapped, tuple[PyTree, ...]]:
     """Returns a jitted function and its abstract arguments: ``function.trace(*args).lower(...)``.
 
     Args:
@@ -60,23 +61,23 @@ def training_program(
 
 def evaluation_program(
     net: str, method: str, batch: int = 128, dtype: str = "bfloat16"
-) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+) -> tuple[jax.stages.Wrapped, tuple[PyTree, ...]]:
     """Returns the same of what is measured after an epoch: u, its running means, both accuracies, zeros."""
     recipe = make_recipe(net, method, batch, dtype)
     task, state = _abstract(recipe)
-    return make_programs(task, batch, whole=True).look, (state, task.train.images, task.held_out)
+    return lowerable(make_programs(task, batch, whole=True).look), (state, task.train.images, task.held_out)
 
 
-def program_of(recipe: CifarRecipe, whole_epoch: bool = True) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+def program_of(recipe: CifarRecipe, whole_epoch: bool = True) -> tuple[jax.stages.Wrapped, tuple[PyTree, ...]]:
     """Returns the training program of any recipe on CIFAR-10."""
     task, state = _abstract(recipe)
     key, number = jax.eval_shape(lambda: jax.random.key(0)), ShapeDtypeStruct((), jnp.int32)
     if whole_epoch:
-        return make_programs(task, recipe.batch, whole=True).epoch, (state, task.train, key, number)
+        return lowerable(make_programs(task, recipe.batch, whole=True).epoch), (state, task.train, key, number)
     sums, order = ShapeDtypeStruct((2,), jnp.float32), ShapeDtypeStruct(task.train.labels.shape, jnp.int32)
-    graph = nnx.split(task.network, nnx.Param, ...)[0]
+    graph = split(task.network)[0]
     step = make_step(graph, task.optimizer.update, task.prepare, recipe.batch)
-    return step, (state, sums, task.train, order, number, key)
+    return lowerable(step), (state, sums, task.train, order, number, key)
 
 
 def _abstract(recipe: CifarRecipe) -> tuple[Task, TrainState]:
@@ -86,6 +87,6 @@ def _abstract(recipe: CifarRecipe) -> tuple[Task, TrainState]:
 
     train, held_out = IMAGES[recipe.train_on]
     network = nnx.eval_shape(recipe.make_network)
-    _, params, rest = nnx.split(network, nnx.Param, ...)
+    _, params, rest = split(network)
     task = task_of(recipe, network, images(train), images(held_out))
     return task, TrainState(params, rest, jax.eval_shape(task.optimizer.init, params))

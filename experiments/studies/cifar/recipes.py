@@ -109,7 +109,7 @@ def paper(net: str, method: str, penalty: str, **settings: Any) -> CifarRecipe:
         own = {"lam": lam, "beta": beta, "overwrite": True}
     elif method == "admm":
         own = {"beta": 1e-2, "sparsity": 0.6, "placement": "coupled"}
-    return CifarRecipe(**{"net": net, "method": method, "penalty": penalty} | own | settings)  # type: ignore[arg-type]
+    return CifarRecipe(**{"net": net, "method": method, "penalty": penalty} | own | settings)
 
 
 def released(net: str, method: str, penalty: str, **settings: Any) -> CifarRecipe:

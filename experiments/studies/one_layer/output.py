@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import xarray as xr
 
+from ...records.folder import Facts
 from ...records.zarr_store import write_zarr
 from ...reports.html_page import add_figure
 from ...reports.style import save
@@ -20,7 +20,7 @@ FIGURE_LANES = 2_000_000
 """Lanes that the figures show, at most: those of the first seeds of each cell."""
 
 
-def how_it_went(lanes: int, facts: dict[str, Any], summary: xr.Dataset) -> dict[str, Any]:
+def how_it_went(lanes: int, facts: Facts, summary: xr.Dataset) -> Facts:
     """Returns what a record tells of the run: devices, how lanes ended, learning rates, steps, speed.
 
     Args:

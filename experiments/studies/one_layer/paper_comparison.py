@@ -5,12 +5,16 @@ Everything here is computed from the draws and from the printed numbers; nothing
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from ...papers import arxiv_1812_05719 as paper
 from ...reports.names import family
+
+Angle = TypeVar("Angle", float, np.ndarray)
 
 
 def at_paper_setting(sweep: xr.Dataset) -> xr.Dataset | None:
@@ -21,7 +25,7 @@ def at_paper_setting(sweep: xr.Dataset) -> xr.Dataset | None:
     Args:
       sweep: lanes or their summary.
     """
-    where = {"learning_rate": 0}
+    where: dict[str, int | list[int]] = {"learning_rate": 0}
     for name in ("k", "lam", "beta", "normalize"):
         hits = np.flatnonzero(
             np.isclose(sweep[name].values.astype(float), float(paper.SETTING[name]), rtol=1e-6, atol=0)
@@ -35,7 +39,7 @@ def at_paper_setting(sweep: xr.Dataset) -> xr.Dataset | None:
     sizes = [i for i, d in enumerate(sweep.d.values) if d in paper.DIMENSIONS]
     if not chosen or not sizes:
         return None
-    cells = sweep.isel(**where, penalty=chosen, d=sizes)
+    cells = sweep.isel(where | {"penalty": chosen, "d": sizes})
     return cells.assign_coords(penalty=[labels[i] for i in chosen])
 
 
@@ -152,7 +156,7 @@ def impossible_rows(cells: xr.Dataset) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def loss_at_angle(theta: float) -> float:
+def loss_at_angle(theta: Angle) -> Angle:
     """Returns f(w̄) of a unit vector at angle θ from w*, at the paper's k (A eq. 8 with both norms 1)."""
     k = float(paper.SETTING["k"])
     return (1 - np.cos(theta) - (np.sin(theta) - theta * np.cos(theta)) / np.pi) / k
@@ -165,5 +169,7 @@ def orders(cells: xr.Dataset) -> pd.DataFrame:
     for d in cells.d.values:
         means = {p: float(cells.f_w.sel(penalty=p, d=d, statistic="mean")) for p in names}
         printed = {p: paper.value(p, "f_w", d) for p in names}
-        rows.append({"d": int(d), "ours": sorted(names, key=means.get), "paper": sorted(names, key=printed.get)})
+        rows.append(
+            {"d": int(d), "ours": sorted(names, key=means.__getitem__), "paper": sorted(names, key=printed.__getitem__)}
+        )
     return pd.DataFrame(rows)

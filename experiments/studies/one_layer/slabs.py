@@ -7,10 +7,10 @@ import math
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ...cli.interrupts import in_thread, mendable, shown_progress
-from ...records.folder import BadInput
+from ...records.folder import BadInput, Facts
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -25,9 +25,7 @@ LANE_BYTES = 11 * 8 + 4 + 4 + 1
 """Of a lane on disk, at most."""
 
 
-def compute(
-    folder: Path, grid: Grid, parts: list[Slab], options: dict[str, Any], quiet: bool
-) -> tuple[xr.Dataset, dict[str, Any]]:
+def compute(folder: Path, grid: Grid, parts: list[Slab], options: Facts, quiet: bool) -> tuple[xr.Dataset, Facts]:
     """Returns the lanes on disk, slab by slab computed unless they are there, and what adds up over the slabs.
 
     Args:
@@ -72,7 +70,7 @@ def compute(
     return store.lanes(), total | {"devices": devices}
 
 
-def assist(parts: list[Slab], options: dict[str, Any]) -> None:
+def assist(parts: list[Slab], options: Facts) -> None:
     """Does the share of a process that is not the first in what the first computes."""
     for part in itertools.compress(parts, _missing(parts)):
         _run(part.grid, options)
@@ -102,7 +100,7 @@ def _missing(parts: list[Slab], store: Store | None = None) -> list[bool]:
     return list(map(bool, missing))
 
 
-def _run(grid: Grid, options: dict[str, Any]) -> SweepResult:
+def _run(grid: Grid, options: Facts) -> SweepResult:
     import jax
 
     from rvsmjax.sweep import run_sweep

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import xarray as xr
 
 from ...cli.flags import HOW
+from ...records.folder import Facts
 from ...reports.document import Section, Table
 from ...reports.names import ROWS, entry_names
 from . import paper_comparison as compare
@@ -36,7 +35,7 @@ def further_tables(summary: xr.Dataset, cells: xr.Dataset | None) -> list[Sectio
     return [Section(title, blocks, on_terminal=cells is None)] if blocks else []
 
 
-def time_taken(run: dict[str, Any]) -> Section:
+def time_taken(run: Facts) -> Section:
     """Returns where the time went."""
     seconds = run["seconds"]
     steps = run["steps"]
@@ -49,10 +48,10 @@ def time_taken(run: dict[str, Any]) -> Section:
     return Section("Time", [Table(["", f"{', '.join(sorted(set(run['devices'])))}"], rows)], on_page=False)
 
 
-def setting_table(run: dict[str, Any], largest: str) -> Table:
+def setting_table(run: Facts, largest: str) -> Table:
     """Returns what was run, from the record's ``config.json``; ``largest`` is the theorem's learning rate in words."""
 
-    def text(value: Any) -> str:
+    def text(value: object) -> str:
         return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
     config = {name: value for name, value in run["config"].items() if name not in HOW}

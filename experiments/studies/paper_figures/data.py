@@ -10,6 +10,8 @@ import jax
 import numpy as np
 import optax
 import pandas as pd
+from jax import Array
+from jax.typing import ArrayLike
 
 import rvsmjax as rv
 from rvsmjax.certificate import largest_learning_rate
@@ -67,17 +69,19 @@ def descent(key: int) -> pd.DataFrame:
     choice, setting = CHOICES["figure_7"], paper.SETTING
     problem, rate = rv.NoOverlapReLU(setting["k"]), largest_learning_rate(setting["beta"])
 
-    def run(penalty: Any, pair: Any) -> Any:
+    def run(penalty: rv.Penalty, pair: Array) -> Array:
         split = rv.rvsm(penalty, lam=setting["lam"], beta=setting["beta"])
         chain = optax.chain(split, optax.sgd(rate), rv.unit_sphere())
         # A tolerance out of reach, so that all runs have the same length.
-        return rv.solve(problem, chain, *pair, tol=1e-30, max_steps=choice["steps"], trace_every=1).trace.lagrangian
+        end = rv.solve(problem, chain, *pair, tol=1e-30, max_steps=choice["steps"], trace_every=1)
+        assert end.trace is not None  # with ``trace_every``
+        return end.trace.lagrangian
 
     runs = _of_penalties(setting["a"], run, _directions(key, 7, 2, choice["d"])[None])
     return pd.DataFrame({name: trace[0] for name, trace in runs.items()})
 
 
-def _of_penalties(a: float, function: Callable[[Any, Any], Any], x: Any) -> dict[str, np.ndarray]:
+def _of_penalties(a: float, function: Callable[[rv.Penalty, Array], Array], x: ArrayLike) -> dict[str, np.ndarray]:
     """Returns function(penalty, x[i]) for all i, for each penalty, in one compiled call."""
     shown = {name: find(name)(a) for name in ("l1", "l0", "tl1")}
     run = jax.jit(lambda x: {name: jax.vmap(partial(function, p))(x) for name, p in shown.items()})
@@ -85,7 +89,7 @@ def _of_penalties(a: float, function: Callable[[Any, Any], Any], x: Any) -> dict
     return {name: np.asarray(found[name]) for name in shown}
 
 
-def _directions(key: int, figure: int, count: int, d: int) -> Any:
+def _directions(key: int, figure: int, count: int, d: int) -> Array:
     """Returns unit vectors, uniform on the sphere, drawn from the root key and the figure's number."""
     own = jax.random.fold_in(jax.random.key(key), figure)
     return jax.jit(lambda: rv.geometry.unit(jax.random.normal(own, (count, d))))()

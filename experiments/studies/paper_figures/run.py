@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
 
-from ...cli.runner import conduct
+from ...cli.runner import Report, conduct
 from ...records.environment import Clock
+from ...records.folder import Facts
 from ...reports.document import Picture, Section, Table
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def run(config: FiguresConfig, console: Console, clock: Clock) -> Path:
       BadInput: anything in ``config`` that the user can mend.
     """
 
-    def work(folder: Path) -> tuple[dict[str, Any], Any]:
+    def work(folder: Path) -> tuple[Facts, Report]:
         with clock.phase("set-up"):
             from ...reports import style
             from . import data as figure_data
@@ -52,7 +53,8 @@ def _sections(angles: pd.DataFrame, descents: pd.DataFrame) -> list[Section]:
     smallest = int((angles.idxmin(axis=1) == "l1").sum())
     rises = {name: float((np.diff(trace) / trace[:-1]).max()) for name, trace in descents.items()}
     rows = [
-        [name, f"{angles[name].mean():.4f}", f"{descents[name].iloc[-1]:.4e}", f"{rises[name]:.1e}"] for name in angles
+        [str(name), f"{angles[name].mean():.4f}", f"{descents[name].iloc[-1]:.4e}", f"{rises[name]:.1e}"]
+        for name in angles
     ]
     table = Table(["", "mean γ (Figure 6)", "last L (Figure 7)", "largest rise of L / L"], rows)
     text = (

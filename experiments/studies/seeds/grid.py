@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 
@@ -16,7 +16,19 @@ ABSENT = {"lam": 0.0, "beta": 1.0, "sparsity": 0.0, "learning_rate": np.nan}
 """What a penalty is given for an axis that it has not; it has no effect."""
 
 
-def settings(config: Any, penalty: str) -> list[dict[str, float]]:
+class Shared(Protocol):
+    """What of a config all lanes share."""
+
+    @property
+    def a(self) -> float:
+        """Shape of transformed l1."""
+
+    @property
+    def precision(self) -> str:
+        """Floating point numbers."""
+
+
+def settings(config: object, penalty: str) -> list[dict[str, float]]:
     """Returns the hyperparameters of each setting of a penalty; NaN for those that it has not."""
     names = [*AXES.get(penalty, ["lam", "beta"]), "learning_rate"]
     blank = dict.fromkeys(NUMBERS, np.nan)
@@ -24,7 +36,7 @@ def settings(config: Any, penalty: str) -> list[dict[str, float]]:
     return [blank | dict(zip(names, chosen, strict=True)) for chosen in values]
 
 
-def make_lanes(config: Any, chosen: list[dict[str, float]], seeds: int) -> Lane:
+def make_lanes(config: Shared, chosen: list[dict[str, float]], seeds: int) -> Lane[np.ndarray]:
     """Returns the lanes of the first ``seeds`` seeds of each setting, one setting after another."""
     table = np.array([[own[name] for name in NUMBERS] for own in chosen]).repeat(seeds, 0)
     table = np.where(np.isnan(table), [ABSENT[name] for name in NUMBERS], table).astype(config.precision)

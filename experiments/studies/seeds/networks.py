@@ -10,19 +10,21 @@ as here, 0.93 (0.89).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
+from jax.typing import DTypeLike
 
 from rvsmjax.nets.lenet import conv_pooled
+
+from ...training.settings import Network
 
 
 class Dense(nnx.Module):
     """64-32-10: 2,410 numbers."""
 
-    def __init__(self, rngs: nnx.Rngs, dtype: Any) -> None:
+    def __init__(self, rngs: nnx.Rngs, dtype: DTypeLike) -> None:
         self.hidden = nnx.Linear(64, 32, rngs=rngs, param_dtype=dtype)
         self.out = nnx.Linear(32, 10, rngs=rngs, param_dtype=dtype)
 
@@ -34,7 +36,7 @@ class Dense(nnx.Module):
 class Convolutional(nnx.Module):
     """Two 3 × 3 convolutions of 8 and 16 channels, each pooled by 2, then 10 classes: 1,898 numbers."""
 
-    def __init__(self, rngs: nnx.Rngs, dtype: Any) -> None:
+    def __init__(self, rngs: nnx.Rngs, dtype: DTypeLike) -> None:
         self.conv1 = nnx.Conv(1, 8, (3, 3), rngs=rngs, param_dtype=dtype)
         self.conv2 = nnx.Conv(8, 16, (3, 3), rngs=rngs, param_dtype=dtype)
         self.out = nnx.Linear(64, 10, rngs=rngs, param_dtype=dtype)
@@ -46,11 +48,12 @@ class Convolutional(nnx.Module):
         return self.out(x.reshape(len(x), -1))
 
 
-NETWORKS: dict[str, Callable[[nnx.Rngs, Any], nnx.Module]] = {"dense": Dense, "conv": Convolutional}
+NETWORKS: dict[str, Callable[[nnx.Rngs, DTypeLike], Network]] = {"dense": Dense, "conv": Convolutional}
 
 
 def pooled(conv: nnx.Conv, x: Array) -> Array:
     """Returns the maxima over 2 × 2 squares of ``conv(x)``, as matrix products; ``conv`` keeps the image's size."""
     margin = conv.kernel.shape[0] // 2
     framed = jnp.pad(x, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
-    return conv_pooled(framed, conv.kernel[...]) + conv.bias[...]
+    out = conv_pooled(framed, conv.kernel[...])
+    return out if conv.bias is None else out + conv.bias[...]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from ...cli.interrupts import in_thread, mendable
-from ...cli.runner import check_axes, conduct
+from ...cli.runner import Report, check_axes, conduct
 from ...records.environment import Clock
-from ...records.folder import BadInput
+from ...records.folder import BadInput, Facts
 from .config import SeedsConfig
 
 
@@ -22,7 +21,7 @@ def run(config: SeedsConfig, console: Console, clock: Clock) -> Path:
     """
     _check(config)
 
-    def work(folder: Path) -> tuple[dict[str, Any], Any]:
+    def work(folder: Path) -> tuple[Facts, Report]:
         from ...reports import style
         from . import figures as seeds_plots
         from . import report as seeds_report

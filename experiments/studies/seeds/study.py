@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import pandas as pd
+from jax import Array
 
 from ...data import digits
 from ...data.labelled import Labelled
+from .config import SeedsConfig
 from .grid import make_lanes, settings
 from .summary import choose, summarize
 from .timing import Difference, Timing, difference, race
@@ -46,7 +48,7 @@ class Study(NamedTuple):
     differences: dict[str, Difference]
 
 
-def conduct_study(config: Any) -> Study:
+def conduct_study(config: SeedsConfig) -> Study:
     """Returns the study that ``config`` describes."""
     with jax.enable_x64(config.precision == "float64"):
         data, root = digits.load(config.precision), jax.random.key(config.key)
@@ -57,12 +59,13 @@ def conduct_study(config: Any) -> Study:
         raced = next((penalty for penalty in config.penalty if penalty != "none"), config.penalty[0])
         timings = _race(config, raced, trainings[raced])
         parts = {penalty: _study_one(config, penalty, train, data.test) for penalty, train in trainings.items()}
-    lanes, curves = (pd.concat([part[i] for part in parts.values()], ignore_index=True) for i in (0, 1))
+    lanes = pd.concat([part[0] for part in parts.values()], ignore_index=True)
+    curves = pd.concat([part[1] for part in parts.values()], ignore_index=True)
     differences = {penalty: part[2] for penalty, part in parts.items()}
     return Study(lanes, curves, raced, timings, differences)
 
 
-def _race(config: Any, penalty: str, train: Callable[[Lane], Trained]) -> dict[str, Timing]:
+def _race(config: SeedsConfig, penalty: str, train: Callable[[Lane[Array]], Trained]) -> dict[str, Timing]:
     grid = settings(config, penalty)
     lanes = make_lanes(config, [grid[len(grid) // 2]], min(config.compared, config.seeds))
     together, vmapped, separate = make_together(train), jax.jit(jax.vmap(train)), make_separate(train)
@@ -71,7 +74,7 @@ def _race(config: Any, penalty: str, train: Callable[[Lane], Trained]) -> dict[s
 
 
 def _study_one(
-    config: Any, penalty: str, train: Callable[[Lane], Trained], test: Labelled
+    config: SeedsConfig, penalty: str, train: Callable[[Lane[Array]], Trained], test: Labelled
 ) -> tuple[pd.DataFrame, pd.DataFrame, Difference]:
     """Returns lanes, curves and the difference from separate runs, for one penalty."""
     grid = settings(config, penalty)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import stats
 
 SETTING = ["penalty", "setting", "lam", "beta", "sparsity", "learning_rate"]
 METRICS = ["accuracy_w", "accuracy_u", "zeros", "test_w", "test_u"]
 
 
-def interval(values: Any) -> tuple[float, float]:
+def interval(values: ArrayLike) -> tuple[float, float]:
     """Returns the mean and half of Student's 95 % interval for it; two values or more."""
     values = np.asarray(values, float)
     error = values.std(ddof=1) / np.sqrt(len(values))
@@ -38,4 +37,4 @@ def choose(summary: pd.DataFrame, min_sparsity: float) -> int | None:
     """
     enough = (summary.zeros.round(3) >= min_sparsity) | (summary.penalty == "none")
     fit = summary[enough & (summary.diverged == 0)]
-    return int(fit.setting[fit.accuracy_u.idxmax()]) if len(fit) else None
+    return int(fit.setting.iloc[fit.accuracy_u.argmax()]) if len(fit) else None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
+
+from rvsmjax._pytree import PyTree
 
 from .train import Trained
 
@@ -19,7 +21,7 @@ class Timing(NamedTuple):
     compile: float
 
 
-def race(ways: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, Timing]:
+def race(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Timing]:
     """Returns the timing of each way; after one call each they take turns, for ``rounds`` rounds."""
     first = {name: _seconds(way) for name, way in ways.items()}
     turns = [{name: _seconds(way) for name, way in ways.items()} for _ in range(rounds)]
@@ -44,7 +46,7 @@ class Difference(NamedTuple):
 def difference(one: Trained, other: Trained) -> Difference:
     """Returns how far the ends and the curves of the same lanes are apart."""
 
-    def largest(a: Any, b: Any) -> np.ndarray:
+    def largest(a: PyTree, b: PyTree) -> np.ndarray:
         parts = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
         return np.max([np.abs(np.subtract(x, y)).reshape(len(x), -1).max(1) for x, y in parts], 0)
 
@@ -54,7 +56,7 @@ def difference(one: Trained, other: Trained) -> Difference:
     return Difference(float(by_lane.max()), float(np.median(by_lane)), float(largest(*shares).max()))
 
 
-def _seconds(way: Callable[[], Any]) -> float:
+def _seconds(way: Callable[[], object]) -> float:
     start = time.perf_counter()
     jax.block_until_ready(way())
     return time.perf_counter() - start

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +11,15 @@ import numpy as np
 import optax
 from flax import nnx
 from jax import Array
+from jax.typing import DTypeLike
 
 import rvsmjax as rv
 
 from ...data.images import Data
 from ...data.labelled import Labelled
 from ...penalties.registry import find
-from ...records.lanes import lane_keys, map_tiles
+from ...records.lanes import Numbers, lane_keys, map_tiles
+from ...training.programs import Graph
 from .networks import NETWORKS
 
 RAMP = 2 / 3
@@ -27,35 +29,38 @@ LOCKSTEP = {"cpu": 8}
 MOST_LOCKSTEP = 1024
 
 
-class Lane(NamedTuple):
+class Lane(NamedTuple, Generic[Numbers]):
     """What tells one training from another of its kind; numbers, or arrays with the lanes in front."""
 
-    seed: Any
-    lam: Any
-    beta: Any
-    sparsity: Any
-    a: Any
-    learning_rate: Any
+    seed: Numbers
+    lam: Numbers
+    beta: Numbers
+    sparsity: Numbers
+    a: Numbers
+    learning_rate: Numbers
 
 
 class Curves(NamedTuple):
     """After each epoch: mean loss of its steps; share of validation images that w and u get right; zeros of u."""
 
-    loss: Any
-    accuracy_w: Any
-    accuracy_u: Any
-    zeros: Any
+    loss: Array
+    accuracy_w: Array
+    accuracy_u: Array
+    zeros: Array
 
 
 class Trained(NamedTuple):
     """The end of a training."""
 
-    w: Any
-    u: Any
+    w: optax.Params
+    u: optax.Params
     curves: Curves
 
 
-def splitting(penalty: str, lane: Lane, ramp: int) -> optax.GradientTransformation:
+Carry = tuple[optax.Params, optax.OptState]
+
+
+def splitting(penalty: str, lane: Lane[Array], ramp: int) -> optax.GradientTransformation:
     """Returns the library's transformation; ``none`` is ℓ1 with λ = 0, whose u is w."""
     if penalty == "top_k":
         top = rv.TopK(sparsity=rv.cubic_sparsity(lane.sparsity, 0, ramp), scope="global")
@@ -67,7 +72,7 @@ def splitting(penalty: str, lane: Lane, ramp: int) -> optax.GradientTransformati
 
 def make_training(
     penalty: str, network: str, data: Data, *, epochs: int, batch: int, root: Array
-) -> Callable[[Lane], Trained]:
+) -> Callable[[Lane[Array]], Trained]:
     """Returns a whole training as a function of one lane, to be compiled: SGD with Nesterov momentum, cosine decay.
 
     The splitting stands behind the momentum (decoupled). First weights and the order of the images come from
@@ -85,7 +90,7 @@ def make_training(
     per_epoch = count // batch
     steps = epochs * per_epoch
 
-    def train(lane: Lane) -> Trained:
+    def train(lane: Lane[Array]) -> Trained:
         init_key, order_key = (lane_keys(root, lane.seed[None], stream)[0] for stream in (0, 1))
         graph, w = _draw(network, init_key, dtype)
         optimizer = optax.chain(
@@ -94,10 +99,10 @@ def make_training(
             optax.scale_by_learning_rate(optax.cosine_decay_schedule(lane.learning_rate, steps)),
         )
 
-        def step(carry: Any, rows: Array) -> Any:
+        def step(carry: Carry, rows: Array) -> tuple[Carry, Array]:
             w, state = carry
 
-            def loss(w: Any) -> Array:
+            def loss(w: optax.Params) -> Array:
                 scores = nnx.merge(graph, w)(data.train.images[rows])
                 return optax.softmax_cross_entropy_with_integer_labels(scores, data.train.labels[rows]).mean()
 
@@ -105,13 +110,13 @@ def make_training(
             updates, state = optimizer.update(gradient, state, w)
             return (optax.apply_updates(w, updates), state), value
 
-        def epoch(carry: Any, number: Array) -> Any:
+        def epoch(carry: Carry, number: Array) -> tuple[Carry, Curves]:
             order = jax.random.permutation(jax.random.fold_in(order_key, number), count)
             carry, losses = jax.lax.scan(step, carry, order[: per_epoch * batch].reshape(per_epoch, batch))
             w, state = carry
             u = rv.sparse_params(state, w)
-            right = [_accuracy(graph, params, data.validation) for params in (w, u)]
-            return carry, Curves(losses.mean(), *right, rv.sparsity(u).total.fraction)
+            right_w, right_u = (_accuracy(graph, params, data.validation) for params in (w, u))
+            return carry, Curves(losses.mean(), right_w, right_u, rv.sparsity(u).total.fraction)
 
         (w, state), curves = jax.lax.scan(epoch, (w, optimizer.init(w)), jnp.arange(epochs))
         return Trained(w, rv.sparse_params(state, w), curves)
@@ -119,17 +124,17 @@ def make_training(
     return train
 
 
-def test_accuracy(network: str, params: Any, test: Labelled) -> np.ndarray:
+def test_accuracy(network: str, params: optax.Params, test: Labelled) -> np.ndarray:
     """Returns the share of test images that each lane's network with parameters ``params`` gets right."""
     graph, _ = _draw(network, jax.random.key(0), test.images.dtype)
     return np.asarray(jax.jit(jax.vmap(lambda own: _accuracy(graph, own, test)))(params))
 
 
-def make_together(train: Callable[[Lane], Trained]) -> Callable[[Lane], Trained]:
+def make_together(train: Callable[[Lane[Array]], Trained]) -> Callable[[Lane[np.ndarray]], Trained]:
     """Returns a function that trains all lanes in one compiled call, as NumPy arrays with the lanes in front."""
     batched = jax.vmap(train)
 
-    def together(lanes: Lane) -> Trained:
+    def together(lanes: Lane[np.ndarray]) -> Trained:
         count, devices = len(lanes.seed), len(jax.local_devices())
         rounds = -(-count // (devices * LOCKSTEP.get(jax.default_backend(), MOST_LOCKSTEP)))
         return map_tiles(batched, lanes, -(-count // (devices * rounds)))
@@ -137,11 +142,11 @@ def make_together(train: Callable[[Lane], Trained]) -> Callable[[Lane], Trained]
     return together
 
 
-def make_separate(train: Callable[[Lane], Trained]) -> Callable[[Lane], Trained]:
+def make_separate(train: Callable[[Lane[Array]], Trained]) -> Callable[[Lane[np.ndarray]], Trained]:
     """Returns a function that does the same by one compiled call for each lane, one after another."""
     single = jax.jit(train)
 
-    def separate(lanes: Lane) -> Trained:
+    def separate(lanes: Lane[np.ndarray]) -> Trained:
         count = len(lanes.seed)
         ends = [jax.block_until_ready(single(Lane(*(part[i] for part in lanes)))) for i in range(count)]
         return jax.tree.map(lambda *parts: np.stack(parts), *ends)
@@ -149,9 +154,9 @@ def make_separate(train: Callable[[Lane], Trained]) -> Callable[[Lane], Trained]
     return separate
 
 
-def _draw(network: str, key: Array, dtype: Any) -> Any:
+def _draw(network: str, key: Array, dtype: DTypeLike) -> tuple[Graph, optax.Params]:
     return nnx.split(NETWORKS[network](nnx.Rngs(params=key), dtype), nnx.Param)
 
 
-def _accuracy(graph: Any, params: Any, part: Labelled) -> Array:
+def _accuracy(graph: Graph, params: optax.Params, part: Labelled) -> Array:
     return jnp.mean(nnx.merge(graph, params)(part.images).argmax(-1) == part.labels)

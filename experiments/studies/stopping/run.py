@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from ...cli.interrupts import in_thread, mendable
-from ...cli.runner import check_axes, conduct
+from ...cli.runner import Report, check_axes, conduct
 from ...records.environment import Clock
-from ...records.folder import BadInput
+from ...records.folder import BadInput, Facts, require_one_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +29,7 @@ def run(config: StoppingConfig, console: Console, clock: Clock) -> Path:
     """
     _check(config)
 
-    def work(folder: Path) -> tuple[dict[str, Any], Any]:
+    def work(folder: Path) -> tuple[Facts, Report]:
         from ...reports import style
         from . import report as stopping_report
 
@@ -85,8 +85,7 @@ def _check(config: StoppingConfig) -> None:
         _checks.positive("time", config.time)
     check_axes(config, "w_star", "w0", "learning_rate")
     for name in ("w_star", "w0"):
-        unknown = [law for law in getattr(config, name) if law not in LAWS]
-        if unknown:
-            raise BadInput(f"{name} must be one of {', '.join(LAWS)}, got {unknown[0]!r}")
+        for law in getattr(config, name):
+            require_one_of(name, law, LAWS)
     if config.time < 2 * max(config.learning_rate):
         raise BadInput(f"time must be at least two steps of the largest learning_rate, got {config.time:g}")

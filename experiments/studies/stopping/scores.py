@@ -24,6 +24,8 @@ SIMULATED = 2000
 
 Runs = Mapping[tuple[str, int], dict[str, np.ndarray]]
 """(penalty, d) -> trajectories."""
+Stops = Mapping[tuple[str, int], np.ndarray]
+"""(penalty, d) -> where its runs stop at each tolerance."""
 
 
 def scores(setting: Setting, runs: Runs, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -53,11 +55,12 @@ def scores(setting: Setting, runs: Runs, seed: int) -> tuple[pd.DataFrame, pd.Da
     return pd.DataFrame(rows), pd.DataFrame(curves)
 
 
-def _at_stops(runs: Runs, rule: str) -> tuple[dict[int, np.ndarray], dict[tuple[str, int], np.ndarray], np.ndarray]:
+def _at_stops(runs: Runs, rule: str) -> tuple[dict[int, np.ndarray], Stops, np.ndarray]:
     """Returns log θ_w at the stop, d -> (penalties, tolerances, seeds); the stops; the tolerances."""
     seen = {cell: watched(run, rule) for cell, run in runs.items()}
     positive = np.concatenate([np.abs(values[values != 0]) for values in seen.values()])
-    tolerances = np.geomspace(*np.quantile(positive, [1e-3, 1 - 1e-3]), GRID)
+    least, most = np.quantile(positive, [1e-3, 1 - 1e-3])
+    tolerances = np.geomspace(least, most, GRID)
     if rule == "steps":
         tolerances = -np.round(tolerances)[::-1]
     at = {cell: stops(values, tolerances) for cell, values in seen.items()}
@@ -99,7 +102,7 @@ def _marginal(angles: dict[int, np.ndarray], penalty: int, place: int) -> float:
 
 
 def _fit(
-    runs: Runs, angles: dict[int, np.ndarray], at: dict, places: list[int], rng: np.random.Generator
+    runs: Runs, angles: dict[int, np.ndarray], at: Stops, places: list[int], rng: np.random.Generator
 ) -> dict[str, float]:
     distance, simulated, inside, errors = 0.0, np.zeros(SIMULATED), 0, []
     for d, draws in angles.items():
@@ -122,7 +125,7 @@ def _fit(
     }
 
 
-def _cells_inside(runs: Runs, at: dict[tuple[str, int], np.ndarray], places: list[int]) -> int:
+def _cells_inside(runs: Runs, at: Stops, places: list[int]) -> int:
     """Returns how many printed values, of all six rows, lie inside the range of the draws at the stop."""
     inside = 0
     for (penalty, d), run in runs.items():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Generic, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from rvsmjax.geometry import norm, unit
 
 from ...papers import arxiv_1812_05719 as paper
 from ...penalties.registry import find
-from ...records.lanes import drawn, lane_keys, map_tiles
+from ...records.lanes import Numbers, drawn, lane_keys, map_tiles
 
 LAWS = {"sphere": jax.random.normal, "positive": jax.random.uniform}
 """What components are drawn from before they are scaled to norm 1."""
@@ -65,12 +66,16 @@ class Setting(NamedTuple):
     learning_rate: float
 
 
-class Lane(NamedTuple):
+class Lane(NamedTuple, Generic[Numbers]):
     """One problem; arrays with the lanes in front."""
 
-    w_star: Any
-    w0: Any
-    learning_rate: Any
+    w_star: Numbers
+    w0: Numbers
+    learning_rate: Numbers
+
+
+Seen = tuple[tuple[Array, ...], tuple[Array, ...]]
+"""``STATE`` and ``MOVES``."""
 
 
 def trajectories(setting: Setting, name: str, d: int, seeds: int, key: Array, time: float) -> dict[str, np.ndarray]:
@@ -114,7 +119,7 @@ def stops(values: np.ndarray, tolerances: np.ndarray) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=64)
-def _program(name: str, steps: int) -> Any:
+def _program(name: str, steps: int) -> Callable[[Lane[Array]], Seen]:
     """Returns the run of a tile: equal arguments give the same function, which is compiled once."""
     penalty = find(name)(paper.SETTING["a"])
     problem = rv.NoOverlapReLU(paper.SETTING["k"])
@@ -129,12 +134,12 @@ def _program(name: str, steps: int) -> Any:
         sizes = penalty.value(u), norm(u), norm(w - u)
         return angles[0], loss, angles[1], problem.loss(u, w_star), zeros, loss + value, *sizes, angles[2]
 
-    def lane(lane: Lane) -> Any:
+    def lane(lane: Lane[Array]) -> Seen:
         split = rv.rvsm(penalty, lam, beta)
         chain = optax.chain(split, optax.sgd(lane.learning_rate), rv.unit_sphere())
         opt_state = chain.init(lane.w0)
 
-        def step(w: Array, _: None) -> tuple[Array, Any]:
+        def step(w: Array, _: None) -> tuple[Array, Seen]:
             updates, _ = chain.update(problem.grad(w, lane.w_star), opt_state, w)
             new = optax.apply_updates(w, updates)
             move = jnp.abs(new - w)

@@ -77,8 +77,11 @@ class SweepConfig(CommonFlags):
 
     def resolved(self) -> SweepConfig:
         """Returns the config with the tolerance filled in; ``learning_rate`` None stays: it depends on β."""
-        tol = self.tol if self.tol is not None else {"float32": 1e-6, "float64": 1e-12}[self.precision]
-        return dataclasses.replace(self, tol=tol)
+        return dataclasses.replace(self, tol=self.tolerance())
+
+    def tolerance(self) -> float:
+        """Returns the tolerance, where none is given that of the precision."""
+        return self.tol if self.tol is not None else {"float32": 1e-6, "float64": 1e-12}[self.precision]
 
 
 def workload(config: SweepConfig) -> Plan:
@@ -102,7 +105,7 @@ def workload(config: SweepConfig) -> Plan:
     for beta in config.beta:
         for rate in config.learning_rate or [1 / (beta + 4)]:
             # The error falls by a factor e in k / (learning rate) steps.
-            steps += sum(min(config.max_steps, k * math.log(1 / config.tol) / rate) for k in config.k)
+            steps += sum(min(config.max_steps, k * math.log(1 / config.tolerance()) / rate) for k in config.k)
     updates = cells * sum(config.d) * steps
     rate = UPDATES_PER_SECOND / (1 if config.precision == "float32" else 2) * usable_cores() / MEASURED_ON
     seconds = 5 + len(config.penalty) + updates / rate if on_cpu else None

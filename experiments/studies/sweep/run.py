@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -12,9 +11,9 @@ from ...cli.flags import (
     HOW,
 )
 from ...cli.interrupts import mendable
-from ...cli.runner import conduct
+from ...cli.runner import Report, conduct
 from ...records.environment import Clock
-from ...records.folder import BadInput
+from ...records.folder import BadInput, Facts
 from ..one_layer import slabs
 from .config import SLAB, SweepConfig
 
@@ -53,7 +52,7 @@ def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
         slabs.assist(parts, options)
         return Path()
 
-    def work(folder: Path) -> tuple[dict[str, Any], Any]:
+    def work(folder: Path) -> tuple[Facts, Report]:
         lanes, facts = slabs.compute(folder, grid, parts, options, config.quiet)
         clock.seconds |= {"compilation": facts["compile_seconds"], "run": facts["run_seconds"]}
         with clock.phase("report"):

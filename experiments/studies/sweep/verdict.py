@@ -25,14 +25,14 @@ def agreement(cells: xr.Dataset) -> Section:
     if len(outside):
         listed = [
             [
-                label(m.penalty),
-                f"{m.d}",
-                ROWS[m.metric],
-                f"{m.paper:.5e}",
-                f"{m.min:.3e} to {m.max:.3e}",
-                f"{m.deviations:.1f}",
+                label(m["penalty"]),
+                f"{m['d']}",
+                ROWS[m["metric"]],
+                f"{m['paper']:.5e}",
+                f"{m['min']:.3e} to {m['max']:.3e}",
+                f"{m['deviations']:.1f}",
             ]
-            for m in outside.itertuples()
+            for m in outside.to_dict("records")
         ]
         blocks.append(
             Table(["penalty", "d", "row", "paper", "our range", "std from mean"], listed, "Outside", labels=3)
@@ -56,10 +56,11 @@ def no_limits(cells: xr.Dataset) -> Section:
     """Returns why the printed θ(w̄,w*) and f(w̄) are not those of limits."""
     rows = compare.impossible_rows(cells)
     table = []
-    for r in rows.itertuples():
-        sharp = "" if np.isnan(r.allowed_17_l0) else _compared(r.pull, r.allowed_17_l0)
-        bounds = [_compared(r.distance, max(r.allowed_13, r.allowed_13_draws)), _compared(r.pull, r.allowed_17), sharp]
-        table.append([label(r.penalty), f"{r.d}", f"{r.theta:.3g}", f"{r.theta_max:.3g}", *bounds])
+    for r in rows.to_dict("records"):
+        allowed_13, sharp = max(r["allowed_13"], r["allowed_13_draws"]), r["allowed_17_l0"]
+        bounds = [_compared(r["distance"], allowed_13), _compared(r["pull"], r["allowed_17"])]
+        bounds.append("" if np.isnan(sharp) else _compared(r["pull"], sharp))
+        table.append([label(r["penalty"]), f"{r['d']}", f"{r['theta']:.3g}", f"{r['theta_max']:.3g}", *bounds])
     columns = ["", "d", "θ printed", "our largest", "(13)", "(17), ‖ū‖ ≤ 1", "(17), cos γ"]
     off = 100 * float(np.abs(rows.f_from_theta - 1).max())
     text = (
@@ -80,7 +81,8 @@ def smallest_loss(cells: xr.Dataset) -> Section:
     """Returns which penalty has the smallest f(w̄), here and in the paper's text and tables."""
     rows = compare.orders(cells)
     table = [
-        [f"{r.d}", *(" < ".join(label(p) for p in order) for order in (r.ours, r.paper))] for r in rows.itertuples()
+        [f"{r['d']}", *(" < ".join(label(p) for p in order) for order in (r["ours"], r["paper"]))]
+        for r in rows.to_dict("records")
     ]
     text = "The paper's text has ℓ1 smallest, then Tℓ1, then ℓ0 (section 5.3), and elsewhere ℓ0 smallest (section 1)."
     return Section(
@@ -99,6 +101,6 @@ def _where(rows: pd.DataFrame, flag: str) -> str:
         at = list(part.d[part[flag]])
         if at:
             parts.append(
-                f"{label(penalty)} at " + ("every d" if len(at) == len(part) else "d = " + ", ".join(map(str, at)))
+                f"{label(str(penalty))} at " + ("every d" if len(at) == len(part) else "d = " + ", ".join(map(str, at)))
             )
     return ", ".join(parts) or "none"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +32,7 @@ slope does not see, are as large, and Adam would make full steps of them."""
 
 def compile_for(cell: Cell) -> None:
     """Compiles what tuning this cell runs, if that has not been done."""
-    cell.limits(*START.values(), cell.first_threshold()[0])
+    cell.limits(START["beta"], START["a"], cell.first_threshold()[0])
     descend(cell, 1)
 
 
@@ -77,10 +76,12 @@ def _spaced(name: str, count: int) -> list[float]:
 
 
 @functools.partial(jax.jit, static_argnames=("kind", "max_steps"))
-def _slopes(kind: str, max_steps: int, k: int, x: Array, t: Array, sparsity: float, draws: Draws) -> Any:
+def _slopes(
+    kind: str, max_steps: int, k: int, x: Array, t: Array, sparsity: float, draws: Draws
+) -> tuple[Array, tuple[Array, Array]]:
     """Returns dE/dx along the constraint, and the mean angle and the share of zeros."""
 
-    def outcome(x: Array, t: Array) -> Any:
+    def outcome(x: Array, t: Array) -> tuple[Array, tuple[Array, Array]]:
         numbers = {"beta": jnp.exp(x[0]), "a": jnp.exp(x[1]) if len(x) > 1 else jnp.ones_like(t), "t": t}
         theta, u, w, _ = limits_of(kind, max_steps, k, numbers, draws)
         mean = jnp.mean(theta)

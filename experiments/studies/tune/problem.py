@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,9 @@ class Draws(NamedTuple):
 
     w0: Array
     w_star: Array
+
+
+Limits = tuple[Array, Array, Array, Array]
 
 
 class Choice(NamedTuple):
@@ -77,7 +80,7 @@ class Cell:
         """Whether there is an a to choose."""
         return bool(find(self.kind).parameter)
 
-    def limits(self, beta: float, a: float, t: float, draws: Draws | None = None) -> Any:
+    def limits(self, beta: float, a: float, t: float, draws: Draws | None = None) -> Limits:
         """Returns θ(ū,w*), ū and w̄ of all seeds, and whether they converged."""
         numbers = {"beta": jnp.asarray(beta), "a": jnp.asarray(a), "t": jnp.asarray(t)}
         return limits_of(self.kind, self.max_steps, self.k, numbers, draws or self.draws)
@@ -169,14 +172,14 @@ def measure(cell: Cell, choice: Choice, draws: Draws) -> dict[str, np.ndarray]:
         batch = jax.tree.map(lambda x, rows=rows: x[rows], draws)
         theta, u, _, converged = cell.limits(choice.beta, choice.a, choice.t, batch)
         parts.append((np.asarray(theta), (np.asarray(u) == 0).sum(1), np.asarray(converged)))
-    theta, zeros, converged = (np.concatenate(column)[:count] for column in zip(*parts, strict=True))
+    angles, zeros, ended = (np.concatenate(column)[:count] for column in zip(*parts, strict=True))
     w_star = np.asarray(draws.w_star)
     best = best_angle(w_star, w_star.shape[1] - zeros)
-    return {"theta": theta, "zeros": zeros, "best": best, "converged": converged}
+    return {"theta": angles, "zeros": zeros, "best": best, "converged": ended}
 
 
 @functools.partial(jax.jit, static_argnames=("kind", "max_steps"))
-def limits_of(kind: str, max_steps: int, k: int, numbers: Any, draws: Draws) -> Any:
+def limits_of(kind: str, max_steps: int, k: int, numbers: dict[str, Array], draws: Draws) -> Limits:
     """Returns θ(ū,w*), ū and w̄ of all seeds at ``numbers``, β, a and t, and whether they converged."""
     beta, a, t = numbers["beta"], numbers["a"], numbers["t"]
     penalty = find(kind)(a)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import itertools
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from rich.console import Console
 
 from ...cli.interrupts import in_thread, mendable
-from ...cli.runner import check_axes, conduct
+from ...cli.runner import Report, check_axes, conduct
 from ...penalties.registry import find
 from ...records.environment import Clock
-from ...records.folder import BadInput
+from ...records.folder import BadInput, Facts
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -32,7 +32,7 @@ def run(config: TuneConfig, console: Console, clock: Clock) -> Path:
     """
     _check(config)
 
-    def work(folder: Path) -> tuple[dict[str, Any], Any]:
+    def work(folder: Path) -> tuple[Facts, Report]:
         with clock.phase("set-up"):
             from ...records.zarr_store import write_zarr
             from ...reports import style
@@ -80,6 +80,7 @@ def tune_all(config: TuneConfig) -> tuple[xr.Dataset, pd.DataFrame]:
                 one = xr.Dataset(data | scalars, place | {"tuner": tuner})
                 cells.append(one.expand_dims([*place, "tuner"]))
     combined = xr.combine_by_coords(cells, combine_attrs="drop")
+    assert isinstance(combined, xr.Dataset)
     order = {"penalty": list(config.penalty), "tuner": list(TUNERS)}
     return combined.sel(order), pd.DataFrame(paths)
 

@@ -8,13 +8,11 @@ from jax import Array
 from rvsmjax.geometry import quotient
 from rvsmjax.penalties import L0, L1, Penalty, TransformedL1
 
+from ..chosen import Chosen
 from ..claim import Claim, Parameters, Run
 from ..margins import Margins, at_most
 from ..states import Scalar
-
-
-def _nothing(p: Parameters, state: Scalar) -> Margins:
-    return {}
+from .shared import nothing
 
 
 def _minimises(p: Parameters, state: Scalar, penalty: Penalty, answer: Array) -> Margins:
@@ -45,7 +43,8 @@ def _hard(run: Run) -> Margins:
 
 def _transformed(run: Run) -> Margins:
     p, s = run
-    a, size = p.penalty.a, jnp.abs(s.v)  # type: ignore[attr-defined]
+    assert isinstance(p.penalty, Chosen | TransformedL1)
+    a, size = jnp.asarray(p.penalty.a), jnp.abs(s.v)
     subcritical = p.lam <= a**2 / (2 * (a + 1))
     t = jnp.where(subcritical, p.lam * (a + 1) / a, jnp.sqrt(2 * p.lam * (a + 1)) - a / 2)
     cosine = 1 - quotient(27 * p.lam * a * (a + 1), 2 * (a + size) ** 3)
@@ -61,7 +60,7 @@ CLAIMS = (
         "A eq. 12, I section 3.2, F section 3.2",
         "S_λ(v) = sgn(v) max(|v| − λ, 0) minimises ½(y − v)² + λ|y|",
         "prox",
-        _nothing,
+        nothing,
         _soft,
     ),
     Claim(
@@ -69,7 +68,7 @@ CLAIMS = (
         "A Lemma 5.2.1, F Lemma 8",
         "g_λ(v) beyond the threshold t, else 0, minimises ½(y − v)² + λρ_a(y)",
         "prox",
-        _nothing,
+        nothing,
         _transformed,
         ("tl1",),
     ),
@@ -78,7 +77,7 @@ CLAIMS = (
         "A Lemma 5.2.2",
         "v where |v| ≥ λ, else 0, minimises ½(y − v)² + λ‖y‖₀",
         "prox",
-        _nothing,
+        nothing,
         _hard_printed,
         ("l0",),
     ),
@@ -87,7 +86,7 @@ CLAIMS = (
         "F Lemma 9, A section 5.3",
         "v where |v| > √(2λ), else 0, minimises ½(y − v)² + λ‖y‖₀",
         "prox",
-        _nothing,
+        nothing,
         _hard,
         ("l0",),
         corrects="A-5.2.2",

@@ -65,7 +65,8 @@ def printed_range(p: Parameters, limit: Limit) -> Margins:
     }
 
 
-def _equation_12(run: Run) -> Margins:
+def printed_equation_12(run: Run) -> Margins:
+    """Returns eq. 12 with the range of C as printed."""
     return parallel(*run) | printed_range(*run)
 
 
@@ -77,7 +78,8 @@ def _equation_12_right(run: Run) -> Margins:
     return parallel(p, limit) | {"C ≤ 1": at_most(c, 1.0, error=error), "C ≥ 1 − …": at_least(c, least, error=error)}
 
 
-def _close(run: Run) -> Margins:
+def close(run: Run) -> Margins:
+    """Returns θ(w̄, w*) < δ."""
     p, limit = run
     return {"θ < δ": at_most(limit_angles(p, limit)[0], p.delta, error=off(p, limit))}
 
@@ -123,14 +125,14 @@ def _nonzero(run: Run) -> Margins:
 
 
 CLAIMS = (
-    Claim("A-thm1-close", "A Theorem 1, Corollary 1.1", "θ(w̄, w*) < δ", _LIMIT, theorem, _close, _ALL),
+    Claim("A-thm1-close", "A Theorem 1, Corollary 1.1", "θ(w̄, w*) < δ", _LIMIT, theorem, close, _ALL),
     Claim(
         "A-eq12",
         "A Theorem 1, eq. 12",
         "w* − (kπ/(π − θ))β(w̄ − S(w̄)) = Cw̄ with 0 < C ≤ 1/(1 − 2kλ√d)",
         _LIMIT,
         theorem,
-        _equation_12,
+        printed_equation_12,
     ),
     Claim(
         "A-eq12-right",
@@ -161,7 +163,7 @@ CLAIMS = (
         "(12) with the penalty's own thresholding",
         _LIMIT,
         theorem,
-        _equation_12,
+        printed_equation_12,
         _OTHER,
     ),
     Claim("A-cor1.1-eq13", "A Corollary 1.1", "(13) with the penalty's own γ", _LIMIT, theorem, _bound_13, _OTHER),

@@ -15,14 +15,11 @@ from rvsmjax.problems import NoOverlapReLU
 from ..claim import Claim, Parameters, Run
 from ..margins import Margins, at_least, at_most, equal
 from ..states import Points
+from .shared import nothing
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(40)
 _TAU = np.linspace(0, 1, 65)[1:]
 """Places on a segment where its gradients are looked at."""
-
-
-def _nothing(p: Parameters, state: Points) -> Margins:
-    return {}
 
 
 def _off_zero(p: Parameters, state: Points) -> Margins:
@@ -200,7 +197,7 @@ CLAIMS = (
         "A Lemma 3.0.1, I Lemma 1",
         "g(u, v) = ‖u‖‖v‖(sin θ + (π − θ) cos θ)/(2π)",
         _RELU,
-        _nothing,
+        nothing,
         _kernel_is_expectation,
     ),
     Claim(
@@ -208,7 +205,7 @@ CLAIMS = (
         "A eq. 7",
         "f = (1/k²) Σ_ij [g(w_i, w_i) − 2g(w_i, w*_j) + g(w*_i, w*_j)]",
         _RELU,
-        _nothing,
+        nothing,
         _sum_as_printed,
     ),
     Claim(
@@ -216,7 +213,7 @@ CLAIMS = (
         "A eq. 7",
         "f = (1/k²) Σ_ij [g(w_i, w_j) − 2g(w_i, w*_j) + g(w*_i, w*_j)]",
         _RELU,
-        _nothing,
+        nothing,
         _sum_right,
         corrects="A-eq7",
     ),

@@ -11,7 +11,7 @@ from rvsmjax.problems import NoOverlapReLU
 from ..claim import Claim, Parameters, Run
 from ..margins import Margins, at_least, at_most
 from ..states import Limit, Path
-from .relu_limits import parallel, printed_range
+from .relu_limits import close, printed_equation_12
 from .shared import (
     angle_descends,
     angle_stays,
@@ -76,11 +76,6 @@ def _stationary(run: Run) -> Margins:
     return {"∇_w L = 0": at_most(norm(force), 0.0, 1.0, error=2 * limit.residual)}
 
 
-def _close(run: Run) -> Margins:
-    p, limit = run
-    return {"θ < δ": at_most(limit_angles(p, limit)[0], p.delta, error=off(p, limit))}
-
-
 def _distance(run: Run) -> Margins:
     p, limit = run
     return {"‖w̄ − w*‖ ≤ 10kβ": at_most(norm(limit.w - p.w_star), _ORDER * p.k * p.beta, error=off(p, limit))}
@@ -100,10 +95,6 @@ def _gap(run: Run) -> Margins:
     p, limit = run
     right = 4 * p.k * p.beta * norm(limit.w - limit.u)
     return {"‖w̄ − w*‖ ≤ 4kβ‖w̄ − ū‖": at_most(norm(limit.w - p.w_star), right, 1.0, error=off(p, limit))}
-
-
-def _equation_12(run: Run) -> Margins:
-    return parallel(*run) | printed_range(*run)
 
 
 def _annulus(run: Run) -> Margins:
@@ -168,7 +159,7 @@ CLAIMS = (
         _ALL,
     ),
     Claim("I-thm1-i", "I Theorem 1 (i), Corollary 2", "∇_w L(w̄, ū) = 0", _LIMIT, _limit_theorem, _stationary, _ALL),
-    Claim("I-thm1-close", "I Theorem 1 (iii), Corollary 2", "θ(w̄, w*) < δ", _LIMIT, _limit_theorem, _close, _ALL),
+    Claim("I-thm1-close", "I Theorem 1 (iii), Corollary 2", "θ(w̄, w*) < δ", _LIMIT, _limit_theorem, close, _ALL),
     Claim("I-thm1-iii", "I Theorem 1 (iii)", "‖w̄ − w*‖ = O(β), here ≤ 10kβ", _LIMIT, _limit_theorem, _distance, _ALL),
     Claim(
         "I-thm1-chord",
@@ -195,7 +186,7 @@ CLAIMS = (
         "w* = (kπ/(π − θ))β(w̄ − ū) + Cw̄, 0 < C < 1/(1 − 2kλ√d)",
         _LIMIT,
         _limit_theorem,
-        _equation_12,
+        printed_equation_12,
     ),
     Claim(
         "I-cor2-eq12",
@@ -203,7 +194,7 @@ CLAIMS = (
         "(12) with the penalty's own thresholding",
         _LIMIT,
         _limit_theorem,
-        _equation_12,
+        printed_equation_12,
         _OTHER,
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ....cli.command import Command
 from ....cli.flags import CommonFlags, Numbers, WholeNumber
@@ -30,7 +30,11 @@ OTHERS: dict[str, dict[str, Any]] = {
 }
 """Other penalties and groups, with β = 1."""
 UNITS = "group top-k, 85 % of two layers"
-SLOPES = {"relu": 1.0, "√(2/π)·relu": math.sqrt(2 / math.pi), "identity": 1.0}
+SLOPES: dict[str, tuple[Literal["relu", "identity"], float]] = {
+    "relu": ("relu", 1.0),
+    "√(2/π)·relu": ("relu", math.sqrt(2 / math.pi)),
+    "identity": ("identity", 1.0),
+}
 """Other slopes that may stand in for that of the step."""
 
 
@@ -78,8 +82,8 @@ def table_1(config: LenetBinaryConfig) -> Study:
         for name, settings in OTHERS.items():
             other = dataclasses.replace(short, method="rvsm", **settings)
             study[f"{name}, {config.other_epochs} epochs"] = [other]
-        for slope, scale in SLOPES.items():
-            other = dataclasses.replace(short, ste=slope.split("·")[-1], ste_scale=scale)
+        for slope, (ste, scale) in SLOPES.items():
+            other = dataclasses.replace(short, ste=ste, ste_scale=scale)
             study[f"base, slope of {slope}, {config.other_epochs} epochs"] = [other]
     return study
 

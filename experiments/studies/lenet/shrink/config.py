@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ....cli.command import Command
 from ....cli.flags import CommonFlags, Number, Numbers, WholeNumber, WholeNumbers
+from ....records.folder import Facts
 from ....training.estimate import of_runs
 from ....training.study import TrainingConfig
 
@@ -55,7 +56,7 @@ def make_study(config: Lenet5ShrinkConfig) -> Study:
     """Returns the runs: dense, then for each share what rvsm finds and its fine-tuning."""
     from ..recipes import LeNetRecipe, UnitsRecipe
 
-    options: dict[str, Any] = {"batch": config.batch, "data": config.data, "key": config.key}
+    options: Facts = {"batch": config.batch, "data": config.data, "key": config.key}
     dense = LeNetRecipe(activation="relu", schedule="cosine", shift=2, **options)
     units = UnitsRecipe(activation="relu", schedule="cosine", shift=2, **options)
     dense = dataclasses.replace(dense, epochs=config.epochs, learning_rate=0.05)

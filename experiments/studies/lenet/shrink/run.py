@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from ....cli.runner import check_axes, conduct
+from ....cli.runner import Report, check_axes, conduct
 from ....records.environment import Clock
-from ....records.folder import BadInput
-from ....reports.document import Section, fill, to_markdown
+from ....records.folder import BadInput, Facts
+from ....reports.document import fill, to_markdown
 from ....training.study import train_all
 from . import report
 from .config import NAME, Lenet5ShrinkConfig, make_study
@@ -37,7 +35,7 @@ def run(config: Lenet5ShrinkConfig, console: Console, clock: Clock) -> Path:
         raise BadInput(f"images must be whole numbers >= 1, got {min(config.images)}")
     study = make_study(config)
 
-    def work(folder: Path) -> tuple[dict[str, Any], Sequence[Section]]:
+    def work(folder: Path) -> tuple[Facts, Report]:
         from ....reports import style
         from ....training import report as training_report
 
