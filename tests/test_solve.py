@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -168,16 +169,14 @@ def test_looking_less_often_stops_at_the_next_look(x64):
 
 def test_one_trace_for_new_numbers():
     w, w_star = (x[0] for x in starts(1, dtype="f4"))
-    traces = []
 
     @jax.jit
+    @chex.assert_max_traces(n=1)
     def run(k, a, lam, beta, rate, tol):
-        traces.append(1)
         tx = chain(rv.TransformedL1(a), lam, beta, rate)
         return rv.solve(rv.NoOverlapReLU(k), tx, w, w_star, tol=tol, max_steps=20).residual
 
     assert run(2, 1.0, 0.01, 0.1, 0.2, 1e-6) != run(5, 0.5, 0.02, 0.2, 0.1, 1e-5)
-    assert len(traces) == 1
 
 
 def test_bad_input():

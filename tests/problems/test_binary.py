@@ -1,5 +1,6 @@
 """NoOverlapBinary against sampling with standard errors, 50 digits and finite differences."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import mpmath
@@ -183,16 +184,14 @@ def test_coefficients_and_pull_describe_the_coarse_gradient(k, x64):
 
 def test_leading_axes_broadcast_and_numbers_are_traced_once():
     w, w_star = np.random.default_rng(5).normal(size=(2, 3, 4, 5)).astype("f4")
-    traces = []
 
     @jax.jit
+    @chex.assert_max_traces(n=1)
     def run(k, s, w, w_star):
-        traces.append(k)
         problem = rv.NoOverlapBinary(k, s)
         return problem.loss(w, w_star), problem.grad(w, w_star), problem.true_grad(w, w_star)
 
     outputs = [run(k, s, w, w_star[0]) for k, s in ((2, S), (3, 1.0), (4, 0.5))]
-    assert len(traces) == 1
     values, coarse, slopes = outputs[0]
     assert (values.shape, coarse.shape, slopes.shape) == ((3, 4), (3, 4, 5), (3, 4, 5))
     assert {x.dtype.name for x in outputs[0]} == {"float32"}

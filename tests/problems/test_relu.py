@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import chex
 import jax
 import jax.numpy as jnp
 import mpmath
@@ -187,15 +188,13 @@ def test_splitting_residual_is_the_length_of_the_forces_together(x64):
 
 def test_leading_axes_broadcast_and_k_is_traced_once():
     w, w_star = np.random.default_rng(5).normal(size=(2, 3, 4, 5)).astype("f4")
-    traces = []
 
     @jax.jit
+    @chex.assert_max_traces(n=1)
     def run(k, w, w_star):
-        traces.append(k)
         return rv.NoOverlapReLU(k).loss(w, w_star), rv.NoOverlapReLU(k).grad(w, w_star)
 
     outputs = [run(k, w, w_star[0]) for k in (2, 3, 4)]
-    assert len(traces) == 1
     values, slopes = outputs[0]
     assert (values.shape, slopes.shape) == ((3, 4), (3, 4, 5))
     np.testing.assert_allclose(values[2, 1], loss(2, w[2, 1], w_star[0, 1]), rtol=1e-6)

@@ -4,6 +4,7 @@ import functools
 import inspect
 from functools import partial
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -105,9 +106,7 @@ def same(got, want):
 
 
 def close(got, want, atol=1e-5):
-    assert jax.tree.structure(got) == jax.tree.structure(want)
-    for a, b in zip(numbers(got), numbers(want), strict=True):
-        np.testing.assert_allclose(np.asarray(a, "f4"), np.asarray(b, "f4"), rtol=1e-4, atol=atol)
+    chex.assert_trees_all_close(got, want, rtol=1e-4, atol=atol)
 
 
 def kind(tree):
