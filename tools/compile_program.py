@@ -48,8 +48,8 @@ def sweep(platform: str, engine: str, axes: dict[str, Any]) -> dict[str, Any]:
     from jax.sharding import Mesh
 
     import rvsmjax as rv
-    from rvsmjax.sweep import program
-    from rvsmjax.sweep.plan import make_plan, precision
+    from rvsmjax.sweep._program import program
+    from rvsmjax.sweep._program.plan import make_plan, precision
 
     places = devices(platform)
     grid = rv.Grid(seeds=SEEDS, **axes)
@@ -77,13 +77,13 @@ def kernels(activation: str, normalize: bool) -> dict[str, Any]:
 
 def pallas(penalty: str, d: int, dumps: Path) -> dict[str, Any]:
     """Compiles a grid of one kind with the Pallas kernel and counts what its PTX becomes."""
-    from rvsmjax.sweep import kernel
+    from rvsmjax.sweep._tiles import pallas
     from tools.sass import count
 
     found = sweep("cuda", "pallas", {"penalty": penalty, "d": d})
     own = next(text for path in dumps.glob("*.ptx") if ".entry kernel(" in (text := path.read_text()))
     threads = int((re.search(r"\.(?:req|max)ntid (\d+)", own) or [0, 128])[1])
-    return found | {"kernels": {f"{penalty}, d = {d}": count(own, d * kernel.lanes_of_a_block(d) / threads)}}
+    return found | {"kernels": {f"{penalty}, d = {d}": count(own, d * pallas.lanes_of_a_block(d) / threads)}}
 
 
 def training(platform: str, net: str, method: str) -> dict[str, Any]:

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rvsmjax.sweep import cuda, loop
+from rvsmjax.sweep._tiles import cuda, loop
+from rvsmjax.sweep._tiles.step import Tile
 from rvsmjax.sweep.grid import PENALTIES, PROBLEMS
-from rvsmjax.sweep.step import Tile
 
 
 def kernel_text(

@@ -11,7 +11,7 @@ import optax
 from jax import Array
 
 import rvsmjax as rv
-from rvsmjax.transforms.selection import Mask, select
+from rvsmjax.transforms import Mask, select
 
 
 class MagnitudeState(NamedTuple):

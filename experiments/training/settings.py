@@ -13,7 +13,7 @@ import jax
 from flax import nnx
 from jax import Array
 
-from rvsmjax.transforms.selection import Mask
+from rvsmjax.transforms import Mask
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -14,13 +14,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rvsmjax import _checks
 from rvsmjax.certificate import Certificate
 from rvsmjax.solve import Status
-from rvsmjax.sweep import program
+from rvsmjax.sweep._program import program
+from rvsmjax.sweep._program.arguments import arguments, cell_order, check_size
+from rvsmjax.sweep._program.plan import Plan, make_plan, precision
+from rvsmjax.sweep._program.progress import Progress, reporting
+from rvsmjax.sweep._program.runners import stored_at_home
+from rvsmjax.sweep._tiles.loop import MOST_STEPS
 from rvsmjax.sweep.grid import Grid
-from rvsmjax.sweep.loop import MOST_STEPS
-from rvsmjax.sweep.plan import Plan, arguments, cell_order, check_size, make_plan, precision
-from rvsmjax.sweep.progress import Progress, reporting
 from rvsmjax.sweep.result import SweepResult
-from rvsmjax.sweep.runners import stored_at_home
 
 
 def run_sweep(

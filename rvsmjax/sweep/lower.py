@@ -9,9 +9,9 @@ import jax
 from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
 from rvsmjax import _checks
-from rvsmjax.sweep import program
+from rvsmjax.sweep._program import program
+from rvsmjax.sweep._program.plan import make_plan, precision
 from rvsmjax.sweep.grid import Grid
-from rvsmjax.sweep.plan import make_plan, precision
 
 KINDS = {"cuda": "NVIDIA H100 80GB HBM3", "tpu": "TPU v5e", "cpu": "cpu"}
 """The devices that a program is lowered for, by platform."""

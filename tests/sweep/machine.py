@@ -1,7 +1,7 @@
 """A machine for the PTX that the sweep writes: every instruction on all threads at once, in NumPy.
 
-It knows the instructions of ``rvsmjax.sweep.ptx`` and ``cuda`` alone. Warps run in step where they are at the same
-place; a branch must be taken by all threads of a warp or by none, as on the hardware this code is meant for.
+It knows only the instructions of ``rvsmjax.sweep._tiles.ptx`` and ``cuda``. Warps run in step where they are at the
+same place; a branch must be taken by all threads of a warp or by none, as on the hardware this code is meant for.
 """
 
 import functools

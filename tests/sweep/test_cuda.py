@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 import rvsmjax as rv
-from rvsmjax.sweep import cuda, engines, loop, ptx
-from rvsmjax.sweep.step import Tile
+from rvsmjax.sweep._tiles import cuda, engines, loop, ptx
+from rvsmjax.sweep._tiles import graph as graphs
+from rvsmjax.sweep._tiles.step import Tile
 from tests.sweep.machine import Machine
-from tests.sweep.test_kernel import require_close
+from tests.sweep.test_pallas import require_close
 from tools.kernels import kernel_text
 
 LAUNCHES = []
@@ -157,7 +158,7 @@ def test_which_engine_a_card_gets(monkeypatch):
 
 
 def test_a_pallas_backend_that_is_gone_is_told(monkeypatch):
-    monkeypatch.setattr(engines.kernel, "available", lambda: False)
+    monkeypatch.setattr(engines.pallas, "available", lambda: False)
     with pytest.warns(UserWarning, match="engine 'pallas' needs JAX's Triton backend"):
         assert engines.chosen("pallas", (Card("NVIDIA H100", "9.0"),)) == "xla"
 
@@ -174,13 +175,13 @@ def test_a_step_of_l1_takes_nine_instructions_a_component():
 
 
 def test_graph_keeps_a_number_once_and_knows_what_is_outside_of_the_loop():
-    graph = ptx.Graph()
-    w, k = graph.leaf(["%f0", "%f1"], "f32", ptx.STEP, vector=True), graph.leaf("%f2", "f32", ptx.ONCE)
+    graph = graphs.Graph()
+    w, k = graph.leaf(["%f0", "%f1"], "f32", graphs.STEP, vector=True), graph.leaf("%f2", "f32", ptx.ONCE)
     once = graph.node("mul", [k, k], "f32")
     assert once is graph.node("mul", [k, k], "f32")
-    assert (once.level, once.vector) == (ptx.ONCE, False)
+    assert (once.level, once.vector) == (graphs.ONCE, False)
     whole = graph.node("sum", [graph.node("mul", [w, once], "f32")], "f32", vector=False)
-    assert (whole.level, whole.vector) == (ptx.STEP, False)
+    assert (whole.level, whole.vector) == (graphs.STEP, False)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import pytest
 
 import rvsmjax as rv
 from rvsmjax.certificate import certificate, largest_learning_rate
-from rvsmjax.sweep import loop, plan, program, runners
+from rvsmjax.sweep._program import arguments, plan, program, runners
+from rvsmjax.sweep._tiles import loop
 from rvsmjax.sweep.result import labels
 
 LANE = {"penalty": "tl1", "d": 12, "k": 3, "lam": 2e-4, "beta": 5e-3}
@@ -245,9 +246,9 @@ def test_slow_cells_come_first():
     """Many patches, then a small learning rate (by a large β), then a large λ."""
     grid = rv.Grid(k=[2, 100], lam=[1e-5, 1e-3], beta=[0.1, 4e-3])
     cells = [(k, lam, beta) for k in (2, 100) for lam in (1e-5, 1e-3) for beta in (0.1, 4e-3)]
-    assert [cells[i] for i in plan.cell_order(grid)] == sorted(cells, key=lambda c: (-c[0], -c[2], -c[1]))
+    assert [cells[i] for i in arguments.cell_order(grid)] == sorted(cells, key=lambda c: (-c[0], -c[2], -c[1]))
     given = rv.Grid(k=[3, 1], learning_rate=[0.2, 0.1])
-    assert plan.cell_order(given).tolist() == [1, 0, 3, 2]
+    assert arguments.cell_order(given).tolist() == [1, 0, 3, 2]
 
 
 def test_the_step_cap_is_reported():
@@ -306,7 +307,7 @@ def test_the_memory_that_a_grid_needs_is_that_of_its_program():
     own = plan.make_plan(grid, plan.precision(None), devices, progress=False)
     known = program.compile_plan(own, jax.random.key_impl(jax.random.key(0))).memory_analysis()
     held = len(devices) * (known.temp_size_in_bytes + known.output_size_in_bytes)
-    assert held <= 20_000 * plan.seed_bytes(own) <= 1.3 * held
+    assert held <= 20_000 * arguments.seed_bytes(own) <= 1.3 * held
 
 
 def test_only_a_grid_is_swept():

@@ -3,7 +3,7 @@
 import pytest
 
 import rvsmjax as rv
-from rvsmjax.sweep import engines
+from rvsmjax.sweep._tiles import engines
 
 KINDS = {"penalty": ["l1", "l0", "tl1"], "d": [7, 50, 130], "normalize": [True, False], "seeds": 4}
 MARKS = {"cuda": "__gpu$xla.gpu.ptx", "pallas": "__gpu$xla.gpu.triton"}

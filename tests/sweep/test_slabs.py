@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import rvsmjax as rv
-from rvsmjax.sweep import program, slabs
+from rvsmjax.sweep import slabs
+from rvsmjax.sweep._program import program
 
 
 @pytest.mark.parametrize("most", [1, 7, 300, 1000, 2500, 10**6])

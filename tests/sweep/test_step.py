@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import rvsmjax as rv
-from rvsmjax.sweep import step as fused
+from rvsmjax.sweep._tiles import step as fused
 from rvsmjax.transforms import unit_sphere
 
 PENALTIES = [rv.L1(), rv.L0(), rv.TransformedL1(0.7), rv.Grouped(rv.L1(), axes=(0,)), rv.TopK(k=4)]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rvsmjax.sweep.step import Iteration, Tile
+from rvsmjax.sweep import Iteration, Tile
 
 from .claim import Parameters
 from .claims.shared import SETTLED, SHARE

@@ -42,7 +42,7 @@ def compute(
     """
     import jax
 
-    from rvsmjax.sweep.result import labels
+    from rvsmjax.sweep import labels
 
     from ...records.zarr_store import Store
 

@@ -13,8 +13,8 @@ from jax import Array
 
 from rvsmjax.certificate import Certificate, certificate_at
 from rvsmjax.penalties import moreau_envelope
-from rvsmjax.sweep.draws import Lanes, tile_of
-from rvsmjax.sweep.plan import Block, Kind, Plan
+from rvsmjax.sweep._program.draws import Lanes, tile_of
+from rvsmjax.sweep._program.plan import Block, Kind, Plan
 
 
 def _limits(plan: Plan, kind: Kind, leaves: list[Array], lanes: Lanes, w: Array) -> tuple[Array, ...]:

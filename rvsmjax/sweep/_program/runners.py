@@ -12,17 +12,17 @@ import jax.numpy as jnp
 from jax import Array
 
 from rvsmjax.solve import Status
-from rvsmjax.sweep import cuda, kernel, loop, ptx
-from rvsmjax.sweep.draws import Lanes, tile_of
+from rvsmjax.sweep._program.draws import Lanes, tile_of
+from rvsmjax.sweep._program.plan import Block, Kind, Plan
+from rvsmjax.sweep._tiles import cuda, graph, loop, pallas
+from rvsmjax.sweep._tiles.step import UNROLLED, Tile
 from rvsmjax.sweep.grid import Problem
-from rvsmjax.sweep.plan import Block, Kind, Plan
-from rvsmjax.sweep.step import UNROLLED, Tile
 
 
 def engine_of(plan: Plan, kind: Kind) -> str:
     """Returns what runs a kind: the plan's engine, or ``xla`` where that lacks something of the kind."""
     if plan.engine != "cuda":
-        return plan.engine if plan.engine == "xla" or kernel.fits(kind.d, kind.separable) else "xla"
+        return plan.engine if plan.engine == "xla" or pallas.fits(kind.d, kind.separable) else "xla"
     fits = cuda.fits(kind.d, kind.separable, kind.zeros_stay, plan.dtype)
     return "cuda" if fits and _translates(kind.penalty, plan.problem, kind.normalize) else "xla"
 
@@ -42,7 +42,7 @@ def _translates(penalty: Any, problem: Problem, normalize: bool) -> bool:
 
     try:
         jax.eval_shape(written, vector, vector, lane_int, number, *[lane] * (4 + penalty.num_leaves))
-    except ptx.Unsupported as lacking:
+    except graph.Unsupported as lacking:
         name = jax.tree.unflatten(penalty, [0.0] * penalty.num_leaves).name
         warnings.warn(f"engine 'cuda' lacks {lacking}; XLA's loop runs {name}", stacklevel=2)
         return False
@@ -82,7 +82,7 @@ class Runners:
         self.codes.append(lambda lanes, fresh, w, steps, status, budget: (w, w, steps, status, budget))
         lengths = {"xla": lambda d: plan.tile, "cuda": cuda.lanes_of_a_warp}
         self.together = [
-            lengths.get(engine, kernel.lanes_of_a_block)(kinds[i].d) for i, engine in zip(by, self.engines, strict=True)
+            lengths.get(engine, pallas.lanes_of_a_block)(kinds[i].d) for i, engine in zip(by, self.engines, strict=True)
         ]
 
     def __call__(self, kind: Array, *args: Any) -> tuple[Array, ...]:
@@ -133,7 +133,7 @@ def run_tile(
         own, executed, steps, status = cuda.run(loop.judge, loop.CHECK_EVERY, tile, own, steps, status, tol, max_steps)
     elif engine != "xla":
         interpret = engine == "interpret"
-        own, executed, steps, status = kernel.run(loop.run, tile, own, steps, status, tol, max_steps, interpret)
+        own, executed, steps, status = pallas.run(loop.run, tile, own, steps, status, tol, max_steps, interpret)
     else:
         tile = tile._replace(unrolled=plan.devices[0].platform == "cpu" and kind.d <= UNROLLED)
         own, executed, steps, status = loop.run(tile, own, steps, status, budget, tol, max_steps)

@@ -10,8 +10,8 @@ import numpy as np
 from jax import Array
 
 from rvsmjax.problems import OneLayerProblem
-from rvsmjax.sweep.plan import INNER, Block, Kind
-from rvsmjax.sweep.step import Tile
+from rvsmjax.sweep._program.plan import INNER, Block, Kind
+from rvsmjax.sweep._tiles.step import Tile
 
 
 class Lanes(NamedTuple):

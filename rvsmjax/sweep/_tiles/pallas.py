@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.experimental import pallas as pl
 
-from rvsmjax.sweep.step import Tile
+from rvsmjax.sweep._tiles.step import Tile
 
 ENTRIES = 8192
 """Of w in a block: with w* as many, 128 registers in each of 128 threads."""

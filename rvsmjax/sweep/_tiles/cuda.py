@@ -15,8 +15,9 @@ import numpy as np
 from jax import Array
 
 from rvsmjax.solve import Status
-from rvsmjax.sweep import ptx
-from rvsmjax.sweep.step import Iteration, Tile
+from rvsmjax.sweep._tiles import graph as graphs
+from rvsmjax.sweep._tiles import ptx
+from rvsmjax.sweep._tiles.step import Iteration, Tile
 
 TARGET = "__gpu$xla.gpu.ptx"
 """XLA's custom call for kernels that are given as PTX."""
@@ -70,7 +71,7 @@ def run(
       max_steps: step cap.
 
     Raises:
-      ptx.Unsupported: the penalty or the problem uses a primitive without translation.
+      graphs.Unsupported: the penalty or the problem uses a primitive without translation.
     """
     d, n = w.shape
     threads = threads_of_a_lane(d)
@@ -108,45 +109,45 @@ def source(
         jax.make_jaxpr(iteration.step)(w, going),
         jax.make_jaxpr(lambda *args: judge(iteration, *args))(w, going, steps, status, tol),
     ]
-    graph, writer = ptx.Graph(), ptx.Writer(threads, count)
+    graph, writer = graphs.Graph(), ptx.Writer(threads, count)
     vector = [writer.register("f32") for _ in range(count)]
-    star = graph.leaf([writer.register("f32") for _ in range(count)], "f32", ptx.ONCE, vector=True)
+    star = graph.leaf([writer.register("f32") for _ in range(count)], "f32", graphs.ONCE, vector=True)
     consts: list[Array] = []
-    leaves: list[ptx.Node] = []
+    leaves: list[graphs.Node] = []
 
-    def constant(array: Any) -> ptx.Node:
+    def constant(array: Any) -> graphs.Node:
         if array is tile.w_star:
             return star
         place = next((i for i, known in enumerate(consts) if known is array), None)
         if place is None:
-            dtype = ptx.dtype_of(jax.typeof(array))
+            dtype = graphs.dtype_of(jax.typeof(array))
             if jnp.ndim(array) > 1 or dtype == "bool":
-                raise ptx.Unsupported(f"an array of shape {jnp.shape(array)} and dtype {dtype} that a step takes")
+                raise graphs.Unsupported(f"an array of shape {jnp.shape(array)} and dtype {dtype} that a step takes")
             place = len(consts)
             consts.append(array)
-            leaves.append(graph.leaf(writer.register(dtype), dtype, ptx.ONCE))
+            leaves.append(graph.leaf(writer.register(dtype), dtype, graphs.ONCE))
         return leaves[place]
 
     bound = constant(tol)
     # Registers of the lane that change: its steps, its status, whether it goes on.
     own_steps, own_status, cap, active = (writer.register(kind) for kind in ("i32", "i32", "i32", "bool"))
-    numbers = {name: graph.leaf(r, "i32", ptx.LOOK) for name, r in (("steps", own_steps), ("status", own_status))}
-    on = graph.leaf(active, "bool", ptx.LOOK)
+    numbers = {name: graph.leaf(r, "i32", graphs.LOOK) for name, r in (("steps", own_steps), ("status", own_status))}
+    on = graph.leaf(active, "bool", graphs.LOOK)
 
     stepped = graph.trace(
         traced[0].jaxpr,
         map(constant, traced[0].consts),
-        [graph.leaf(vector, "f32", ptx.STEP, vector=True), graph.number(True, "bool")],
+        [graph.leaf(vector, "f32", graphs.STEP, vector=True), graph.number(True, "bool")],
     )
     writer.write(stepped, into=vector, guard=active)  # lanes that have ended stand still, to the bit
-    body, writer.sections[ptx.STEP] = writer.sections[ptx.STEP], []
+    body, writer.sections[graphs.STEP] = writer.sections[graphs.STEP], []
     judged = graph.trace(
         traced[1].jaxpr,
         map(constant, traced[1].consts),
-        [graph.leaf(vector, "f32", ptx.STEP, vector=True), on, numbers["steps"], numbers["status"], bound],
+        [graph.leaf(vector, "f32", graphs.STEP, vector=True), on, numbers["steps"], numbers["status"], bound],
     )
     ends = writer.write(judged)
-    look = writer.sections[ptx.STEP]
+    look = writer.sections[graphs.STEP]
 
     # Positions: lane of the tile, place among the threads of the lane, addresses.
     thread, block, lane, part, left, total = (writer.register("u32") for _ in range(6))
@@ -197,13 +198,13 @@ def source(
         f"and.b32 {part}, {thread}, {threads - 1};",
         *loads(),
         f"mov.u32 {total}, 0;",
-        *writer.sections[ptx.ONCE],
+        *writer.sections[graphs.ONCE],
         "LOOK:",
         f"setp.eq.s32 {active}, {own_status}, {int(Status.CAP)};",
         f"setp.lt.and.s32 {active}, {own_steps}, {cap}, {active};",
         f"vote.sync.any.pred {any_on}, {active}, 0xffffffff;",
         f"@!{any_on} bra END;",
-        *writer.sections[ptx.LOOK],
+        *writer.sections[graphs.LOOK],
         f"mov.u32 {left}, {every};",
         "STEP:",
         *body,

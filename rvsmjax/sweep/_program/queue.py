@@ -13,11 +13,11 @@ import jax.numpy as jnp
 from jax import Array
 
 from rvsmjax.solve import Status
-from rvsmjax.sweep import progress
-from rvsmjax.sweep.draws import Lanes, divided
-from rvsmjax.sweep.loop import NO_LIMIT, running
-from rvsmjax.sweep.plan import Block
-from rvsmjax.sweep.runners import Runners
+from rvsmjax.sweep._program import progress
+from rvsmjax.sweep._program.draws import Lanes, divided
+from rvsmjax.sweep._program.plan import Block
+from rvsmjax.sweep._program.runners import Runners
+from rvsmjax.sweep._tiles.loop import NO_LIMIT, running
 
 IDLE = 32
 """Steps of a whole tile that may be spent on lanes that have ended before others take their place."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from rvsmjax.sweep import cuda, kernel
+from rvsmjax.sweep._tiles import cuda, pallas
 
 ENGINES = ("auto", "xla", "cuda", "pallas", "interpret")
 """Auto, see ``chosen``; XLA's loop; a CUDA kernel made of the step; a Pallas kernel; the last as plain JAX, a test."""
@@ -51,6 +51,6 @@ def _lacking(engine: str, device: Any) -> str:
         return (
             f"a GPU of compute capability {'.'.join(map(str, cuda.CAPABILITY))} or later, got {name} with {capability}"
         )
-    if engine == "pallas" and not kernel.available():
+    if engine == "pallas" and not pallas.available():
         return "JAX's Triton backend for Pallas, which this version of JAX does not have"
     return ""

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from rvsmjax.solve import Status
-from rvsmjax.sweep.step import Iteration, Tile
+from rvsmjax.sweep._tiles.step import Iteration, Tile
 
 CHECK_EVERY = 16
 """Steps between looks at the residual: a lane's count of steps is a multiple of it."""

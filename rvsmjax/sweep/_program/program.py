@@ -23,10 +23,10 @@ import numpy as np
 from jax import Array
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
-from rvsmjax.sweep import draws, progress, queue
-from rvsmjax.sweep.measure import Measures, certificates
-from rvsmjax.sweep.plan import INNER, Block, Plan
-from rvsmjax.sweep.runners import Runners, in_whole_tiles, stored_at_home
+from rvsmjax.sweep._program import draws, progress, queue
+from rvsmjax.sweep._program.measure import Measures, certificates
+from rvsmjax.sweep._program.plan import INNER, Block, Plan
+from rvsmjax.sweep._program.runners import Runners, in_whole_tiles, stored_at_home
 
 # XLA prefers half of AVX-512's width; where there is none the preference has no effect. What two of these passes move
 # out of loops is out of them here already, and with this many loops they take most of the time of compiling. The third

@@ -1,0 +1,1 @@
+"""How the tiles of a grid become one compiled program: plan, draws, queue with refilling, measures."""
