@@ -176,7 +176,7 @@ def test_a_step_of_l1_takes_nine_instructions_a_component():
 
 def test_graph_keeps_a_number_once_and_knows_what_is_outside_of_the_loop():
     graph = graphs.Graph()
-    w, k = graph.leaf(["%f0", "%f1"], "f32", graphs.STEP, vector=True), graph.leaf("%f2", "f32", ptx.ONCE)
+    w, k = graph.leaf(["%f0", "%f1"], "f32", graphs.STEP, vector=True), graph.leaf("%f2", "f32", graphs.ONCE)
     once = graph.node("mul", [k, k], "f32")
     assert once is graph.node("mul", [k, k], "f32")
     assert (once.level, once.vector) == (graphs.ONCE, False)
