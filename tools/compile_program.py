@@ -83,7 +83,7 @@ def pallas(penalty: str, d: int, dumps: Path) -> dict[str, Any]:
     found = sweep("cuda", "pallas", {"penalty": penalty, "d": d})
     own = next(text for path in dumps.glob("*.ptx") if ".entry kernel(" in (text := path.read_text()))
     threads = int((re.search(r"\.(?:req|max)ntid (\d+)", own) or [0, 128])[1])
-    return found | {"kernels": {f"{penalty}, d = {d}": count(own, d * pallas.lanes_of_a_block(d) / threads)}}
+    return found | {"kernels": {f"{penalty}, d = {d}": count(own, d * pallas.lanes_per_block(d) / threads)}}
 
 
 def training(platform: str, net: str, method: str) -> dict[str, Any]:

@@ -32,8 +32,8 @@ def kernel_text(
         k, lam, beta, rate, *leaves = own
         like = jax.tree.unflatten(structure, leaves)
         tile = Tile(PROBLEMS[activation](k), like, lam, beta, rate, w_star, normalize)
-        texts.append(cuda.source(loop.judge, loop.CHECK_EVERY, tile, w, steps, steps, tol)[0])
+        texts.append(cuda.source(loop.check, loop.CHECK_EVERY, tile, w, steps, steps, tol)[0])
         return w
 
     jax.eval_shape(written, vector, vector, lane_int, number, *[lane] * (4 + structure.num_leaves))
-    return texts[0], d / cuda.threads_of_a_lane(d)
+    return texts[0], d / cuda.threads_per_lane(d)

@@ -44,7 +44,7 @@ def test_blocks_stop_alone():
     """Lanes with k = 1 end long before those with k = 50 in the same tile."""
     grid = rv.Grid(penalty="l1", d=100, k=[1, 50], seeds=64)
     found = run(grid, "interpret")
-    assert pallas.lanes_of_a_block(100) == 64
+    assert pallas.lanes_per_block(100) == 64
     assert found.steps_executed < 0.7 * grid.size * found.data["steps"].max()
     assert found.steps_executed >= found.steps_needed
 
@@ -70,7 +70,7 @@ def test_what_the_kernel_lacks_runs_in_the_loop():
     for name, values in found.data.items():
         np.testing.assert_array_equal(values, want.data[name])
     assert not pallas.fits(513, True)
-    assert [pallas.lanes_of_a_block(d) for d in (1, 64, 65, 512)] == [128, 128, 64, 16]
+    assert [pallas.lanes_per_block(d) for d in (1, 64, 65, 512)] == [128, 128, 64, 16]
 
 
 def test_an_unknown_engine_is_named():

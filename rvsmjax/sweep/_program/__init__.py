@@ -1,1 +1,1 @@
-"""How the tiles of a grid become one compiled program: plan, draws, queue with refilling, measures."""
+"""Compiled program of a sweep: plan, draws, refilled queue of lanes, measures of the limits."""

@@ -1,1 +1,1 @@
-"""How one tile of lanes runs: the fused step, XLA's loop over it, and the same step as GPU kernels."""
+"""Execution of one tile: the fused step, XLA's loop over it, and the same step as GPU kernels."""

@@ -1,8 +1,8 @@
-"""One RVSM step on a tile of lanes, fused: the same iteration as the optax chain, written for speed.
+"""Fused RVSM step on a tile of lanes: the same iteration as the optax chain, written for speed.
 
-A tile is an array of shape (d, lanes), lanes in the minor axis. Norm and inner product with w* are all that the
-gradient needs of a lane (``OneLayerProblem.coefficients``), so a step is two sums and one pass: the scaling to the
-sphere is folded into the next step's coefficients, and w − u is formed directly by ``Penalty.shrinkage``.
+A tile is an array of shape (d, lanes) with lanes on the minor axis. The gradient depends on w only through its norm and
+its inner product with w* (``OneLayerProblem.coefficients``), so a step is two reductions and one elementwise pass: the
+scaling to the sphere is folded into the next step's coefficients, and ``Penalty.shrinkage`` forms w − u directly.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from rvsmjax.penalties import Penalty
 from rvsmjax.problems import OneLayerProblem
 
 UNROLLED = 112
-"""Greatest d whose sums are written out row by row on a CPU: LLVM then adds them in registers, which is faster than the
-library that XLA calls for a sum; beyond it does not."""
+"""Largest d whose sums are unrolled by row on CPUs: LLVM then keeps the partial sums in registers, which is faster than
+XLA's library reduction; for larger d it does not."""
 FEW = 64
-"""Greatest d whose sums take four rows at once: beyond it XLA does not keep them in one loop. On its two sides they may
-round differently, but no code is shared across it, see ``plan.ROWS``."""
+"""Largest d whose unrolled sums slice four rows at a time: beyond it XLA does not fuse the slices into one loop. Sums
+may round differently on either side of this bound, but kinds do not share code across it, see ``plan.ROWS``."""
 
 
 class Tile(NamedTuple):
-    """What stays fixed along the run of a tile; lane numbers have shape (lanes,).
+    """Fixed parameters of the lanes of a tile; leaves have shape (lanes,) unless stated.
 
     Attributes:
-      problem: its leaves of shape (lanes,).
-      penalty: its leaves of shape (lanes,).
+      problem: the problems.
+      penalty: the penalties.
       lam: λ.
       beta: β.
       learning_rate: η.
-      w_star: unit vectors, of shape (d, lanes).
-      normalize: whether w goes back to the sphere after each step.
-      unrolled: whether sums over d are written out row by row.
+      w_star: unit vectors of shape (d, lanes).
+      normalize: whether w is normalised after each step.
+      unrolled: whether sums over d are unrolled by row.
     """
 
     problem: OneLayerProblem
@@ -53,38 +53,38 @@ class Tile(NamedTuple):
     unrolled: bool = False
 
     def scaled(self, w: Array) -> Array:
-        """Returns w, on the sphere if so asked."""
+        """Returns w, normalised if ``self.normalize``."""
         return w / jnp.sqrt(self.dot(w, w)) if self.normalize else w
 
     def dot(self, a: Array, b: Array) -> Array:
-        """Returns the inner product of two arrays of shape (d, lanes), of shape (lanes,)."""
+        """Returns the inner products over d, of shape (lanes,)."""
         return self.sum(jax.lax.mul, a, b)
 
-    def sum(self, part: Callable[..., Array], *arrays: Array, rows: int = 4) -> Array:
-        """Returns the sum of ``part`` over the rows of some arrays of shape (d, lanes), of shape (lanes,).
+    def sum(self, term: Callable[..., Array], *arrays: Array, rows: int = 4) -> Array:
+        """Returns the sum over d of ``term`` applied elementwise to arrays of shape (d, lanes), of shape (lanes,).
 
-        Four rows at once are compiled faster than one, but run slower where d is large or an array is computed for this
+        Four rows per slice compile faster than one, but run slower if d is large or an array is computed only for this
         sum.
         """
         if not self.unrolled:
-            return jnp.sum(part(*arrays), 0)
+            return jnp.sum(term(*arrays), 0)
         d = len(arrays[0])
         rows = rows if d <= FEW else 1
 
-        def at(i: int, n: int) -> Array:
-            return part(*(jax.lax.slice_in_dim(a, i, i + n) for a in arrays))
+        def terms(i: int, n: int) -> Array:
+            return term(*(jax.lax.slice_in_dim(a, i, i + n) for a in arrays))
 
-        # Four sums side by side, as an addition waits for the last one.
-        parts, apart = [at(i, rows) for i in range(0, d - d % 4, rows)], 4 // rows
-        sums = [functools.reduce(jax.lax.add, parts[i::apart]) for i in range(apart if parts else 0)]
-        four = [jax.lax.slice_in_dim(one, i, i + 1) for one in sums for i in range(rows)]
-        rest = [at(i, 1) for i in range(d - d % 4, d)]
+        # Four independent partial sums hide the latency of the additions.
+        slices, stride = [terms(i, rows) for i in range(0, d - d % 4, rows)], 4 // rows
+        sums = [functools.reduce(jax.lax.add, slices[i::stride]) for i in range(stride if slices else 0)]
+        four = [jax.lax.slice_in_dim(partial, i, i + 1) for partial in sums for i in range(rows)]
+        rest = [terms(i, 1) for i in range(d - d % 4, d)]
         chains = [*map(jax.lax.add, four, rest), *four[len(rest) :]] or rest
         return functools.reduce(jax.lax.add, chains)[0]
 
 
 class Iteration:
-    """The steps of a tile. What stays fixed along a run is computed once, here: build it outside of loops."""
+    """Step function of a tile. The constructor computes the loop invariants, so build it outside of loops."""
 
     def __init__(self, tile: Tile) -> None:
         self.tile = tile
@@ -92,64 +92,65 @@ class Iteration:
         self.pull = tile.learning_rate * tile.beta
         self.shrink = self._shrinker(tile.lam / tile.beta)
 
-    def advance(self, w: Array, going: Array, count: int) -> Array:
-        """Returns w after ``count`` steps of ŵ = w − η(∇f(w) + β(w − u)), on the sphere not yet scaled to it.
+    def advance(self, w: Array, active: Array, count: int) -> Array:
+        """Returns w after ``count`` steps of ŵ = w − η(∇f(w) + β(w − u)).
 
-        There w of any length stands for w/‖w‖, in all functions: each step begins with the scaling.
+        If ``tile.normalize``, all methods accept and return w of any length, standing for w/‖w‖: the scaling to the
+        sphere is deferred to the next step.
 
         Args:
-          w: of shape (d, lanes).
-          going: of shape (lanes,); other lanes stay where they are, to the bit.
+          w: iterates of shape (d, lanes).
+          active: mask of running lanes, of shape (lanes,); other lanes keep their bits.
           count: number of steps.
         """
-        pull = jnp.where(going, self.pull, 0)
+        pull = jnp.where(active, self.pull, 0)
 
-        def one(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        def body(carry: tuple[Array, Array]) -> tuple[Array, Array]:
             i, w = carry
-            return i + 1, self._step(w, going, pull)
+            return i + 1, self._step(w, active, pull)
 
-        # With one counter: where XLA's clean-up of loops is left out, those of fori_loop would slow it down.
-        return jax.lax.while_loop(lambda carry: carry[0] < count, one, (jnp.zeros((), jnp.int32), w))[1]
+        # A single counter: fori_loop carries two, which cost time with XLA's loop simplification disabled.
+        return jax.lax.while_loop(lambda carry: carry[0] < count, body, (jnp.zeros((), jnp.int32), w))[1]
 
-    def step(self, w: Array, going: Array) -> Array:
+    def step(self, w: Array, active: Array) -> Array:
         """Returns w after one step, see ``advance``."""
-        return self._step(w, going, jnp.where(going, self.pull, 0))
+        return self._step(w, active, jnp.where(active, self.pull, 0))
 
     def residual(self, w: Array) -> Array:
-        """Returns ‖∇f(w) + β(w − u)‖, of shape (lanes,), on the sphere of its tangential part alone."""
+        """Returns ‖∇f(w) + β(w − u)‖ of shape (lanes,), only its tangential part on the sphere."""
         tile = self.tile
         _, scale, p, c = self._geometry(w)
         force = tile.beta * self.shrink(w * scale if tile.normalize else w)
         if not tile.normalize:
-            parts = p * (w * scale) + c * tile.w_star + force
-            return jnp.sqrt(tile.dot(parts, parts))
-        # As a vector: the two parts cancel, and their squares would lose the difference. Of w* − w, which is small at a
-        # limit, rather than of w*: c may be large.
+            total = p * (w * scale) + c * tile.w_star + force
+            return jnp.sqrt(tile.dot(total, total))
+        # Subtracts the radial part as a vector: subtracting squared norms would cancel. Uses w* − w, small at a limit,
+        # in place of w* because c may be large.
         gap = c * (tile.w_star - w * scale) + force
         radial = tile.dot(gap, w) * scale * scale
         return jnp.sqrt(tile.sum(lambda g, v: (g - radial * v) ** 2, gap, w, rows=1))
 
-    def _step(self, w: Array, going: Array, pull: Array) -> Array:
+    def _step(self, w: Array, active: Array, pull: Array) -> Array:
         norm, scale, p, c = self._geometry(w)
-        # As quotients, which XLA computes once for a lane; what is cheap it would compute for each component.
-        ahead = jnp.where(going, c, 0) / self.inverse_rate
+        # Divisions, which XLA computes once per lane; it would recompute cheaper operations for each component.
+        ahead = jnp.where(active, c, 0) / self.inverse_rate
         if self.tile.normalize:
-            keep, seen = jnp.where(going, 1 - self.tile.learning_rate * p, norm) / norm, w * scale
+            keep, shrunk = jnp.where(active, 1 - self.tile.learning_rate * p, norm) / norm, w * scale
         else:
-            keep, seen = jnp.where(going, norm - self.tile.learning_rate * p, norm) / norm, w
-        return keep * w - ahead * self.tile.w_star - pull * self.shrink(seen)
+            keep, shrunk = jnp.where(active, norm - self.tile.learning_rate * p, norm) / norm, w
+        return keep * w - ahead * self.tile.w_star - pull * self.shrink(shrunk)
 
     def _geometry(self, w: Array) -> tuple[Array, Array, Array, Array]:
-        """Returns ‖w‖, 1/‖w‖ and the coefficients of the gradient at w, on the sphere at w/‖w‖."""
+        """Returns ‖w‖, 1/‖w‖ and the gradient's coefficients at w, or at w/‖w‖ on the sphere."""
         norm = jnp.sqrt(self.tile.dot(w, w))
         scale = 1 / norm
-        # All that follows is made of roots, √2·sin(θ/2) first: XLA computes a sum anew for each of its users, a root
-        # once.
+        # Everything below derives from square roots, first √2·sin(θ/2): XLA duplicates a reduction into each of its
+        # consumers, but computes a square root once.
         half = jnp.sqrt(jnp.clip(1 - self.tile.dot(w, self.tile.w_star) * scale, 0, 2))
         gap = half * half
         near = jnp.minimum(gap, 2 - gap)
         root = jnp.sqrt(near)
-        # Under 1e-3 this angle is off by eps/θ, the gradient by that times ‖w − w*‖/(kπ): by eps.
+        # Below 1e-3 the angle has error eps/θ, the gradient that times ‖w − w*‖/(kπ), which is eps.
         acute, sine = root * evaluate(_arccos_ratio, 1 - near), root * jnp.sqrt(2 - near)
         theta = jnp.where(gap > 1, math.pi - acute, acute)
         one = jnp.ones_like(scale)
@@ -165,6 +166,6 @@ class Iteration:
 
 
 def _arccos_ratio(x: np.ndarray) -> np.ndarray:
-    """Arccos(x)/√(1 − x): analytic around [0, 1], √2 at its end."""
+    """Arccos(x)/√(1 − x): analytic on a neighbourhood of [0, 1], with value √2 at 1."""
     gap = np.sqrt(1 - x)
     return np.where(gap > 0, 2 * np.arcsin(gap / np.sqrt(2)) / np.where(gap > 0, gap, 1), np.sqrt(2))
