@@ -15,7 +15,7 @@ import numpy as np
 
 import rvsmjax as rv
 from benchmarks import rates
-from rvsmjax.sweep import cuda
+from rvsmjax.sweep._tiles import cuda
 
 PENALTIES = ("l1", "l0", "tl1")
 COMPARED = ("theta_w", "theta_u", "f_u", "lagrangian")

@@ -37,7 +37,7 @@ def measure(penalty: str, d: list[int], k: list[int], seeds: int, repeats: int) 
 
     import rvsmjax as rv
     from benchmarks import numpy_rvsm
-    from rvsmjax.sweep import plan
+    from rvsmjax.sweep._program import plan
 
     grid = rv.Grid(penalty=penalty, d=d, k=k, seeds=seeds)
     first = rv.run_sweep(grid)

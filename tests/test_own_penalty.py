@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import rvsmjax as rv
-from rvsmjax.sweep import plan
+from rvsmjax.sweep._program import plan
 from tests.penalties import test_oracles as oracles
 from tests.repository.test_examples import load
 

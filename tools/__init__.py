@@ -1,1 +1,1 @@
-"""Tools for those who work on the project; nothing here is installed."""
+"""Developer tools; not installed with the library."""

@@ -1,9 +1,9 @@
-"""Compiles what runs on accelerators, on a machine that has none, and writes a table of what came of it.
+"""Compile check for accelerators, run on a machine without one; writes a table of the results.
 
-``make check-accelerators``. Makes an environment of its own for the oldest and the newest Python at hand (so for two
-versions of JAX), from ``requirements/accelerators.lock``. Each program is compiled for an H100 or a v5e in a process of
-its own: a compiler that crashes is a failed row with the name of the signal. ptxas then takes the kernels. The record
-goes to ``benchmarks/results/compiled.json``, the tables between the markers of ``benchmarks/README.md``.
+``make check-accelerators``. Creates environments for the oldest and the newest Python available, hence two versions of
+JAX, from ``requirements/accelerators.lock``. Each program is compiled for an H100 or a v5e in a separate process: if
+the compiler crashes, the row fails with the name of the signal. ptxas assembles the kernels. The record goes to
+``benchmarks/results/compiled.json``, the tables between the markers of ``benchmarks/README.md``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ENVIRONMENTS = ROOT / "build" / "accelerators"
 LOCK = ROOT / "requirements" / "accelerators.lock"
 RECORD, PAGE = ROOT / "benchmarks" / "results" / "compiled.json", ROOT / "benchmarks" / "README.md"
 MINUTES = 8
-"""After which a case has failed."""
+"""Timeout of a case."""
 DEFAULT: dict[str, Any] = {"k": [2, 5, 10, 20]}
 NETS = ("resnet18", "vgg16")
 
@@ -37,66 +37,66 @@ Case = dict[str, Any]
 
 
 def cases() -> dict[str, Case]:
-    """Returns what is compiled, by name; what takes longest first."""
-    found: dict[str, Case] = {}
+    """Returns the programs to compile by name, the slowest first."""
+    named: dict[str, Case] = {}
     for net in NETS:
-        found[f"epoch of {net}, l0, v5e"] = {"kind": "training", "platform": "tpu", "net": net, "method": "l0"}
+        named[f"epoch of {net}, l0, v5e"] = {"kind": "training", "platform": "tpu", "net": net, "method": "l0"}
     for net in NETS:
         for method in ("sgd", "l0"):
-            own = {"kind": "training", "platform": "cuda", "net": net, "method": method}
-            found[f"epoch of {net}, {method}, H100"] = own
+            case = {"kind": "training", "platform": "cuda", "net": net, "method": method}
+            named[f"epoch of {net}, {method}, H100"] = case
     grid = {"kind": "sweep", "axes": DEFAULT}
-    found["default grid, loop, v5e"] = grid | {"platform": "tpu", "engine": "auto"}
+    named["default grid, loop, v5e"] = grid | {"platform": "tpu", "engine": "auto"}
     for engine in ("cuda", "pallas", "xla"):
-        found[f"default grid, {engine}, H100"] = grid | {"platform": "cuda", "engine": engine}
+        named[f"default grid, {engine}, H100"] = grid | {"platform": "cuda", "engine": engine}
     for d in (10, 50, 200):
         axes = {"penalty": ["l1", "l0", "tl1"], "d": d, "lam": [1e-5, 1e-4, 1e-3]}
-        found[f"rates at d = {d}, cuda, H100"] = grid | {"platform": "cuda", "engine": "cuda", "axes": axes}
+        named[f"rates at d = {d}, cuda, H100"] = grid | {"platform": "cuda", "engine": "cuda", "axes": axes}
     for activation in ("relu", "binary"):
         for normalize in (True, False):
             where = "sphere" if normalize else "free"
-            case: Case = {"kind": "kernels", "activation": activation, "normalize": normalize}
-            found[f"CUDA kernels, {activation}, {where}"] = case
+            kernels: Case = {"kind": "kernels", "activation": activation, "normalize": normalize}
+            named[f"CUDA kernels, {activation}, {where}"] = kernels
     for penalty in ("l1", "tl1"):
         for d in (10, 50, 200):
-            found[f"Pallas kernel, {penalty}, d = {d}"] = {"kind": "pallas", "penalty": penalty, "d": d}
-    return found
+            named[f"Pallas kernel, {penalty}, d = {d}"] = {"kind": "pallas", "penalty": penalty, "d": d}
+    return named
 
 
 def interpreters() -> list[str]:
-    """Returns the oldest and the newest Python at hand that the project runs on."""
-    places = [f"python3.{minor}" for minor in range(11, 20)] + ["python3"]
-    kept = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    places += [str(path) for path in sorted(kept.glob("3.*/bin/python3"))] + [sys.executable]
-    found: dict[tuple[int, int], str] = {}
-    for place in filter(None, map(shutil.which, places)):
+    """Returns the oldest and the newest available Python that the project supports."""
+    candidates = [f"python3.{minor}" for minor in range(11, 20)] + ["python3"]
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    candidates += [str(path) for path in sorted(pyenv.glob("3.*/bin/python3"))] + [sys.executable]
+    by_version: dict[tuple[int, int], str] = {}
+    for python in filter(None, map(shutil.which, candidates)):
         code = "import sys, venv; print(*sys.version_info[:2])"
-        said = subprocess.run([place, "-c", code], capture_output=True, text=True, check=False)
-        if said.returncode == 0:
-            major, minor = map(int, said.stdout.split())
+        probe = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
+        if probe.returncode == 0:
+            major, minor = map(int, probe.stdout.split())
             if (major, minor) >= (3, 11):
-                found.setdefault((major, minor), place)
-    versions = sorted(found)
-    return [found[version] for version in dict.fromkeys((versions[0], versions[-1]))]
+                by_version.setdefault((major, minor), python)
+    versions = sorted(by_version)
+    return [by_version[version] for version in dict.fromkeys((versions[0], versions[-1]))]
 
 
 def environment(python: str) -> str:
-    """Returns the interpreter of an environment with both compilers, made if it is not there."""
+    """Returns the interpreter of an environment with both compilers; creates the environment if needed."""
     code = "import sys; print('%d.%d' % sys.version_info[:2])"
     version = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     folder = ENVIRONMENTS / f"python{version}"
-    own, stamp = folder / "bin" / "python", folder / ".ready"
+    interpreter, stamp = folder / "bin" / "python", folder / ".ready"
     if not stamp.exists() or stamp.read_text() != LOCK.read_text():
-        print(f"Making {folder.relative_to(ROOT)}", flush=True)
+        print(f"Creating {folder.relative_to(ROOT)}", flush=True)
         subprocess.run([python, "-m", "venv", "--clear", folder], check=True)
         options = ["-qq", "--disable-pip-version-check", "--only-binary", ":all:", "--require-hashes"]
-        subprocess.run([own, "-m", "pip", "install", *options, "-r", LOCK], check=True)
+        subprocess.run([interpreter, "-m", "pip", "install", *options, "-r", LOCK], check=True)
         stamp.write_text(LOCK.read_text())
-    return str(own)
+    return str(interpreter)
 
 
 def compile_case(python: str, case: Case) -> dict[str, Any]:
-    """Returns what a case's process printed, or why there is nothing."""
+    """Returns the measurements printed by a case's process, or the reason of its failure."""
     command = [python, "-m", "tools.compile_program", json.dumps(case)]
     variables = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
     try:
@@ -104,30 +104,30 @@ def compile_case(python: str, case: Case) -> dict[str, Any]:
             command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=60 * MINUTES, check=False
         )
     except subprocess.TimeoutExpired:
-        return {"failed": f"no end within {MINUTES} minutes"}
+        return {"failed": f"timed out after {MINUTES} minutes"}
     if done.returncode < 0:
-        return {"failed": f"ended by {signal.Signals(-done.returncode).name}"}
+        return {"failed": f"killed by {signal.Signals(-done.returncode).name}"}
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
-        said = [line for line in done.stderr.strip().splitlines() if "Error" in line] or ["it said nothing"]
-        return {"failed": said[-1][:300]}
-    found: dict[str, Any] = json.loads(lines[-1])
-    return found
+        errors = [line for line in done.stderr.strip().splitlines() if "Error" in line] or ["no error message"]
+        return {"failed": errors[-1][:300]}
+    measured: dict[str, Any] = json.loads(lines[-1])
+    return measured
 
 
 def check(pythons: list[str], chosen: dict[str, Case]) -> list[dict[str, Any]]:
-    """Returns the rows of all cases in all environments, two at a time."""
+    """Runs all cases in all environments, two at a time; returns their rows."""
     rows = [(python, name, case) for python in pythons for name, case in chosen.items()]
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
 
-        def one(row: tuple[str, str, Case]) -> dict[str, Any]:
+        def run(row: tuple[str, str, Case]) -> dict[str, Any]:
             python, name, case = row
-            found = {"name": name, **compile_case(python, case)}
-            said = found.get("failed") or f"{found['compile_cpu_seconds']} s of the processor"
-            print(f"JAX {found.get('jax', '?')}, {name}: {said}", flush=True)
-            return found
+            result = {"name": name, **compile_case(python, case)}
+            outcome = result.get("failed") or f"{result['compile_cpu_seconds']} CPU seconds"
+            print(f"JAX {result.get('jax', '?')}, {name}: {outcome}", flush=True)
+            return result
 
-        return list(pool.map(one, rows))
+        return list(pool.map(run, rows))
 
 
 def tables(record: dict[str, Any]) -> str:
@@ -176,10 +176,14 @@ def tables(record: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """Runs the check and returns the exit code: 1 where a row failed."""
+    """Runs the check; returns exit code 1 if a row failed."""
     parser = argparse.ArgumentParser(prog="make check-accelerators", description=__doc__)
-    parser.add_argument("--python", nargs="+", metavar="PATH", help="environments that have both compilers already")
-    parser.add_argument("--only", metavar="TEXT", default="", help="cases whose name has this; the record keeps others")
+    parser.add_argument(
+        "--python", nargs="+", metavar="PATH", help="interpreters of environments that have both compilers"
+    )
+    parser.add_argument(
+        "--only", metavar="TEXT", default="", help="run only cases whose name contains TEXT; other rows are kept"
+    )
     options = parser.parse_args()
     chosen = {name: case for name, case in cases().items() if options.only in name}
     if not chosen:
@@ -188,15 +192,15 @@ def main() -> int:
     pythons = options.python or [environment(python) for python in interpreters()]
     rows = check(pythons, chosen)
     kept = json.loads(RECORD.read_text(encoding="utf-8"))["rows"] if options.only and RECORD.exists() else []
-    # In the order of the cases, the oldest JAX first.
+    # Sorted by case; within a case, the oldest JAX comes first.
     by_key = {(row["name"], row.get("jax")): row for row in [*kept, *rows]}
     order = list(cases())
-    whole = sorted(by_key.values(), key=lambda row: order.index(row["name"]) if row["name"] in order else len(order))
+    merged = sorted(by_key.values(), key=lambda row: order.index(row["name"]) if row["name"] in order else len(order))
     record = {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "machine": f"{processor()}, {os.cpu_count()} cores, {platform.system()}",
         "minutes": round((time.monotonic() - started) / 60, 1),
-        "rows": whole,
+        "rows": merged,
     }
     print(text := tables(record))
     RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

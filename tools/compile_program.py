@@ -1,6 +1,6 @@
-"""Compiles one program for a device that is not there and prints what came of it, as one line of JSON.
+"""Ahead-of-time compilation of one program for an absent device; prints its measurements as one line of JSON.
 
-``check_accelerators`` runs this in a process of its own for each program, which a compiler's crash takes along.
+``check_accelerators`` runs each program in a separate process, to survive crashes of the compiler.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SEEDS = 10_000
 
 
 def prepare() -> Path:
-    """Sets what JAX's compilers read, before JAX is imported; returns the folder of their dumps."""
+    """Sets the environment of JAX's compilers before JAX is imported; returns the folder of their dumps."""
     from tools.sass import toolkit
 
     dumps = Path(tempfile.mkdtemp())
@@ -32,63 +32,63 @@ def prepare() -> Path:
 
 
 def devices(platform: str) -> tuple[Any, ...]:
-    """Returns a described device: an H100, or one chip of a v5e."""
+    """Returns the device of a topology description: an H100, or one chip of a v5e."""
     from jax.experimental import topologies
 
     if platform == "tpu":
         return tuple(topologies.get_topology_desc(platform="tpu", topology_name="v5e:2x2").devices[:1])
     config = (HERE / "h100.txtpb").read_text()
-    described = {"topology_name": "h100", "topology": "1x1x1", "target_config": config}
-    return tuple(topologies.get_topology_desc(platform="cuda", **described).devices[:1])
+    description = {"topology_name": "h100", "topology": "1x1x1", "target_config": config}
+    return tuple(topologies.get_topology_desc(platform="cuda", **description).devices[:1])
 
 
 def sweep(platform: str, engine: str, axes: dict[str, Any]) -> dict[str, Any]:
-    """Compiles the program of a grid; of a GPU kernel that stands alone in it, counts the instructions too."""
+    """Compiles the program of a grid."""
     import jax
     import numpy as np
     from jax.sharding import Mesh
 
     import rvsmjax as rv
-    from rvsmjax.sweep import program
-    from rvsmjax.sweep.plan import make_plan, precision
+    from rvsmjax.sweep._program import program
+    from rvsmjax.sweep._program.plan import make_plan, precision
 
-    places = devices(platform)
+    targets = devices(platform)
     grid = rv.Grid(seeds=SEEDS, **axes)
-    plan = make_plan(grid, precision(None), places, False, engine)
+    plan = make_plan(grid, precision(None), targets, False, engine)
     started = time.perf_counter(), spent()
-    lowered = program.lower_plan(plan, jax.random.key_impl(jax.random.key(0)), Mesh(np.asarray(places), ("lanes",)))
+    lowered = program.lower_plan(plan, jax.random.key_impl(jax.random.key(0)), Mesh(np.asarray(targets), ("lanes",)))
     traced = time.perf_counter(), spent()
-    compiled = lowered.compile(program.OPTIONS.get(places[0].platform))
+    compiled = lowered.compile(program.OPTIONS.get(targets[0].platform))
     return times(started, traced) | {"temporaries": compiled.memory_analysis().temp_size_in_bytes}
 
 
 def kernels(activation: str, normalize: bool) -> dict[str, Any]:
-    """Writes the CUDA kernel of every penalty and some d, and has ptxas take it."""
+    """Assembles the CUDA kernel of every penalty at several d with ptxas and counts its instructions."""
     from tools.kernels import kernel_text
     from tools.sass import count
 
     started = time.perf_counter(), spent()
-    found = {}
+    counts = {}
     for penalty in ("l1", "l0", "tl1"):
         for d in (7, 10, 50, 64, 130, 200, 1000):
             text, components = kernel_text(penalty, activation, d, normalize)
-            found[f"{penalty}, d = {d}"] = count(text, components)
-    return times(started, started) | {"kernels": found}
+            counts[f"{penalty}, d = {d}"] = count(text, components)
+    return times(started, started) | {"kernels": counts}
 
 
 def pallas(penalty: str, d: int, dumps: Path) -> dict[str, Any]:
-    """Compiles a grid of one kind with the Pallas kernel and counts what its PTX becomes."""
-    from rvsmjax.sweep import kernel
+    """Compiles a grid of one kind with the Pallas kernel and counts the kernel's instructions."""
+    from rvsmjax.sweep._tiles import pallas
     from tools.sass import count
 
-    found = sweep("cuda", "pallas", {"penalty": penalty, "d": d})
-    own = next(text for path in dumps.glob("*.ptx") if ".entry kernel(" in (text := path.read_text()))
-    threads = int((re.search(r"\.(?:req|max)ntid (\d+)", own) or [0, 128])[1])
-    return found | {"kernels": {f"{penalty}, d = {d}": count(own, d * kernel.lanes_of_a_block(d) / threads)}}
+    measured = sweep("cuda", "pallas", {"penalty": penalty, "d": d})
+    ptx = next(text for path in dumps.glob("*.ptx") if ".entry kernel(" in (text := path.read_text()))
+    threads = int((re.search(r"\.(?:req|max)ntid (\d+)", ptx) or [0, 128])[1])
+    return measured | {"kernels": {f"{penalty}, d = {d}": count(ptx, d * pallas.lanes_per_block(d) / threads)}}
 
 
 def training(platform: str, net: str, method: str) -> dict[str, Any]:
-    """Compiles an epoch on CIFAR-10."""
+    """Compiles one training epoch on CIFAR-10."""
     import jax
     import numpy as np
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -97,8 +97,8 @@ def training(platform: str, net: str, method: str) -> dict[str, Any]:
 
     started = time.perf_counter(), spent()
     function, arguments = training_program(net, method)
-    place = NamedSharding(Mesh(np.asarray(devices(platform)), ("all",)), PartitionSpec())
-    arguments = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), arguments)
+    sharding = NamedSharding(Mesh(np.asarray(devices(platform)), ("all",)), PartitionSpec())
+    arguments = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), arguments)
     lowered = function.trace(*arguments).lower()
     traced = time.perf_counter(), spent()
     compiled = lowered.compile()
@@ -111,12 +111,12 @@ def training(platform: str, net: str, method: str) -> dict[str, Any]:
 
 
 def spent() -> float:
-    """Returns the processor's seconds of this process and its children."""
+    """Returns the CPU seconds of this process and its children."""
     return sum(resource.getrusage(who).ru_utime for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 def times(started: tuple[float, float], traced: tuple[float, float]) -> dict[str, float]:
-    """Returns the seconds of tracing and of compiling, on the clock and of the processor."""
+    """Returns the CPU seconds of tracing, and the CPU and wall-clock seconds of compiling."""
     now = time.perf_counter(), spent()
     return {
         "trace_cpu_seconds": round(traced[1] - started[1], 2),
@@ -126,7 +126,7 @@ def times(started: tuple[float, float], traced: tuple[float, float]) -> dict[str
 
 
 def main() -> None:
-    """Runs the case that the command line gives as JSON."""
+    """Runs the case given as JSON on the command line."""
     case = json.loads(sys.argv[1])
     dumps = prepare()
     kind = case.pop("kind")
@@ -138,11 +138,11 @@ def main() -> None:
         "pallas": pallas,
         "training": training,
     }
-    found = kinds[kind](**case)
+    measured = kinds[kind](**case)
     import jax
 
-    print(json.dumps({"jax": jax.__version__, **found}), flush=True)
-    # Without the exit handlers of two compilers' libraries, which have crashed.
+    print(json.dumps({"jax": jax.__version__, **measured}), flush=True)
+    # Skips the exit handlers of the compilers' libraries, which have crashed.
     os._exit(0)
 
 

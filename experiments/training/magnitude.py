@@ -12,7 +12,7 @@ from jax import Array
 
 import rvsmjax as rv
 from rvsmjax._pytree import PyTree
-from rvsmjax.transforms.selection import Mask, select
+from rvsmjax.transforms import Mask, select
 
 
 class MagnitudeState(NamedTuple):

@@ -8,7 +8,7 @@ from flax import nnx
 
 import rvsmjax as rv
 from rvsmjax._pytree import PyTree
-from rvsmjax.transforms.selection import Mask
+from rvsmjax.transforms import Mask
 
 from ..data.images import Data
 from ..data.labelled import Labelled

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 import jax
 from jax import Array
 
-from rvsmjax.transforms.selection import Mask
+from rvsmjax.transforms import Mask
 
 from ..records.folder import Facts
 

@@ -1,4 +1,4 @@
-"""Which lanes a sweep has: the axes of a grid, checked and named."""
+"""Grid of a sweep: validated, labelled axes whose combinations are the lanes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rvsmjax.problems import NoOverlapBinary, NoOverlapReLU, OneLayerProblem
 
 PENALTIES: dict[str, Callable[..., Penalty]] = {"l1": L1, "l0": L0, "tl1": TransformedL1}
 PROBLEMS: dict[str, type[OneLayerProblem]] = {"relu": NoOverlapReLU, "binary": NoOverlapBinary}
-"""What ``activation`` may be called by name."""
+"""Names that ``activation`` accepts."""
 
 Numbers = float | Sequence[float]
 Counts = int | Sequence[int]
@@ -24,27 +24,27 @@ Counts = int | Sequence[int]
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """A problem for any k: a class, or an instance whose k is replaced.
+    """Factory of problems: a class, or an instance used as a template whose k is replaced.
 
     Args:
-      like: either.
+      template: the class or the instance.
     """
 
-    like: type[OneLayerProblem] | OneLayerProblem
+    template: type[OneLayerProblem] | OneLayerProblem
 
     def __call__(self, k: Any) -> OneLayerProblem:
-        """Returns the problem with ``k`` patches; an array of numbers gives a problem of each."""
-        return self.like(k) if isinstance(self.like, type) else dataclasses.replace(self.like, k=k)
+        """Returns the problem with ``k`` patches, batched if ``k`` is an array."""
+        return self.template(k) if isinstance(self.template, type) else dataclasses.replace(self.template, k=k)
 
     @property
     def name(self) -> str:
-        """The name that a grid takes, else that of the class."""
-        own = self.like if isinstance(self.like, type) else type(self.like)
-        return next((name for name, kind in PROBLEMS.items() if kind is own), own.__name__)
+        """Its name in ``PROBLEMS``, or else the class name."""
+        cls = self.template if isinstance(self.template, type) else type(self.template)
+        return next((name for name, known in PROBLEMS.items() if known is cls), cls.__name__)
 
 
 class Axes(NamedTuple):
-    """The values on the axes of a grid, as checked."""
+    """Validated values on the axes of a grid."""
 
     penalty: tuple[Penalty, ...]
     d: tuple[int, ...]
@@ -60,27 +60,27 @@ class Axes(NamedTuple):
 class Grid:
     """The lanes of a sweep: every combination of the values on its axes, each one random one-layer problem.
 
-    Every argument takes one value or a sequence of distinct ones; attributes hold tuples afterwards.
+    Every argument but ``activation`` takes one value or a sequence of distinct values; attributes hold tuples.
 
     Args:
-      penalty: names (``"l1"``, ``"l0"``, ``"tl1"``) or instances of separable or other penalties on vectors.
+      penalty: names (``"l1"``, ``"l0"``, ``"tl1"``) or instances of ``Penalty``, separable or not.
       d: dimensions of w, >= 1.
       k: numbers of patches, >= 1.
       lam: λ >= 0.
       beta: β > 0.
-      a: shapes of transformed l1 where it is given by name, > 0: each makes one entry on the penalty axis.
-      learning_rate: η > 0; ``None`` is the largest that the theorem on the activation allows: 1/(β + 4) for relu,
+      a: shape parameters > 0 of ``"tl1"`` given by name; each adds one entry to the penalty axis.
+      learning_rate: η > 0; ``None`` uses the largest that the activation's theorem allows: 1/(β + 4) for relu,
         min{1/(β + k/(2π)), 2√(2π)/k} for binary.
-      seeds: how many, for 0, 1, …, or which, each in [0, 2³²). A seed draws w* and the start w⁰, uniform on the sphere;
-        lanes of equal seed and d share them, whatever the rest of the grid.
-      activation: ``"relu"``, ``"binary"``, a subclass of ``OneLayerProblem``, or an instance: its k does not count, its
-        other numbers become part of the program.
-      normalize: whether w goes back to the sphere after each step. Without it the binary activation has a limit only
-        where u = w: its coarse gradient and the pull towards u both shorten w, and nothing lengthens it.
+      seeds: a count n for seeds 0 to n − 1, or the seeds, each in [0, 2³²). A seed draws w* and the start w⁰ uniformly
+        on the sphere; lanes of equal seed and d share both in any grid.
+      activation: ``"relu"``, ``"binary"``, a subclass of ``OneLayerProblem``, or an instance: its k is ignored, its
+        other parameters are compiled into the program.
+      normalize: whether w is normalised after each step. Without it the binary activation has a limit only where
+        u = w: its coarse gradient and the pull towards u both shorten w, and nothing lengthens it.
 
     Raises:
-      ValueError: an empty axis, repeated values, a number out of its range, an unknown name.
-      TypeError: something that is no number, name or penalty.
+      ValueError: an empty axis, repeated values, a number out of range, an unknown name.
+      TypeError: a value of the wrong type.
 
     Example:
       >>> Grid(penalty=["l1", "l0"], d=[10, 20], k=2, seeds=100).size
@@ -121,8 +121,8 @@ class Grid:
         put("normalize", tuple(_boolean(v) for v in _axis("normalize", self.normalize)))
         object.__setattr__(self, "seeds", _seeds(self.seeds))
         known = isinstance(self.activation, str) and self.activation in PROBLEMS
-        own = self.activation if isinstance(self.activation, type) else type(self.activation)
-        if not known and not issubclass(own, OneLayerProblem):
+        cls = self.activation if isinstance(self.activation, type) else type(self.activation)
+        if not known and not issubclass(cls, OneLayerProblem):
             names = ", ".join(PROBLEMS)
             raise ValueError(f"activation must be one of {names}, or a OneLayerProblem, got {self.activation!r}")
         object.__setattr__(self, "penalty", tuple(self._penalties()))
@@ -153,12 +153,12 @@ class Grid:
 
     @property
     def problem(self) -> Problem:
-        """The problem of the grid's lanes, for any k."""
+        """Factory of the problems of the lanes, by k."""
         return Problem(PROBLEMS[self.activation] if isinstance(self.activation, str) else self.activation)
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """One name for each entry of the penalty axis, with its numbers where the bare name would be ambiguous."""
+        """Unique name of each entry of the penalty axis, with its parameters if the plain name repeats."""
         names = [penalty.name for penalty in self.axes.penalty]
 
         def label(penalty: Penalty) -> str:
@@ -170,7 +170,7 @@ class Grid:
 
     @property
     def shape(self) -> dict[str, int]:
-        """Length of each dimension, in the order of the result's."""
+        """Length of each axis, in the order of the result's dimensions."""
         lengths = {name: 1 if values is None else len(values) for name, values in self.axes._asdict().items()}
         lengths["seed"] = lengths.pop("seeds")
         return lengths

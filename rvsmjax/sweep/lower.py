@@ -1,4 +1,4 @@
-"""The program of a sweep for devices that are not there."""
+"""Lowering of a sweep for a platform that need not be present."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import jax
 from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
 from rvsmjax import _checks
-from rvsmjax.sweep import program
+from rvsmjax.sweep._program import program
+from rvsmjax.sweep._program.plan import make_plan, precision
 from rvsmjax.sweep.grid import Grid
-from rvsmjax.sweep.plan import make_plan, precision
 
 KINDS = {"cuda": "NVIDIA H100 80GB HBM3", "tpu": "TPU v5e", "cpu": "cpu"}
-"""The devices that a program is lowered for, by platform."""
+"""Device kind that a program is lowered for, by platform."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Described:
-    """A device as far as a plan asks for it."""
+class DeviceStub:
+    """Stand-in for a device, with the attributes that a plan reads."""
 
     platform: str
     device_kind: str
@@ -31,25 +31,25 @@ class Described:
 def lower_sweep(
     grid: Grid, platform: str = "cuda", engine: str = "auto", *, devices: int = 1, dtype: Any = None
 ) -> jax.stages.Lowered:
-    """Returns the program that ``run_sweep`` would run on a platform, lowered; no device of that platform is needed.
+    """Lowers the program that ``run_sweep`` would run on a platform; no device of that platform is needed.
 
-    A lowered program shows that JAX can translate every operation for the platform, not that XLA's compiler for it
-    takes the result; ``make check-accelerators`` compiles too.
+    Lowering shows that JAX can translate every operation for the platform, not that XLA can compile the result;
+    ``make check-accelerators`` also compiles.
 
     Args:
-      grid: the lanes.
+      grid: the grid.
       platform: ``"cuda"`` (an NVIDIA H100), ``"tpu"`` (a v5e) or ``"cpu"``.
       engine: as in ``run_sweep``.
-      devices: how many, >= 1.
+      devices: number of devices, >= 1.
       dtype: working precision, as in ``run_sweep``.
 
     Raises:
-      TypeError: ``grid`` is no Grid.
+      TypeError: ``grid`` is not a ``Grid``.
       ValueError: an unknown platform or engine; ``devices`` < 1.
 
     Example:
       >>> text = lower_sweep(Grid(penalty="l1", d=7, seeds=4), platform="cuda", engine="cuda").as_text()
-      >>> "fma.rn.f32" in text  # the kernel travels as text
+      >>> "fma.rn.f32" in text  # the kernel is embedded as PTX
       True
     """
     if not isinstance(grid, Grid):
@@ -58,8 +58,8 @@ def lower_sweep(
         raise ValueError(f"platform must be one of {', '.join(KINDS)}, got {platform!r}")
     count = _checks.count("devices", devices)
     name = "gpu" if platform == "cuda" else platform
-    places = tuple(Described(name, KINDS[platform], i) for i in range(count))
-    plan = make_plan(grid, precision(dtype), places, progress=False, engine=engine)
+    stubs = tuple(DeviceStub(name, KINDS[platform], i) for i in range(count))
+    plan = make_plan(grid, precision(dtype), stubs, progress=False, engine=engine)
     described = AbstractDevice(device_kind=KINDS[platform], num_cores=None, platform=name)
     mesh = AbstractMesh((count,), ("lanes",), axis_types=(AxisType.Auto,), abstract_device=described)
     return program.lower_plan(plan, jax.random.key_impl(jax.random.key(0)), mesh, (platform,))

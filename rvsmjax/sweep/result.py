@@ -1,4 +1,4 @@
-"""What a sweep gives back: labelled arrays over the grid."""
+"""Result of a sweep: labelled arrays over the grid."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class SweepResult:
     Attributes:
       grid: the grid.
       data: NumPy arrays of shape ``grid.shape``: the fields of ``certificate.Certificate``, ``steps`` and ``status`` (a
-        ``Status``). Lanes that diverged hold NaN.
-      tol: the tolerance.
-      compile_seconds: time to trace and compile; 0 where the program was there already.
-      run_seconds: time of the one call.
-      steps_executed: lane-steps that the program ran, those of lanes that waited for their tile included.
-      devices: what it ran on.
+        ``Status``). Diverged lanes hold NaN.
+      tol: tolerance of the run.
+      compile_seconds: time to trace and compile; 0 if the program was cached.
+      run_seconds: time of the call.
+      steps_executed: lane-steps run, including those of finished lanes that waited for their tile.
+      devices: platform and kind of each device used.
     """
 
     grid: Grid
@@ -40,23 +40,23 @@ class SweepResult:
 
     @property
     def steps_needed(self) -> int:
-        """Lane-steps that the lanes needed; ``steps_executed`` over this is the waste."""
+        """Lane-steps until each lane finished; ``steps_executed / steps_needed`` measures the overhead."""
         return int(self.data["steps"].sum(dtype=np.int64))
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many lanes ended in which way."""
+        """Number of lanes by final status."""
         return {status.name.lower(): int((self.data["status"] == status).sum()) for status in Status}
 
     def to_xarray(self) -> xarray.Dataset:
         """Returns the data as an ``xarray.Dataset`` with the grid's values as coordinates.
 
-        The coordinate ``a`` along ``penalty`` is the shape of transformed l1, NaN elsewhere; ``learning_rate`` is NaN
-        for the largest that the theorem allows, and the variable ``eta`` is the rate in use, over beta and
-        learning_rate, for the binary activation over k too.
+        The coordinate ``a`` along ``penalty`` is the shape parameter of transformed l1, NaN for other penalties.
+        ``learning_rate`` is NaN for the largest rate that the theorem allows; the variable ``eta`` holds the rate used,
+        over beta and learning_rate, and over k too if the largest rate depends on it.
 
         Raises:
-          ImportError: xarray is not installed; it comes with the extra ``experiments``.
+          ImportError: xarray is not installed; the extra ``experiments`` installs it.
         """
         labelled = labels(self.grid, self.tol)
         dims = tuple(self.grid.shape)
@@ -69,13 +69,13 @@ STATUS_MEANING = ", ".join(f"{s.value}: {s.name.lower()}" for s in Status)
 
 
 def labels(grid: Grid, tol: float) -> xarray.Dataset:
-    """Returns ``SweepResult.to_xarray`` of a grid without its data: coordinates, ``eta`` and attributes."""
+    """Returns the part of ``SweepResult.to_xarray`` known before a run: coordinates, ``eta`` and attributes."""
     try:
         import xarray
     except ImportError as error:
         raise ImportError("to_xarray needs xarray: install rvsmjax[experiments]") from error
     axes = grid.axes
-    # Of shape (beta,) where the theorem's rate is the same for every k, else (k, beta).
+    # Shape (beta,) if the largest rate is the same for every k, else (k, beta).
     problem = grid.problem(np.asarray(axes.k)[:, None])
     largest = np.asarray(problem.largest_learning_rate(np.asarray(axes.beta)), float)[..., None]
     rates = np.asarray([np.nan] if axes.learning_rate is None else axes.learning_rate, float)

@@ -1,4 +1,4 @@
-"""Grids larger than memory, cut into slabs that the same compiled program runs one after another."""
+"""Slabs: sub-grids of equal shape that let one compiled program run a grid larger than memory."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from rvsmjax import _checks
 from rvsmjax.sweep.grid import Grid
 
 CUT = ("seed", "learning_rate", "beta", "lam", "k")
-"""Axes that are cut, in this order: their values are arguments of the compiled program, their lengths are not."""
-LEAST_SEEDS = 256
-"""Seeds of a slab, at least, before other axes are cut: a tile's worth."""
+"""Axes to cut, in this order: their values are arguments of the compiled program, their lengths are static."""
+MIN_SEEDS = 256
+"""Seeds that a slab keeps before other axes are cut: about one tile."""
 
 
 class Slab(NamedTuple):
-    """A part of a grid.
+    """A slab of a grid.
 
     Attributes:
-      grid: what is run; every slab of a grid has one of the same shape.
-      place: where its lanes stand in the whole grid, a slice for each axis.
-      own: which lanes of ``grid`` those are. The last slab of an axis begins earlier than it has to, so that its shape
-        is that of the others; what it repeats is left out here.
+      grid: the sub-grid to run; all slabs of a grid have the same shape.
+      place: slice of the full grid that this slab fills, for each axis.
+      own: slice of ``grid`` that holds those lanes. The last slab along an axis overlaps the one before it to keep the
+        common shape; ``own`` leaves out the overlap.
     """
 
     grid: Grid
@@ -32,13 +32,13 @@ class Slab(NamedTuple):
 
 
 def slabs(grid: Grid, most_lanes: int = 1_000_000) -> list[Slab]:
-    """Returns the slabs of a grid, of at most ``most_lanes`` lanes each, or of one value on each axis that is cut.
+    """Cuts a grid into slabs of at most ``most_lanes`` lanes, or of one value on each axis in ``CUT``.
 
-    A lane's result depends on nothing but itself: run in slabs it is, to the bit, what it is in the whole grid.
+    A lane's result is bit-identical in a slab and in the full grid.
 
     Args:
-      grid: the whole.
-      most_lanes: >= 1.
+      grid: the full grid.
+      most_lanes: upper bound on the lanes of a slab, >= 1.
 
     Raises:
       ValueError: ``most_lanes`` < 1.
@@ -53,22 +53,22 @@ def slabs(grid: Grid, most_lanes: int = 1_000_000) -> list[Slab]:
     most_lanes = _checks.count("most_lanes", most_lanes)
     shape = grid.shape
     lengths = dict(shape)
-    for axis, least in ((CUT[0], LEAST_SEEDS), *((axis, 1) for axis in (*CUT[1:], CUT[0]))):
+    for axis, shortest in ((CUT[0], MIN_SEEDS), *((axis, 1) for axis in (*CUT[1:], CUT[0]))):
         others = math.prod(lengths.values()) // lengths[axis]
-        count = -(-shape[axis] // min(shape[axis], max(least, most_lanes // others)))
-        lengths[axis] = -(-shape[axis] // count)  # as even as can be: the last repeats few lanes
+        count = -(-shape[axis] // min(shape[axis], max(shortest, most_lanes // others)))
+        lengths[axis] = -(-shape[axis] // count)  # even lengths, so the last slab overlaps little
     pieces = [[(axis, start) for start in range(0, shape[axis], lengths[axis])] for axis in CUT]
-    found = []
+    parts = []
     for starts in itertools.product(*pieces):
-        place = {axis: slice(0, n) for axis, n in shape.items()}
-        own, values = dict(place), {}
+        in_full = {axis: slice(0, n) for axis, n in shape.items()}
+        in_slab, values = dict(in_full), {}
         for axis, start in starts:
             n = lengths[axis]
             first = min(start, shape[axis] - n)
-            place[axis] = slice(start, min(start + n, shape[axis]))
-            own[axis] = slice(start - first, n)
+            in_full[axis] = slice(start, min(start + n, shape[axis]))
+            in_slab[axis] = slice(start - first, n)
             name = "seeds" if axis == "seed" else axis
             if getattr(grid, name) is not None:
                 values[name] = getattr(grid, name)[first : first + n]
-        found.append(Slab(dataclasses.replace(grid, **values), place, own))
-    return found
+        parts.append(Slab(dataclasses.replace(grid, **values), in_full, in_slab))
+    return parts

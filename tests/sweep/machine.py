@@ -1,7 +1,7 @@
-"""A machine for the PTX that the sweep writes: every instruction on all threads at once, in NumPy.
+"""Emulator of the sweep's PTX in NumPy: executes each instruction on all threads at once.
 
-It knows the instructions of ``rvsmjax.sweep.ptx`` and ``cuda`` alone. Warps run in step where they are at the same
-place; a branch must be taken by all threads of a warp or by none, as on the hardware this code is meant for.
+It supports only the instructions that ``rvsmjax.sweep._tiles.ptx`` and ``cuda`` emit. Warps at the same instruction run
+in lockstep; branches must be uniform within a warp.
 """
 
 import functools
@@ -23,7 +23,7 @@ COMPARE = {
 
 @functools.cache
 def parsed(text):
-    """Instructions as (guard, op, operands), places of labels, types of register prefixes, parameters, block size."""
+    """Parses PTX into (guard, op, operands) tuples, label offsets, register types, parameters and the block size."""
     header, body = text.split("{\n", 1)
     parameters = re.findall(r"\.param \.u64 (\w+)", header)
     block = int(re.search(r"\.maxntid (\d+)", header)[1])
@@ -41,18 +41,18 @@ def parsed(text):
 
 
 class Machine:
-    """One launch.
+    """One launch of a kernel.
 
     Args:
-      text: the kernel.
-      blocks: of threads.
-      memory: arrays by the order of the parameters; those written to are changed.
+      text: the kernel as PTX.
+      blocks: number of blocks.
+      memory: arrays in the order of the parameters, modified in place.
     """
 
     def __init__(self, text, blocks, memory):
         self.code, self.labels, self.types, names, self.block = parsed(text)
         self.threads = blocks * self.block
-        # Addresses: each array begins at a multiple of 2³⁶.
+        # Array i starts at address i · 2³⁶.
         self.memory = [array.reshape(-1).view(np.uint32) for array in memory]
         self.parameters = {name: i << 36 for i, name in enumerate(names)}
         assert len(names) == len(memory)
@@ -60,34 +60,34 @@ class Machine:
         self.executed = 0
 
     def run(self):
-        """Runs all warps to their end."""
-        place = np.zeros(self.threads // WARP, int)
+        """Runs all warps to completion."""
+        counter = np.zeros(self.threads // WARP, int)
         while True:
-            here = place.min()
-            if here == len(self.code):
+            current = counter.min()
+            if current == len(self.code):
                 return
-            active = place == here
+            active = counter == current
             mask = np.repeat(active, WARP)
-            guard, op, operands = self.code[here]
+            guard, op, operands = self.code[current]
             if guard:
                 condition = self.registers[guard.removeprefix("!")] ^ guard.startswith("!")
                 mask = mask & condition
             self.executed += int(mask.sum())
             if op[0] == "bra":
                 taken = mask.reshape(-1, WARP)
-                assert (taken.all(1) | ~taken.any(1)).all(), "a branch that divides a warp"
-                place = np.where(active & taken.any(1), self.labels[operands[0]], place + active)
+                assert (taken.all(1) | ~taken.any(1)).all(), "divergent branch"
+                counter = np.where(active & taken.any(1), self.labels[operands[0]], counter + active)
             elif op[0] == "ret":
-                place[active] = len(self.code)
+                counter[active] = len(self.code)
             else:
                 self.step(op, operands, mask)
-                place = place + active
+                counter = counter + active
 
     def kind(self, name):
         return self.types[name[1]]
 
     def read(self, name, dtype):
-        """A register's bits as ``dtype``, or a literal."""
+        """Returns a register's bits as ``dtype``, or a literal."""
         if name.startswith("%") and name[1:].split(".")[0] in ("tid", "ctaid"):
             thread = np.arange(self.threads)
             return (thread % self.block if "%tid" in name else thread // self.block).astype(np.uint32)
@@ -107,17 +107,17 @@ class Machine:
         self.registers[name] = np.where(mask, value, old)
 
     def step(self, op, operands, mask):
-        """Runs one instruction other than a branch."""
+        """Executes one instruction other than a branch."""
         name, kinds = op[0], op[1:]
         dtype = TYPES.get(kinds[-1], np.uint32) if kinds else np.uint32
         if name in ("ld", "st"):
             return self.move(name, kinds[0], operands, dtype, mask)
         if name == "setp":
             a, b = (self.read(part, dtype) for part in operands[1:3])
-            found = COMPARE[kinds[0]](a, b)
+            result = COMPARE[kinds[0]](a, b)
             if kinds[1] == "and":
-                found = found & self.registers[operands[3]]
-            return self.put(operands[0], found, mask)
+                result = result & self.registers[operands[3]]
+            return self.put(operands[0], result, mask)
         if name == "vote":
             assert kinds[:2] == ["sync", "any"]
             votes = (self.registers[operands[1]] & mask).reshape(-1, WARP).any(1)
@@ -141,11 +141,11 @@ class Machine:
             dtype = np.int64
         values = [self.read(part, dtype) for part in operands[1:]]
         with np.errstate(all="ignore"):
-            found = ARITHMETIC[name](*values).astype(dtype)
-        return self.put(operands[0], found, mask)
+            result = ARITHMETIC[name](*values).astype(dtype)
+        return self.put(operands[0], result, mask)
 
     def move(self, name, space, operands, dtype, mask):
-        """Loads or stores; threads that do not take part touch no memory."""
+        """Loads or stores; masked threads do not access memory."""
         at = operands[1] if name == "ld" else operands[0]
         base, _, offset = at.strip("[]").partition("+")
         if space == "param":
@@ -157,13 +157,13 @@ class Machine:
         if not len(arrays):
             return None
         array, index = self.memory[arrays[0]], (address & (2**36 - 1)) // 4
-        assert (index < len(array)).all(), "beyond the end of an array"
+        assert (index < len(array)).all(), "out of bounds"
         if name == "st":
             array[index] = self.read(operands[1], dtype)[mask].view(np.uint32)
             return None
-        found = np.zeros(self.threads, np.uint32)
-        found[mask] = array[index]
-        return self.put(operands[0], found.view(dtype), mask)
+        loaded = np.zeros(self.threads, np.uint32)
+        loaded[mask] = array[index]
+        return self.put(operands[0], loaded.view(dtype), mask)
 
 
 ARITHMETIC = {

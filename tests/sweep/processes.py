@@ -1,4 +1,4 @@
-"""A sweep by one of several processes: ``python -m tests.sweep.processes PORT PROCESSES INDEX FILE``."""
+"""Worker of a multi-process sweep: ``python -m tests.sweep.processes PORT PROCESSES INDEX FILE``."""
 
 import sys
 

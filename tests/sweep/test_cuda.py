@@ -1,4 +1,4 @@
-"""The CUDA kernel, its text run by a machine in NumPy: the lanes of XLA's loop to rounding; warps stop alone."""
+"""Tests of the CUDA kernel, emulated in NumPy, against XLA's loop."""
 
 import dataclasses
 import itertools
@@ -10,20 +10,21 @@ import numpy as np
 import pytest
 
 import rvsmjax as rv
-from rvsmjax.sweep import cuda, engines, loop, ptx
-from rvsmjax.sweep.step import Tile
+from rvsmjax.sweep._tiles import cuda, engines, loop
+from rvsmjax.sweep._tiles import graph as graphs
+from rvsmjax.sweep._tiles.step import Tile
 from tests.sweep.machine import Machine
-from tests.sweep.test_kernel import require_close
+from tests.sweep.test_pallas import require_close
 from tools.kernels import kernel_text
 
 LAUNCHES = []
 
 
 def emulated(text, blocks, operands, outputs):
-    """``cuda.launch`` on a CPU."""
+    """Emulates ``cuda.launch`` on a CPU."""
 
     def launch(*arrays):
-        written = [np.full(out.shape, 7, out.dtype) for out in outputs]  # memory that nobody has cleared
+        written = [np.full(out.shape, 7, out.dtype) for out in outputs]  # uninitialised memory
         machine = Machine(text, blocks, [*(np.array(a) for a in arrays), *written])
         machine.run()
         LAUNCHES.append(text)
@@ -35,7 +36,7 @@ def emulated(text, blocks, operands, outputs):
 @pytest.fixture
 def machine(monkeypatch):
     monkeypatch.setattr(cuda, "launch", emulated)
-    monkeypatch.setattr(engines, "_lacking", lambda engine, device: "")
+    monkeypatch.setattr(engines, "_missing_requirement", lambda engine, device: "")
     LAUNCHES.clear()
 
 
@@ -47,33 +48,33 @@ def run(grid, engine="cuda", **options):
     ("penalty", "activation", "normalize"),
     [(["l1", "l0", "tl1"], "relu", True), ("tl1", "relu", False), ("l1", "binary", True)],
 )
-def test_lanes_are_those_of_the_loop(machine, penalty, activation, normalize):
+def test_kernel_agrees_with_the_loop(machine, penalty, activation, normalize):
     grid = rv.Grid(penalty=penalty, d=5, k=[2, 10], seeds=12, activation=activation, normalize=normalize)
-    found, want = run(grid), run(grid, "xla")
+    result, want = run(grid), run(grid, "xla")
     assert LAUNCHES
-    assert found.counts["converged"] == grid.size
-    require_close(found, want)
+    assert result.counts["converged"] == grid.size
+    require_close(result, want)
 
 
 @pytest.mark.parametrize("d", [1, 65, 130])
-def test_lanes_of_several_threads(machine, d):
-    """Of one, two and four threads a lane; the last component of some threads does not exist."""
+def test_a_lane_may_span_several_threads(machine, d):
+    """One, two and four threads per lane; some threads hold one component less."""
     grid = rv.Grid(penalty="l1", d=d, k=1, beta=0.05, seeds=24)
-    assert [cuda.threads_of_a_lane(n) for n in (1, 64, 65, 128, 129, 2048)] == [1, 1, 2, 2, 4, 32]
-    found, want = run(grid), run(grid, "xla")
-    require_close(found, want)
+    assert [cuda.threads_per_lane(n) for n in (1, 64, 65, 128, 129, 2048)] == [1, 1, 2, 2, 4, 32]
+    result, want = run(grid), run(grid, "xla")
+    require_close(result, want)
     assert LAUNCHES
 
 
-def test_warps_stop_alone(machine):
-    """Lanes with k = 1 end long before those with k = 30 in the same tile."""
+def test_warps_stop_independently(machine):
+    """Lanes with k = 1 finish long before lanes with k = 30 in the same tile."""
     grid = rv.Grid(penalty="l1", d=5, k=[1, 30], seeds=64)
-    found = run(grid)
-    assert found.steps_executed < 0.7 * grid.size * found.data["steps"].max()
-    assert found.steps_executed >= found.steps_needed
+    result = run(grid)
+    assert result.steps_executed < 0.7 * grid.size * result.data["steps"].max()
+    assert result.steps_executed >= result.steps_needed
 
 
-def test_a_lane_gives_the_same_bits_in_any_grid(machine):
+def test_a_lane_is_bit_identical_in_any_grid(machine):
     lane = {"penalty": "tl1", "d": 5, "k": 3}
     alone = run(rv.Grid(**lane, seeds=[5]))
     beside = run(rv.Grid(penalty=["l1", "tl1"], d=5, k=[1, 3], seeds=[9, 300, 5]))
@@ -81,16 +82,16 @@ def test_a_lane_gives_the_same_bits_in_any_grid(machine):
         assert values.ravel()[0].tobytes() == beside.data[name][1, 0, 1, 0, 0, 0, 0, 2].tobytes(), name
 
 
-def test_lanes_that_diverge_or_reach_the_cap_are_told(machine):
+def test_diverged_and_capped_lanes_are_reported(machine):
     grid = rv.Grid(penalty="l1", d=5, k=50, learning_rate=[0.1, 1e4], normalize=False, seeds=3)
-    found, want = (run(grid, engine, max_steps=200) for engine in ("cuda", "xla"))
-    assert found.counts == want.counts
-    assert found.counts["diverged"] == found.counts["cap"] == 3
+    result, want = (run(grid, engine, max_steps=200) for engine in ("cuda", "xla"))
+    assert result.counts == want.counts
+    assert result.counts["diverged"] == result.counts["cap"] == 3
 
 
 @dataclasses.dataclass(frozen=True)
 class Log(rv.Penalty):
-    """Of the user: Σ log(1 + |x|); its primitives are not those of the built-in ones."""
+    """User penalty Σ log(1 + |x|), with primitives that no built-in penalty uses."""
 
     def value(self, x):
         return jnp.sum(jnp.log1p(jnp.abs(x)))
@@ -104,37 +105,33 @@ class Log(rv.Penalty):
         return step
 
 
-def test_a_penalty_of_the_user_is_translated_too(machine):
+def test_a_user_penalty_is_translated(machine):
     grid = rv.Grid(penalty=Log(), d=6, k=2, seeds=16)
-    found, want = run(grid), run(grid, "xla")
+    result, want = run(grid), run(grid, "xla")
     assert LAUNCHES
-    require_close(found, want)
+    require_close(result, want)
 
 
 @dataclasses.dataclass(frozen=True)
 class Untranslated(rv.L1):
-    """Of the user, with a primitive that has no translation."""
+    """User penalty with a primitive that the kernel does not support."""
 
     def shrinker(self, step):
         return lambda v: jnp.clip(v + 0 * jax.lax.lgamma(v), -step, step)
 
 
-def test_what_has_no_translation_runs_in_the_loop_with_one_warning(machine):
-    with pytest.warns(
-        UserWarning, match=r"^engine 'cuda' lacks the primitive lgamma .*; XLA's loop runs untranslated$"
-    ):
-        found = run(rv.Grid(penalty=Untranslated(), d=3, seeds=2))
+def test_an_untranslatable_penalty_falls_back_to_the_loop_with_one_warning(machine):
+    with pytest.warns(UserWarning, match=r"^engine 'cuda' .*primitive lgamma .* untranslated$"):
+        result = run(rv.Grid(penalty=Untranslated(), d=3, seeds=2))
     assert not LAUNCHES
-    assert found.counts["converged"] == 2
+    assert result.counts["converged"] == 2
 
 
-def test_a_device_that_cannot_run_it_gets_the_loop_with_one_warning():
+def test_an_unsupported_device_falls_back_to_the_loop_with_one_warning():
     grid = rv.Grid(penalty="l1", d=3, seeds=2)
-    with pytest.warns(
-        UserWarning, match=r"^engine 'cuda' needs an NVIDIA GPU, got the cpu device 'cpu'; XLA's loop runs"
-    ):
-        found = run(grid)
-    np.testing.assert_array_equal(found.data["steps"], run(grid, "xla").data["steps"])
+    with pytest.warns(UserWarning, match=r"^engine 'cuda' .*NVIDIA GPU, got .*'cpu'"):
+        result = run(grid)
+    np.testing.assert_array_equal(result.data["steps"], run(grid, "xla").data["steps"])
 
 
 @dataclasses.dataclass
@@ -144,26 +141,26 @@ class Card:
     platform: str = "gpu"
 
 
-def test_which_engine_a_card_gets(monkeypatch):
+def test_engine_resolution_by_device(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert engines.chosen("auto", (Card("NVIDIA A100", "8.0"),)) == "xla"  # never measured there
+        assert engines.resolve("auto", (Card("NVIDIA A100", "8.0"),)) == "xla"  # not in FASTEST
         monkeypatch.setitem(engines.FASTEST, "NVIDIA A100", "cuda")
-        assert engines.chosen("auto", (Card("NVIDIA A100", "8.0"),)) == "cuda"
-        assert engines.chosen("cuda", (Card("NVIDIA T4", "7.5"),)) == "cuda"
+        assert engines.resolve("auto", (Card("NVIDIA A100", "8.0"),)) == "cuda"
+        assert engines.resolve("cuda", (Card("NVIDIA T4", "7.5"),)) == "cuda"
     for card in (Card("Tesla V100", "7.0"), Card("AMD Instinct MI300X", "gfx942"), Card("TPU v5e", "", "tpu")):
-        with pytest.warns(UserWarning, match="engine 'cuda' needs"):
-            assert engines.chosen("cuda", (card,)) == "xla"
+        with pytest.warns(UserWarning, match="^engine 'cuda'"):
+            assert engines.resolve("cuda", (card,)) == "xla"
 
 
-def test_a_pallas_backend_that_is_gone_is_told(monkeypatch):
-    monkeypatch.setattr(engines.kernel, "available", lambda: False)
-    with pytest.warns(UserWarning, match="engine 'pallas' needs JAX's Triton backend"):
-        assert engines.chosen("pallas", (Card("NVIDIA H100", "9.0"),)) == "xla"
+def test_a_missing_pallas_backend_is_reported(monkeypatch):
+    monkeypatch.setattr(engines.pallas, "available", lambda: False)
+    with pytest.warns(UserWarning, match="^engine 'pallas' .*Triton backend"):
+        assert engines.resolve("pallas", (Card("NVIDIA H100", "9.0"),)) == "xla"
 
 
-def test_a_step_of_l1_takes_nine_instructions_a_component():
-    """Products are fused, choices are minimum and maximum, and what belongs to the lane is outside of the loop."""
+def test_a_step_of_l1_takes_at_most_nine_instructions_per_component():
+    """Fused multiply-adds, min and max for selects, per-lane loop invariants hoisted."""
     text, components = kernel_text("l1", d=50)
     assert components == 50
     body = text[text.index("STEP:") : text.index("bra STEP")].splitlines()
@@ -173,22 +170,22 @@ def test_a_step_of_l1_takes_nine_instructions_a_component():
     assert not any(op.startswith(("div", "ld", "st", "bar")) for op in ops)
 
 
-def test_graph_keeps_a_number_once_and_knows_what_is_outside_of_the_loop():
-    graph = ptx.Graph()
-    w, k = graph.leaf(["%f0", "%f1"], "f32", ptx.STEP, vector=True), graph.leaf("%f2", "f32", ptx.ONCE)
+def test_graph_merges_common_subexpressions_and_hoists_loop_invariants():
+    graph = graphs.Graph()
+    w, k = graph.leaf(["%f0", "%f1"], "f32", graphs.STEP, vector=True), graph.leaf("%f2", "f32", graphs.ONCE)
     once = graph.node("mul", [k, k], "f32")
     assert once is graph.node("mul", [k, k], "f32")
-    assert (once.level, once.vector) == (ptx.ONCE, False)
-    whole = graph.node("sum", [graph.node("mul", [w, once], "f32")], "f32", vector=False)
-    assert (whole.level, whole.vector) == (ptx.STEP, False)
+    assert (once.level, once.vector) == (graphs.ONCE, False)
+    total = graph.node("sum", [graph.node("mul", [w, once], "f32")], "f32", vector=False)
+    assert (total.level, total.vector) == (graphs.STEP, False)
 
 
 @pytest.mark.parametrize(
     ("penalty", "problem", "normalize"),
     [*itertools.product([rv.L1(), rv.L0(), rv.TransformedL1()], [rv.NoOverlapReLU, rv.NoOverlapBinary], [True, False])],
 )
-def test_every_step_is_the_loop_s(penalty, problem, normalize):
-    """Some steps from the same start, every kind; where lanes have ended they stand still to the bit."""
+def test_kernel_steps_agree_with_the_loop(penalty, problem, normalize):
+    """Sixteen steps from the same start for every kind; finished lanes keep their bits."""
     d, lanes = 7, 64
     rng = np.random.default_rng(4)
     w, w_star = rng.standard_normal((2, d, lanes)).astype(np.float32)
@@ -199,14 +196,14 @@ def test_every_step_is_the_loop_s(penalty, problem, normalize):
     tile = Tile(problem(k), like, jnp.asarray(lam), beta, jnp.asarray(0.2 / (4 + beta)), jnp.asarray(w_star), normalize)
     steps, tol, cap = np.zeros(lanes, np.int32), jnp.float32(0), jnp.int32(16)
 
-    text, consts = cuda.source(loop.judge, 16, tile, jnp.asarray(w), jnp.asarray(steps), jnp.asarray(status), tol)
-    found, ends, states, executed = np.full_like(w, 7), *np.full((3, lanes), 7, np.int32)
+    text, consts = cuda.source(loop.check, 16, tile, jnp.asarray(w), jnp.asarray(steps), jnp.asarray(status), tol)
+    result, ends, states, executed = np.full_like(w, 7), *np.full((3, lanes), 7, np.int32)
     operands = [w, w_star, steps, status, np.asarray([cap]), *(np.array(c).reshape(-1) for c in consts)]
-    Machine(text, 1, [*operands, found, ends, states, executed]).run()
+    Machine(text, 1, [*operands, result, ends, states, executed]).run()
 
     want, _, want_steps, want_status = loop.run(tile, jnp.asarray(w), steps, status, loop.NO_LIMIT, tol, cap)
-    np.testing.assert_array_equal(found[:, ::3], w[:, ::3])
+    np.testing.assert_array_equal(result[:, ::3], w[:, ::3])
     np.testing.assert_array_equal(ends, want_steps)
     np.testing.assert_array_equal(states, want_status)
-    np.testing.assert_allclose(found, want, atol=2e-6 * np.abs(want).max())
+    np.testing.assert_allclose(result, want, atol=2e-6 * np.abs(want).max())
     assert (executed == 16).all()

@@ -1,4 +1,4 @@
-"""Sweeps: right limits, one program, and lanes that do not see each other."""
+"""Tests of ``run_sweep``: correct limits, one compiled program, independent lanes."""
 
 import functools
 
@@ -10,14 +10,15 @@ import pytest
 
 import rvsmjax as rv
 from rvsmjax.certificate import certificate, largest_learning_rate
-from rvsmjax.sweep import loop, plan, program, runners
+from rvsmjax.sweep._program import arguments, plan, program, runners
+from rvsmjax.sweep._tiles import loop
 from rvsmjax.sweep.result import labels
 
 LANE = {"penalty": "tl1", "d": 12, "k": 3, "lam": 2e-4, "beta": 5e-3}
 
 
 def values(result, **index):
-    """Every number of a lane, as bytes that can be compared to the bit."""
+    """Returns the data of a lane as bytes."""
     order = tuple(index.get(name, 0) for name in result.grid.shape)
     return {name: array[order].tobytes() for name, array in result.data.items()}
 
@@ -31,11 +32,11 @@ def run(grid, **options):
     return rv.run_sweep(grid, jax.random.key(3), devices=jax.devices()[:1], **options)
 
 
-def test_a_lane_gives_the_same_bits_in_grids_of_any_size(alone):
+def test_a_lane_is_bit_identical_in_grids_of_any_size(alone):
     assert values(run(rv.Grid(**LANE, seeds=10_000)), seed=5) == values(alone)
 
 
-def test_a_lane_gives_the_same_bits_beside_other_cells(alone):
+def test_a_lane_is_bit_identical_beside_other_cells(alone):
     grid = rv.Grid(
         penalty=["l1", "tl1", rv.TransformedL1(3.0)],
         d=[10, 12, 70],
@@ -48,33 +49,33 @@ def test_a_lane_gives_the_same_bits_beside_other_cells(alone):
     assert values(run(grid), penalty=1, d=1, lam=1, normalize=1, seed=2) == values(alone)
 
 
-def test_a_lane_gives_the_same_bits_in_the_code_of_a_larger_d():
-    own = LANE | {"penalty": ["l1", "l0", "tl1"], "normalize": [True, False]}
+def test_a_lane_is_bit_identical_in_the_code_of_a_larger_d():
+    axes = LANE | {"penalty": ["l1", "l0", "tl1"], "normalize": [True, False]}
 
     def runners(seeds):
-        """Of d = 8, 12 and 50, in turn."""
-        grid = rv.Grid(**own | {"d": [8, 12, 50]}, seeds=seeds)
+        """Returns the runner of each kind, ordered by d = 8, 12, 50."""
+        grid = rv.Grid(**axes | {"d": [8, 12, 50]}, seeds=seeds)
         (block,) = plan.make_plan(grid, np.dtype(np.float32), tuple(jax.devices()[:1]), progress=False).blocks
         return [block.runner(i) for i in range(18)]
 
     assert runners(300) == [*range(12, 18)] * 3
     assert runners(10**6) == [*range(18)]
-    together = run(rv.Grid(**own | {"d": [8, 12, 50]}, seeds=300), max_steps=400).data
+    together = run(rv.Grid(**axes | {"d": [8, 12, 50]}, seeds=300), max_steps=400).data
     for i, d in enumerate((8, 12)):
-        alone = run(rv.Grid(**own | {"d": d}, seeds=300), max_steps=400).data
+        alone = run(rv.Grid(**axes | {"d": d}, seeds=300), max_steps=400).data
         for name, array in alone.items():
             np.testing.assert_array_equal(together[name][:, i : i + 1], array, err_msg=name)
 
 
 @pytest.mark.parametrize("penalty", ["l1", "l0"])
-def test_what_is_measured_has_the_same_bits_on_any_number_of_devices(penalty):
+def test_measures_are_bit_identical_on_any_number_of_devices(penalty):
     grid = rv.Grid(**LANE | {"penalty": penalty, "d": 50}, seeds=600)
     single, several = run(grid).data, rv.run_sweep(grid, jax.random.key(3)).data
     for name, array in single.items():
         np.testing.assert_array_equal(array, several[name], err_msg=name)
 
 
-def test_a_lane_gives_the_same_bits_on_any_number_of_devices(alone):
+def test_a_lane_is_bit_identical_on_any_number_of_devices(alone):
     assert len(jax.devices()) > 1
     whole = rv.run_sweep(rv.Grid(**LANE, seeds=600), jax.random.key(3))
     assert values(whole, seed=5) == values(alone)
@@ -84,7 +85,7 @@ def test_a_lane_gives_the_same_bits_on_any_number_of_devices(alone):
         np.testing.assert_array_equal(array, whole.data[name], err_msg=name)
 
 
-def test_a_lane_that_diverges_leaves_its_neighbours_alone(alone):
+def test_a_diverging_lane_does_not_affect_other_lanes(alone):
     rate = np.float32(1) / (np.float32(5e-3) + np.float32(4))
     grid = rv.Grid(**LANE, learning_rate=[float(rate), 1e4], normalize=[True, False], seeds=[5, 6])
     result = run(grid, max_steps=4000)
@@ -96,7 +97,7 @@ def test_a_lane_that_diverges_leaves_its_neighbours_alone(alone):
     assert values(result) == values(run(rv.Grid(**LANE, learning_rate=float(rate), seeds=[5])))
 
 
-def test_new_numbers_run_the_same_program_once(monkeypatch):
+def test_new_values_reuse_the_compiled_program(monkeypatch):
     compiled = []
     calls = []
     real = program.compile_plan.__wrapped__
@@ -154,7 +155,7 @@ def test_lanes_agree_with_solve(penalties, activation, normalize):
         steps, converged, want = jax.jit(jax.vmap(functools.partial(limit, penalty)))(*lanes)
         assert converged.all()
         got = {name: array[i].ravel() for name, array in result.data.items()}
-        # A residual close to the tolerance may come under it one look earlier or later.
+        # A residual close to the tolerance may fall below it one check earlier or later.
         assert np.abs(got["steps"] - steps).max() <= loop.CHECK_EVERY
         for name in ("theta_w", "theta_u", "gamma", "f_u", "f_u_unit", "dist_w", "lagrangian"):
             np.testing.assert_allclose(got[name], getattr(want, name), rtol=2e-4, atol=5e-5, err_msg=name)
@@ -171,7 +172,7 @@ def test_limits_satisfy_the_equilibrium_relation(x64):
     assert np.max(single.data["residual"]) < 2e-6
 
 
-def test_binary_limits_satisfy_their_own_equilibrium_relation(x64):
+def test_binary_limits_satisfy_the_binary_equilibrium_relation(x64):
     result = run(rv.Grid(d=[10], k=[1, 2, 20], seeds=50, activation="binary"), tol=1e-12)
     assert result.counts["converged"] == result.grid.size
     lanes = result.to_xarray()
@@ -188,7 +189,7 @@ def test_binary_lanes_converge_in_float32_at_many_patches():
     assert result.counts["converged"] == result.grid.size
 
 
-def test_the_rate_in_use_follows_the_activation():
+def test_the_default_learning_rate_depends_on_the_activation():
     grid = rv.Grid(penalty="l1", d=4, k=[1, 20], beta=[4e-3, 0.5], seeds=1, activation="binary")
     lanes = labels(grid, 1e-6)
     assert lanes.eta.dims == ("k", "beta", "learning_rate")
@@ -208,7 +209,7 @@ def test_without_the_sphere_a_binary_limit_needs_w_to_be_u():
     assert np.isfinite(result.data["theta_w"]).all()
 
 
-def test_penalties_of_one_kind_are_told_apart():
+def test_penalties_of_one_kind_keep_separate_results():
     several = run(rv.Grid(penalty=["tl1", "l0"], a=[0.1, 1.0], d=8, seeds=4))
     for i, a in enumerate([0.1, 1.0]):
         single = run(rv.Grid(penalty=rv.TransformedL1(a), d=8, seeds=4))
@@ -232,8 +233,8 @@ def test_progress_counts_to_the_end():
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
 
-def test_lanes_that_have_ended_make_room():
-    """Lanes need 57 to 5,000 steps, and the list holds them in another order."""
+def test_finished_lanes_are_refilled():
+    """Lanes take 57 to 5,000 steps and finish out of order."""
     grid = rv.Grid(penalty="l1", d=5, k=[1, 10, 100], lam=[1e-5, 1e-3], seeds=500)
     result = run(grid)
     assert result.counts["converged"] == grid.size
@@ -245,9 +246,9 @@ def test_slow_cells_come_first():
     """Many patches, then a small learning rate (by a large β), then a large λ."""
     grid = rv.Grid(k=[2, 100], lam=[1e-5, 1e-3], beta=[0.1, 4e-3])
     cells = [(k, lam, beta) for k in (2, 100) for lam in (1e-5, 1e-3) for beta in (0.1, 4e-3)]
-    assert [cells[i] for i in plan.cell_order(grid)] == sorted(cells, key=lambda c: (-c[0], -c[2], -c[1]))
+    assert [cells[i] for i in arguments.cell_order(grid)] == sorted(cells, key=lambda c: (-c[0], -c[2], -c[1]))
     given = rv.Grid(k=[3, 1], learning_rate=[0.2, 0.1])
-    assert plan.cell_order(given).tolist() == [1, 0, 3, 2]
+    assert arguments.cell_order(given).tolist() == [1, 0, 3, 2]
 
 
 def test_the_step_cap_is_reported():
@@ -283,45 +284,45 @@ def test_dataset_carries_labels_and_the_rate_in_use():
         ({"dtype": np.float64}, "jax_enable_x64"),
     ],
 )
-def test_bad_options_are_named_in_one_line(options, words):
+def test_bad_options_are_named_on_one_line(options, words):
     with pytest.raises(ValueError, match=words) as caught:
         run(rv.Grid(seeds=1), **options)
     assert "\n" not in str(caught.value)
 
 
-def test_a_number_too_small_for_the_precision_is_refused():
+def test_a_value_that_underflows_is_rejected():
     with pytest.raises(ValueError, match="beta must be a normal number in float32, got 1e-50"):
         run(rv.Grid(beta=1e-50, seeds=1))
 
 
-def test_a_grid_larger_than_memory_is_refused_with_what_fits():
+def test_a_grid_larger_than_memory_is_rejected_with_the_size_that_fits():
     with pytest.raises(ValueError, match=r"60,000,000,000 lanes need .* GB .* at most [\d,]+ seeds fit"):
         run(rv.Grid(k=[1, 2, 3, 4], seeds=10**9))
 
 
-def test_the_memory_that_a_grid_needs_is_that_of_its_program():
-    """What comes out and what is held on the way, on each device; the result that is put together comes on top."""
+def test_the_memory_estimate_matches_the_program():
+    """Outputs and temporaries on each device; the assembled result adds to them."""
     grid = rv.Grid(penalty="l1", d=[20, 100], k=[2, 5], seeds=20_000)
     devices = tuple(jax.devices("cpu")[:2])
-    own = plan.make_plan(grid, plan.precision(None), devices, progress=False)
-    known = program.compile_plan(own, jax.random.key_impl(jax.random.key(0))).memory_analysis()
+    made = plan.make_plan(grid, plan.precision(None), devices, progress=False)
+    known = program.compile_plan(made, jax.random.key_impl(jax.random.key(0))).memory_analysis()
     held = len(devices) * (known.temp_size_in_bytes + known.output_size_in_bytes)
-    assert held <= 20_000 * plan.seed_bytes(own) <= 1.3 * held
+    assert held <= 20_000 * arguments.seed_bytes(made) <= 1.3 * held
 
 
-def test_only_a_grid_is_swept():
+def test_run_sweep_requires_a_grid():
     with pytest.raises(TypeError, match="grid must be a Grid"):
         rv.run_sweep("grid")
 
 
-def test_a_problem_by_class_is_that_of_its_name():
-    named, own = (run(rv.Grid(penalty="l1", d=5, seeds=4, activation=a)) for a in ("binary", rv.NoOverlapBinary))
-    assert values(named) == values(own)
-    assert own.to_xarray().attrs["activation"] == "binary"
+def test_a_problem_by_class_equals_the_problem_by_name():
+    by_name, by_class = (run(rv.Grid(penalty="l1", d=5, seeds=4, activation=a)) for a in ("binary", rv.NoOverlapBinary))
+    assert values(by_name) == values(by_class)
+    assert by_class.to_xarray().attrs["activation"] == "binary"
 
 
 class Steep(rv.NoOverlapReLU):
-    """The ReLU's problem with twice the loss: its limits are those of half the λ and half the β."""
+    """ReLU problem with twice the loss: its limits equal those of half the λ and half the β."""
 
     def coefficients(self, *geometry):
         return tuple(2 * x for x in super().coefficients(*geometry))
@@ -330,13 +331,13 @@ class Steep(rv.NoOverlapReLU):
         return super().largest_learning_rate(beta / 2) / 2
 
 
-@pytest.mark.parametrize("own", [Steep, Steep(k=7)])
-def test_a_problem_of_the_user_is_swept(own):
+@pytest.mark.parametrize("problem", [Steep, Steep(k=7)])
+def test_a_user_problem_runs_in_a_sweep(problem):
     lanes = {"penalty": "l1", "d": 6, "k": [2, 3], "seeds": 5}
-    found = run(rv.Grid(**lanes, lam=2e-3, beta=0.2, activation=own), tol=1e-6)
+    result = run(rv.Grid(**lanes, lam=2e-3, beta=0.2, activation=problem), tol=1e-6)
     want = run(rv.Grid(**lanes, lam=1e-3, beta=0.1), tol=1e-6)
-    assert found.counts["converged"] == 10
+    assert result.counts["converged"] == 10
     for name in ("theta_w", "theta_u", "gamma", "dist_w"):
-        np.testing.assert_allclose(found.data[name], want.data[name], rtol=2e-3, atol=1e-5, err_msg=name)
-    np.testing.assert_array_equal(found.data["zeros"], want.data["zeros"])
-    assert found.to_xarray().attrs["activation"] == "Steep"
+        np.testing.assert_allclose(result.data[name], want.data[name], rtol=2e-3, atol=1e-5, err_msg=name)
+    np.testing.assert_array_equal(result.data["zeros"], want.data["zeros"])
+    assert result.to_xarray().attrs["activation"] == "Steep"

@@ -1,4 +1,4 @@
-"""Grids: axes, names, sizes and bad input."""
+"""Tests of ``Grid``: axes, labels, sizes and bad input."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def test_shape_counts_every_combination():
     assert grid.size == 3 * 2 * 5 * 2 * 7
 
 
-def test_labels_carry_numbers_only_where_the_name_is_ambiguous():
+def test_labels_carry_parameters_only_if_the_name_is_ambiguous():
     assert rv.Grid(penalty=["l1", "tl1"]).labels == ("l1", "tl1")
     assert rv.Grid(penalty=["l1", "tl1"], a=[0.5, 2]).labels == ("l1", "tl1(a=0.5)", "tl1(a=2)")
     assert rv.Grid(penalty=[rv.TransformedL1(0.5), rv.L0()]).labels == ("tl1", "l0")
@@ -72,7 +72,7 @@ def test_a_grid_of_any_size_is_described_without_building_it():
         ({"normalize": [True, True]}, "normalize must hold distinct"),
     ],
 )
-def test_bad_axes_are_named_in_one_line(arguments, words):
+def test_bad_axes_are_named_on_one_line(arguments, words):
     with pytest.raises((ValueError, TypeError)) as caught:
         rv.Grid(**arguments)
     assert words in str(caught.value)

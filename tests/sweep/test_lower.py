@@ -1,9 +1,9 @@
-"""The sweep's program lowered for devices that are not there: every kind of lane, kernels and loop."""
+"""Tests of ``lower_sweep``: every kind of lane, kernels and loop, without a device."""
 
 import pytest
 
 import rvsmjax as rv
-from rvsmjax.sweep import engines
+from rvsmjax.sweep._tiles import engines
 
 KINDS = {"penalty": ["l1", "l0", "tl1"], "d": [7, 50, 130], "normalize": [True, False], "seeds": 4}
 MARKS = {"cuda": "__gpu$xla.gpu.ptx", "pallas": "__gpu$xla.gpu.triton"}
@@ -17,20 +17,20 @@ def test_every_kind_lowers(platform, engine, activation):
     grid = rv.Grid(activation=activation, **KINDS)
     text = rv.lower_sweep(grid, platform=platform, engine=engine).as_text()
     for name, mark in MARKS.items():
-        # One of a kind; functions that are called from several places stand there once.
+        # One per kind; functions with several callers appear once.
         assert text.count(mark) == (18 if name == engine else 0), name
-    assert "bf16" not in text  # nothing of the iteration is rounded to half
+    assert "bf16" not in text  # no half-precision arithmetic
     assert "while" in text
 
 
-def test_auto_is_what_was_measured(monkeypatch):
+def test_auto_uses_the_fastest_measured_engine(monkeypatch):
     grid = rv.Grid(penalty="l1", d=7, seeds=4)
     assert not any(mark in rv.lower_sweep(grid, platform="cuda").as_text() for mark in MARKS.values())
     monkeypatch.setitem(engines.FASTEST, "NVIDIA H100 80GB HBM3", "cuda")
     assert MARKS["cuda"] in rv.lower_sweep(grid, platform="cuda").as_text()
 
 
-def test_more_devices():
+def test_several_devices_lower():
     text = rv.lower_sweep(rv.Grid(penalty="l1", d=7, seeds=4), platform="tpu", devices=8).as_text()
     assert '"lanes"=8' in text
 

@@ -1,4 +1,4 @@
-"""Two processes on this machine, joined by ``jax.distributed``, find the bits of one."""
+"""Tests of sweeps over two local processes, joined by ``jax.distributed``."""
 
 import socket
 import subprocess
@@ -29,7 +29,7 @@ def free_port():
         return free.getsockname()[1]
 
 
-def test_two_processes_find_the_bits_of_one(tmp_path):
+def test_two_processes_give_the_bits_of_one(tmp_path):
     port = free_port()
     ends = [tmp_path / f"{name}.npz" for name in ("first", "second")]
     running = [start(port, 2, index, file) for index, file in enumerate(ends)]
@@ -72,7 +72,7 @@ def test_a_study_by_two_processes_has_the_files_of_one(tmp_path):
     assert (tmp_path / "alone" / "summary.csv").read_text() == (tmp_path / "both" / "summary.csv").read_text()
 
 
-def test_a_process_that_dies_ends_the_others_and_the_study_goes_on(tmp_path):
+def test_a_dying_process_stops_the_others_and_the_study_resumes(tmp_path):
     out = tmp_path / "record"
     several = [
         "--coordinator", f"127.0.0.1:{free_port()}", "--processes", "2", "--seeds", "60000", "--slab", "200",

@@ -1,24 +1,25 @@
-"""Slabs: they cover a grid once, have one shape, and give the bits of the whole."""
+"""Tests of slabs: cover, shape, and bits of the full grid."""
 
 import jax
 import numpy as np
 import pytest
 
 import rvsmjax as rv
-from rvsmjax.sweep import program, slabs
+from rvsmjax.sweep import slabs
+from rvsmjax.sweep._program import program
 
 
 @pytest.mark.parametrize("most", [1, 7, 300, 1000, 2500, 10**6])
-def test_they_cover_a_grid_once_and_have_one_shape(most):
+def test_slabs_cover_a_grid_once_and_share_one_shape(most):
     grid = rv.Grid(penalty=["l1", "tl1"], d=[5, 6], k=[1, 2, 3], beta=[0.1, 0.2], learning_rate=0.1, seeds=301)
     parts = slabs(grid, most)
     seen = np.zeros(tuple(grid.shape.values()), int)
     for part in parts:
         assert part.grid.shape == parts[0].grid.shape
-        assert part.grid.size <= max(most, 4)  # two penalties and two d are not cut
-        place = seen[tuple(part.place[axis] for axis in grid.shape)]
-        own = np.empty(tuple(part.grid.shape.values()))[tuple(part.own[axis] for axis in grid.shape)]
-        assert place.shape == own.shape
+        assert part.grid.size <= max(most, 4)  # the axes penalty and d are not cut
+        filled = seen[tuple(part.place[axis] for axis in grid.shape)]
+        kept = np.empty(tuple(part.grid.shape.values()))[tuple(part.own[axis] for axis in grid.shape)]
+        assert filled.shape == kept.shape
         seen[tuple(part.place[axis] for axis in grid.shape)] += 1
         for axis in ("k", "beta", "seeds"):
             name = axis.removesuffix("s") if axis == "seeds" else axis
@@ -38,16 +39,16 @@ def test_most_lanes_is_checked():
         slabs(rv.Grid(), 0)
 
 
-def test_bits_are_those_of_the_whole_and_one_program_runs_all():
+def test_slabs_give_the_bits_of_the_full_grid_with_one_program():
     grid = rv.Grid(penalty=["l0", "tl1"], d=6, k=[1, 2, 4], seeds=[7, 3, 1, 12, 5])
-    whole = rv.run_sweep(grid, jax.random.key(2))
+    full = rv.run_sweep(grid, jax.random.key(2))
     before = program.compile_plan.cache_info().misses
     parts = slabs(grid, 16)
     assert len(parts) > 2
     for part in parts:
-        found = rv.run_sweep(part.grid, jax.random.key(2))
-        for name, values in found.data.items():
-            own = values[tuple(part.own[axis] for axis in grid.shape)]
-            want = whole.data[name][tuple(part.place[axis] for axis in grid.shape)]
-            assert own.tobytes() == want.tobytes()
+        result = rv.run_sweep(part.grid, jax.random.key(2))
+        for name, values in result.data.items():
+            kept = values[tuple(part.own[axis] for axis in grid.shape)]
+            want = full.data[name][tuple(part.place[axis] for axis in grid.shape)]
+            assert kept.tobytes() == want.tobytes()
     assert program.compile_plan.cache_info().misses == before + 1

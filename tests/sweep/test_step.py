@@ -1,4 +1,4 @@
-"""The fused step against the optax chain it stands for."""
+"""Tests of the fused step against the equivalent optax chain."""
 
 import functools
 import itertools
@@ -10,11 +10,11 @@ import optax
 import pytest
 
 import rvsmjax as rv
-from rvsmjax.sweep import step as fused
+from rvsmjax.sweep._tiles import step as fused
 from rvsmjax.transforms import unit_sphere
 
 PENALTIES = [rv.L1(), rv.L0(), rv.TransformedL1(0.7), rv.Grouped(rv.L1(), axes=(0,)), rv.TopK(k=4)]
-# What the step asks of a problem does not depend on the penalty.
+# The step uses a problem in the same way for every penalty.
 CASES = [(rv.NoOverlapReLU, p) for p in PENALTIES] + [(rv.NoOverlapBinary, p) for p in PENALTIES[1:3]]
 D, LANES = 9, 6
 
@@ -31,7 +31,7 @@ def lanes(dtype):
 
 
 def by_chain(kind, penalty, normalize, count, w_star, w, k, lam, beta, eta):
-    """One lane: the optax chain, and its residual ‖∇f + β(w − u)‖."""
+    """Runs one lane by the optax chain; returns w and its residual ‖∇f + β(w − u)‖."""
     links = [rv.rvsm(penalty, lam, beta), optax.scale(-eta)]
     chain = optax.chain(*links, unit_sphere()) if normalize else optax.chain(*links)
     problem = kind(k)
@@ -68,7 +68,7 @@ def test_fused_step_is_the_chain(x64, kind, penalty, normalize):
 
 
 @pytest.mark.parametrize("normalize", [True, False])
-def test_lanes_that_have_ended_stand_still_to_the_bit(normalize):
+def test_finished_lanes_keep_their_bits(normalize):
     w_star, w, k, lam, beta, eta = lanes(jnp.float32)
     going = jnp.arange(LANES) % 2 == 0
     tile = fused.Tile(rv.NoOverlapReLU(k), rv.L1(), lam, beta, eta, w_star, normalize, True)
@@ -79,8 +79,8 @@ def test_lanes_that_have_ended_stand_still_to_the_bit(normalize):
 
 @pytest.mark.parametrize("rows", [1, 4])
 @pytest.mark.parametrize("d", [1, 3, 4, 7, 12, 64, 65])
-def test_sums_written_out_are_the_sums(d, rows):
+def test_unrolled_sums_are_correct(d, rows):
     a, b = jnp.asarray(np.random.default_rng(d).normal(size=(2, d, LANES)), jnp.float32)
     tile = fused.Tile(None, None, None, None, None, None, normalize=True, unrolled=True)
-    found = jax.jit(functools.partial(tile.sum, jax.lax.mul, rows=rows))(a, b)
-    np.testing.assert_allclose(found, np.sum(np.multiply(a, b, dtype=float), 0), atol=1e-5)
+    result = jax.jit(functools.partial(tile.sum, jax.lax.mul, rows=rows))(a, b)
+    np.testing.assert_allclose(result, np.sum(np.multiply(a, b, dtype=float), 0), atol=1e-5)

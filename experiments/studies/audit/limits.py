@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from rvsmjax.sweep.step import Iteration, Tile
+from rvsmjax.sweep import Iteration, Tile
 
 from .claim import Parameters
 from .claims.shared import SETTLED, SHARE

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from rvsmjax.sweep.loop import CHECK_EVERY
+from rvsmjax.sweep import CHECK_EVERY
 
 from ...papers import frontiers_2020 as paper_rvscgd
 from ...reports.document import Chart, Picture, Section, Table

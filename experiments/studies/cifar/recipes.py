@@ -13,7 +13,7 @@ from flax import nnx
 from jax import Array
 
 from rvsmjax.nets import VGG16, ResNet
-from rvsmjax.transforms.selection import Mask
+from rvsmjax.transforms import Mask
 
 from ...training.augment import flipped, shifted
 from ...training.recipes import Recipe

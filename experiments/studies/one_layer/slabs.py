@@ -40,7 +40,7 @@ def compute(folder: Path, grid: Grid, parts: list[Slab], options: Facts, quiet: 
     """
     import jax
 
-    from rvsmjax.sweep.result import labels
+    from rvsmjax.sweep import labels
 
     from ...records.zarr_store import Store
 

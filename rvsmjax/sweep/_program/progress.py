@@ -1,4 +1,4 @@
-"""The progress of a running sweep."""
+"""Progress reports of a running sweep."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Progress = Callable[[int, int], None]
 
 
 class reporting:
-    """Sends the progress of the running program to ``progress`` while the block runs."""
+    """Context manager that forwards the running program's progress to ``progress``."""
 
     current: reporting | None = None
 
@@ -26,9 +26,9 @@ class reporting:
         reporting.current = None
 
 
-def report(ended: Any) -> None:
-    """Takes from the program the number of lanes that have just ended."""
-    now = reporting.current
-    if now is not None and now.progress is not None:
-        now.done += int(ended)
-        now.progress(now.done, now.lanes)
+def report(finished: Any) -> None:
+    """Adds newly finished lanes; the program's callback."""
+    current = reporting.current
+    if current is not None and current.progress is not None:
+        current.done += int(finished)
+        current.progress(current.done, current.lanes)
