@@ -106,18 +106,15 @@ def test_the_version_needs_no_extra(site, tmp_path):
 def test_a_strict_checker_is_content_with_a_user(site, tmp_path):
     """And sees what is wrong: each ignored error of the user's file would be reported if it were none."""
     shutil.copy(ROOT / "tests" / "repository" / "typed_user.py", tmp_path)
-    mypy = [
-        sys.executable,
-        "-m",
-        "mypy",
-        "--strict",
-        "--follow-imports=silent",
-        "--cache-dir",
-        str(ROOT / "build" / "mypy-of-a-user"),
-    ]
+    options = ["--strict", "--follow-imports=silent", "--cache-dir", ROOT / "build" / "mypy-of-a-user"]
     environment = os.environ | {"MYPYPATH": str(site)}
     run = subprocess.run(
-        [*mypy, "typed_user.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "mypy", *options, "typed_user.py"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
 
