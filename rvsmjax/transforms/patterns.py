@@ -24,8 +24,8 @@ class HardThresholdState(NamedTuple):
 def adaptive_hard_threshold(s: Any, mask: Mask = None) -> optax.GradientTransformationExtraArgs:
     """Returns a transformation that makes each selected leaf s-sparse whenever its support changes.
 
-    Goes last in a chain. With ŵ = params + updates: if the s largest components of ŵ differ from those of params, the new parameters are
-    H_s(ŵ), otherwise ŵ.
+    Goes last in a chain. With ŵ = params + updates: if the s largest components of ŵ differ from those of params, the
+    new parameters are H_s(ŵ), otherwise ŵ.
 
     Args:
       s: number of components kept, >= 1.
