@@ -1,7 +1,7 @@
-"""Checks of arguments at the public edge: one line that names the argument, the rule and the value.
+"""Argument checks for the public API. Error messages are one line: the argument, the rule, the value.
 
-Only values that are known now are checked. Tracers pass through, so that the same constructors work inside ``jit``,
-``vmap`` and ``grad``.
+Only concrete values are checked. Tracers pass through, so the same constructors work inside ``jit``, ``vmap`` and
+``grad``.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from jax.typing import ArrayLike
 
 
 def known(value: object) -> np.ndarray | None:
-    """Returns ``value`` as a NumPy array where its numbers are known now, else ``None``."""
+    """Returns ``value`` as a NumPy array if its numbers are concrete, else ``None``."""
     if isinstance(value, jax.core.Tracer):
         return None
     try:
         array = np.asarray(value)
-    except Exception:  # ragged, or spread over other hosts
+    except Exception:  # ragged, or sharded over other hosts
         return None
     return array if array.dtype.kind in "biuf" or array.dtype.name == "bfloat16" else None
 
@@ -32,12 +32,12 @@ def _number(name: str, value: object, rule: str) -> np.ndarray | None:
 
 
 def show(value: object) -> str:
-    """Returns ``value`` for a message: its repr on one line, cut where it is long."""
+    """Returns the repr of ``value`` on one line, shortened to 100 characters, for error messages."""
     return textwrap.shorten(repr(value), 100, placeholder=" ...")
 
 
 def positive(name: str, value: object, *, schedule: bool = False) -> None:
-    """Raises ``ValueError`` unless every known number in ``value`` is finite and > 0; lets a ``schedule`` pass."""
+    """Raises ``ValueError`` unless every known number is finite and > 0; a ``schedule`` passes unchecked."""
     if schedule and callable(value):
         return
     array = _number(name, value, "a finite number > 0")
@@ -46,7 +46,7 @@ def positive(name: str, value: object, *, schedule: bool = False) -> None:
 
 
 def nonnegative(name: str, value: object, *, schedule: bool = False) -> None:
-    """Raises ``ValueError`` unless every known number in ``value`` is finite and >= 0; lets a ``schedule`` pass."""
+    """Raises ``ValueError`` unless every known number is finite and >= 0; a ``schedule`` passes unchecked."""
     if schedule and callable(value):
         return
     array = _number(name, value, "a finite number >= 0")
@@ -55,7 +55,7 @@ def nonnegative(name: str, value: object, *, schedule: bool = False) -> None:
 
 
 def integer(name: str, value: object, *, at_least: int) -> None:
-    """Raises ``ValueError`` unless every known number in ``value`` is whole and >= ``at_least``."""
+    """Raises ``ValueError`` unless every known number is a whole number >= ``at_least``."""
     rule = f"a whole number >= {at_least}"
     array = _number(name, value, rule)
     if array is None:
@@ -79,7 +79,7 @@ def count(name: str, value: ArrayLike) -> int:
 
 
 def fraction(name: str, value: object, *, schedule: bool = False) -> None:
-    """Raises ``ValueError`` unless every known number in ``value`` lies in [0, 1); lets a ``schedule`` pass."""
+    """Raises ``ValueError`` unless every known number is in [0, 1); a ``schedule`` passes unchecked."""
     if schedule and callable(value):
         return
     array = _number(name, value, "a number in [0, 1)")
@@ -88,7 +88,7 @@ def fraction(name: str, value: object, *, schedule: bool = False) -> None:
 
 
 def last_axis(**arrays: ArrayLike) -> None:
-    """Raises ``ValueError`` unless the named arrays have a last axis of one common length."""
+    """Raises ``ValueError`` unless the last axes of the named arrays have the same length."""
     sizes = {}
     for name, array in arrays.items():
         if np.ndim(array) < 1:

@@ -1,4 +1,4 @@
-"""Functions of one variable on [0, 1] as polynomials, to the precision of a dtype, for loops that must be fast."""
+"""Polynomial approximations on [0, 1], accurate to the dtype's precision, for hot loops."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from jax import Array
 
 
 def evaluate(function: Callable[[np.ndarray], np.ndarray], x: Array) -> Array:
-    """Returns ``function(x)`` for x in [0, 1], of a function whose nearest singularity is at −1 or farther.
+    """Returns ``function(x)`` for x in [0, 1]; the nearest singularity of ``function`` must be at −1 or farther.
 
-    The Chebyshev interpolant of degree n on [0, 1] then errs by about (3 + √8)⁻ⁿ times the function's variation: under
-    1e-7 of it at n = 7 for the functions in use, rounding at n = 21.
+    The error of the degree-n Chebyshev interpolant on [0, 1] is then about (3 + √8)⁻ⁿ times the function's variation:
+    below 1e-7 of it at n = 7 for the functions used here, and at rounding level at n = 21.
 
     Args:
-      function: maps float64 NumPy arrays; a module-level function, as its interpolant is kept.
+      function: maps float64 NumPy arrays. Must be a module-level function, because its interpolant is cached.
       x: array with entries in [0, 1].
     """
     coefficients = _interpolant(function, 7 if x.dtype == jnp.float32 else 21)

@@ -1,4 +1,4 @@
-"""Frozen dataclasses as pytrees, rebuilt past their constructors."""
+"""Frozen dataclasses as pytrees, unflattened without calling their constructors."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ KeyPath = tuple[object, ...]
 class Module:
     """Base of frozen dataclasses whose fields are pytree leaves.
 
-    A field with ``metadata={"static": True}`` is part of the structure. ``jax`` rebuilds an instance without calling
-    its constructor: the leaves may then be tracers, axes or placeholders, with no number to check.
+    A field with ``metadata={"static": True}`` is part of the tree structure. Unflattening skips the constructor and
+    its checks, because the leaves may be tracers, axes or placeholders.
     """
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
-        # The fields are read on use: @dataclass has not run yet at this point.
+        # @dataclass has not run yet, so the fields are looked up on use.
         jax.tree_util.register_pytree_with_keys(
             cls, _flatten_with_keys, lambda aux, leaves: _unflatten(cls, aux, leaves)
         )

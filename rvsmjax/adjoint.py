@@ -1,4 +1,4 @@
-"""The derivative of a limit point, by the implicit function theorem."""
+"""Derivatives of a limit point by the implicit function theorem."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ Carry = TypeVar("Carry")
 Update = Callable[[Array, optax.OptState, Array], tuple[Array, optax.OptState]]
 
 ADJOINTS = ("implicit", "unroll", None)
-"""How a derivative passes through a run, see ``solve``."""
+"""Ways to differentiate a run, see ``solve``."""
 
 OFF_EQUILIBRIUM = (ADMMState, KeepZerosState)
-"""States of links that hold w where the force on it does not vanish."""
+"""States of transformations whose limit w is not a zero of the force."""
 
 Splittings = list[tuple[Rule, Array]]
 """The rule and β of each ``rvsm`` in a chain."""
 
 
 def splittings(opt_state: optax.OptState) -> Splittings:
-    """Returns the rule and β of each ``rvsm`` that acts on the one vector there is."""
+    """Returns the rule and β of each ``rvsm`` in a chain whose parameters are a single vector."""
     states = [state for state in splitting_states(opt_state) if isinstance(state, RVSMState)]
     return [(state.rules[state.marks.rule], state.beta) for state in states]
 
@@ -49,9 +49,9 @@ def pull(w: Array, rules: Splittings) -> Array:
 def bounded_while(
     unfinished: Callable[[Carry], Array], body: Callable[[Carry], Carry], carry: Carry, rounds: int
 ) -> Carry:
-    """Returns ``jax.lax.while_loop(unfinished, body, carry)`` of at most ``rounds`` rounds, with a reverse mode.
+    """Returns ``jax.lax.while_loop(unfinished, body, carry)``, at most ``rounds`` times, with a reverse mode.
 
-    The reverse mode keeps the carry of every round and forms anew what it needs inside one.
+    The reverse pass stores the carry of every iteration and recomputes the body's intermediates.
     """
 
     def one(carry: Carry, _: None) -> tuple[Carry, None]:
@@ -61,12 +61,12 @@ def bounded_while(
 
 
 def detached(update: Update, w: Array, opt_state: optax.OptState) -> Update:
-    """Returns an optax ``update`` whose captured numbers, λ and its like, carry no derivatives."""
+    """Returns an optax ``update`` with gradients stopped through the values it closes over, such as λ and β."""
 
     def plain(g: Array, opt_state: optax.OptState, w: Array) -> tuple[Array, optax.OptState]:
         return update(g, opt_state, w)
 
-    # Stopped where they come in: a derivative of the loop itself would cost its compilation, only to be dropped.
+    # Stop the gradients at the inputs: otherwise the loop's derivative is compiled and then discarded.
     hoisted, captured = jax.closure_convert(plain, w, opt_state, w)
     captured = jax.lax.stop_gradient(captured)
     return lambda g, opt_state, w: hoisted(g, opt_state, w, *captured)
@@ -82,24 +82,24 @@ def attach(
     problem: OneLayerProblem,
     w_star: Array,
 ) -> tuple[Array, optax.OptState]:
-    """Returns ``w`` and ``opt_state`` as they are, with the derivative of the limit; free unless one is taken.
+    """Returns ``w`` and ``opt_state`` unchanged, with the limit's derivative attached. Free unless differentiated.
 
     Args:
-      chain: where numbers may be captured.
+      chain: the chain, which may close over numbers.
       spherical: whether w stays on the sphere.
-      start: the chain's first state, with its derivatives.
-      w: the limit, without derivative.
-      opt_state: the chain's last state, without derivatives.
+      start: the chain's initial state, differentiable.
+      w: the limit, gradients stopped.
+      opt_state: the chain's final state, gradients stopped.
       lost: whether the run diverged; the derivative of w is then 0.
-      problem: the problem, with derivatives.
-      w_star: the true weights, with their derivative.
+      problem: the problem, differentiable.
+      w_star: the true weights, differentiable.
     """
     nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, OFF_EQUILIBRIUM))
     wrong = [type(node).__name__ for node in nodes if isinstance(node, OFF_EQUILIBRIUM)]
     if wrong:
         return _refuse(wrong[0], w, (jax.tree.leaves(start), problem, w_star)), opt_state
-    # λ, β and a reach the run through the chain's closure or, injected, through its first state: one more update shows
-    # them with their derivatives, schedules at the step they have come to.
+    # λ, β and a enter through the chain's closure or, if injected, through its initial state. One more update returns
+    # them with their derivatives, with schedules evaluated at the current step.
     _, live = chain.update(jnp.zeros_like(w), jax.tree.map(_graft, opt_state, start), w)
 
     def numbers(node: PyTree, shown: PyTree) -> PyTree:
@@ -120,11 +120,11 @@ def _limit(spherical: bool, w: Array, lost: Array, problem: OneLayerProblem, w_s
 
 @_limit.defjvp
 def _limit_jvp(spherical: bool, primals: tuple[PyTree, ...], tangents: tuple[PyTree, ...]) -> tuple[Array, Array]:
-    """dw = −(∂F/∂w)⁻¹ dF; on the sphere in its tangent space, F being the tangential part of the force."""
+    """dw = −(∂F/∂w)⁻¹ dF. On the sphere, F is the tangential part of the force and dw lies in the tangent space."""
     (_, lost, *given), (_, _, *changes) = primals, tangents
-    # With its own derivative, for second ones.
+    # Through the custom rule again, so second derivatives work.
     w = _limit(spherical, *primals)
-    # Far out the force overflows, and 0 times that is no number.
+    # At a diverged w the force overflows, and 0 · ∞ is NaN.
     x = jnp.where(lost, given[1], w).astype(working_dtype(w))
 
     def force(x: Array, problem: OneLayerProblem, w_star: Array, rules: Splittings) -> Array:
@@ -136,9 +136,9 @@ def _limit_jvp(spherical: bool, primals: tuple[PyTree, ...], tangents: tuple[PyT
     if spherical:
         normal = unit(x)
         slope = slope + jnp.outer(normal - jnp.sum(slope * normal, -1), normal)
-    # An explicit inverse, so that the transpose is guarded too.
+    # An explicit inverse, so the guard below applies to the transpose too.
     inverse = jnp.linalg.inv(slope)
-    # Where the limit is no isolated one, rounding alone keeps the slope from being singular.
+    # At a limit that is not isolated, only rounding keeps the slope from being singular.
     condition = jnp.linalg.norm(slope, 1) * jnp.linalg.norm(inverse, 1)
     isolated = condition < 0.1 / jnp.finfo(x.dtype).eps
     inverse = jnp.where(isolated & ~lost, inverse, 0)
@@ -164,5 +164,5 @@ def _refuse(kind: str, w: Array, others: PyTree) -> Array:
 @_refuse.defjvp
 def _refuse_jvp(kind: str, primals: tuple[PyTree, ...], tangents: tuple[PyTree, ...]) -> tuple[Array, Array]:
     raise ValueError(
-        f"adjoint must be 'unroll' or None where the chain holds {kind}: no force vanishes at its limit; got 'implicit'"
+        f"adjoint must be 'unroll' or None if the chain holds {kind} (nonzero force at its limit), got 'implicit'"
     )

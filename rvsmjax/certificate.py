@@ -1,4 +1,4 @@
-"""What the theorems say of a limit point, as functions of a run."""
+"""Quantities that the theorems bound at a limit point (w, u)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from rvsmjax.problems import NoOverlapReLU, OneLayerProblem
 
 
 def largest_learning_rate(beta: ArrayLike, problem: OneLayerProblem | None = None) -> Array:
-    """Returns the largest η that the theorem on ``problem`` allows on the sphere; for None that of ReLU, 1/(β + 4).
+    """Returns the largest η that the theorem for ``problem`` allows on the sphere.
+
+    ``problem=None`` means the ReLU problem: 1/(β + 4).
 
     Source: A Theorem 1 (i); F Theorem 1 (iii).
 
@@ -37,7 +39,7 @@ def lagrangian(
 
 
 class Certificate(NamedTuple):
-    """What a limit point (w, u) is worth, and how well it fits the theory. All scalars.
+    """Errors, losses and theorem margins of a limit point (w, u). All scalars.
 
     Attributes:
       theta_w: angle between w and w*, radians.
@@ -48,11 +50,11 @@ class Certificate(NamedTuple):
       zeros: number of zero components of u.
       gamma: angle between w and u; π/2 where u = 0.
       dist_w: ‖w − w*‖.
-      residual: |‖P∇f(w)‖ − β‖u‖ sin γ|, P the projection on the tangent at w: 0 at a limit (A eq. 17, F eq. 22).
-      slack_13: b − ‖w − w*‖ with b = ``problem.distance_bound``, the room in bound (13): b = 4kβ sin γ in A,
+      residual: |‖P∇f(w)‖ − β‖u‖ sin γ|, P the projection on the tangent space at w: 0 at a limit (A eq. 17, F eq. 22).
+      slack_13: b − ‖w − w*‖ with b = ``problem.distance_bound``, the margin of bound (13): b = 4kβ sin γ in A,
         4β sin γ/c for the binary activation in F.
-      slack_14: b + (λ/β)√d − ‖u − w*‖, the room in bound (14) of A, which A states for l1. F has no (14); it follows
-        from its (13) in the same way.
+      slack_14: b + (λ/β)√d − ‖u − w*‖, the margin of bound (14), which A states for l1. F has no (14); it follows from
+        F's (13) in the same way.
       lagrangian: f(w) + λP(u) + (β/2)‖w − u‖².
     """
 
@@ -103,12 +105,12 @@ def certificate_at(
     u: Array,
     envelope: Array,
 ) -> Certificate:
-    """Returns the certificate of w, given u and the penalty's Moreau envelope at w: free of the kind of penalty.
+    """Returns the certificate of w, given u and the penalty's Moreau envelope at w. Independent of the penalty class.
 
-    Vectors may have more components than ``d``, all zero: those are not counted.
+    Vectors may be zero-padded beyond ``d`` components; the padding is not counted.
     """
     beta = jnp.asarray(beta)
-    # Side by side: each length, angle and loss is then one computation, which XLA compiles once.
+    # Stacked, so each norm, angle and loss is one computation that XLA compiles once.
     left, right = jnp.stack([w, w, u, unit(u)]), jnp.stack([u, w_star, w_star, w_star])
     (norm_w, _, norm_u, _), (_, norm_star, _, _) = norm(left), norm(right)
     gamma, theta_w, theta_u, _ = angle(left, right)

@@ -1,4 +1,4 @@
-"""Sparse parameters in the forms that other programs take: BCOO, and N:M patterns that are checked."""
+"""Export of sparse parameters: conversion to BCOO, and checks of N:M patterns."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from rvsmjax.transforms.selection import Mask, path_name, select
 
 
 def to_bcoo(params: PyTree, mask: Mask = None) -> PyTree:
-    """Returns ``params`` with the leaves taken as ``jax.experimental.sparse.BCOO``: the nonzero numbers, their places.
+    """Returns ``params`` with the selected leaves as ``jax.experimental.sparse.BCOO``: nonzero values and indices.
 
-    A place takes 4 bytes an axis: a matrix in float32 gets smaller from two thirds of zeros on.
+    Each index takes 4 bytes per axis, so a float32 matrix shrinks once more than two thirds of it are zeros.
 
     Args:
-      params: tree of arrays; pass u, not w. Not inside ``jit``: the number of zeros is a shape.
-      mask: which leaves, see ``rvsmjax.transforms.select``; the others stay as they are.
+      params: tree of arrays; pass u, not w. Does not work inside ``jit``: the number of nonzeros is a shape.
+      mask: which leaves, see ``rvsmjax.transforms.select``; the others are unchanged.
 
     Example:
       >>> u = {"kernel": jnp.array([[0.0, 2.0], [0.0, 0.0]]), "bias": jnp.zeros(2)}
       >>> to_bcoo(u)["kernel"].nse
       1
     """
-    from jax.experimental.sparse import BCOO  # brings SciPy's sparse matrices: a third of a second
+    from jax.experimental.sparse import BCOO  # imports SciPy's sparse matrices: a third of a second
 
     def sparse(x: PyTree) -> PyTree:
-        # By NumPy: BCOO.fromdense would be compiled anew for each shape and number of zeros.
+        # NumPy: BCOO.fromdense would recompile for each shape and number of nonzeros.
         dense = np.asarray(x)
         kept = dense != 0
         data, indices = jnp.asarray(dense[kept]), jnp.asarray(np.argwhere(kept), jnp.int32)
         return BCOO((data, indices), shape=dense.shape, indices_sorted=True, unique_indices=True)
 
-    return jax.tree.map(lambda take, x: sparse(x) if take else x, select(params, mask), params)
+    return jax.tree.map(lambda selected, x: sparse(x) if selected else x, select(params, mask), params)
 
 
 def from_bcoo(params: PyTree) -> PyTree:
-    """Returns ``params`` with every BCOO as an array again: what ``to_bcoo`` was given.
+    """Returns ``params`` with every BCOO leaf as a dense array; inverse of ``to_bcoo``.
 
     Args:
-      params: tree of arrays and BCOO.
+      params: tree of arrays and BCOO leaves.
 
     Example:
       >>> from_bcoo(to_bcoo({"kernel": jnp.eye(2)}))["kernel"].tolist()
@@ -56,30 +56,30 @@ def from_bcoo(params: PyTree) -> PyTree:
 
 
 def nm_violations(params: PyTree, n: int = 2, m: int = 4, mask: Mask = None, *, axis: int = -2) -> dict[str, int]:
-    """Returns, by path, in how many blocks of m a leaf has more than n nonzero components; 0: the pattern holds.
+    """Returns, by path, the number of blocks of m components with more than n nonzeros; 0 if the pattern holds.
 
     Args:
-      params: tree of arrays, u or its mask of booleans (``sparsity_mask``).
-      n: components that may be nonzero in a block, 1 <= n <= m.
-      m: length of a block.
+      params: tree of arrays: u, or its boolean mask (``sparsity_mask``).
+      n: largest number of nonzero components in a block, 1 <= n <= m.
+      m: block length.
       mask: which leaves, see ``rvsmjax.transforms.select``.
-      axis: of the blocks, see ``NM``.
+      axis: axis along which blocks run, see ``NM``.
 
     Raises:
-      ValueError: n or m out of range; a leaf whose axis is no multiple of m.
+      ValueError: n or m is out of range, or a leaf's axis length is not a multiple of m.
 
     Example:
       >>> nm_violations({"kernel": jnp.ones((4, 3)).at[0, 1].set(0)}, n=3)
       {'kernel': 2}
     """
     pattern = NM(n, m, axis)
-    taken = jax.tree.leaves(select(params, mask))
-    found = {}
-    for take, (path, leaf) in zip(taken, jax.tree_util.tree_leaves_with_path(params), strict=True):
-        if take:
+    selected = jax.tree.leaves(select(params, mask))
+    violations = {}
+    for is_selected, (path, leaf) in zip(selected, jax.tree_util.tree_leaves_with_path(params), strict=True):
+        if is_selected:
             name = path_name(path)
             try:
-                found[name] = int(np.sum(pattern.overfull(leaf)))
+                violations[name] = int(np.sum(pattern.overfull(leaf)))
             except ValueError as error:
                 raise ValueError(f"{error} at {name!r}") from None
-    return found
+    return violations

@@ -1,7 +1,7 @@
-"""Lengths and angles without cancellation, with derivatives that are finite everywhere.
+"""Norms and angles without cancellation, with finite derivatives everywhere.
 
-All functions work over the last axis unless an axis is given, follow the dtype of their input, and accept leading
-batch axes. Sixteen-bit inputs are computed in float32 and rounded once at the end.
+All functions reduce the last axis unless an axis is given, keep the dtype of their input, and accept leading batch
+axes. 16-bit inputs are computed in float32 and rounded once at the end.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from rvsmjax import _checks
 
 
 def float_dtype(*arrays: ArrayLike) -> jnp.dtype:
-    """Returns the common floating dtype of the arrays; the default one for integers."""
+    """Returns the common floating dtype of the arrays; the default float dtype if they are integers."""
     dtype = jnp.result_type(*arrays)
     return dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
 
 
 def working_dtype(*arrays: ArrayLike) -> jnp.dtype:
-    """Returns the dtype to compute in: that of the arrays, but at least float32."""
+    """Returns the dtype to compute in: the arrays' common floating dtype, at least float32."""
     return jnp.promote_types(float_dtype(*arrays), jnp.float32)
 
 
 def reciprocal(x: Array) -> Array:
-    """Returns 1/x for normal x, and 0 where x is zero or so small that 1/x would overflow."""
+    """Returns 1/x, and 0 where x is zero or so small that 1/x would overflow."""
     tiny = jnp.finfo(x.dtype).tiny
     safe = jnp.abs(x) > 4 * tiny
     return jnp.where(safe, 1 / jnp.where(safe, x, 1), 0)
@@ -39,7 +39,7 @@ def reciprocal(x: Array) -> Array:
 def quotient(x: Array, y: Array) -> Array:
     """Returns x/y, and 0 where y is zero or so small that 1/y would overflow; y broadcasts against x.
 
-    The derivative is (dx − (x/y)·dy)/y: no square of y or of 1/y, which overflow long before x/y does.
+    The derivative is formed as (dx − (x/y)·dy)/y, without squares of y or 1/y, which overflow long before x/y does.
     """
     return _divide(x, y)
 
@@ -59,12 +59,12 @@ def _divide(x: Array, y: Array) -> Array:
 def norm(v: ArrayLike, axis: int | Sequence[int] = -1, keepdims: bool = False) -> Array:
     r"""Returns the Euclidean norm of ``v``, without overflow or underflow of the squares.
 
-    The derivative is :math:`\langle v/\|v\|, dv\rangle`, taken as 0 at v = 0.
+    The derivative is :math:`\langle v/\|v\|, dv\rangle`, and 0 at v = 0.
 
     Args:
       v: array of any shape.
-      axis: the axis or axes to reduce.
-      keepdims: whether the reduced axes stay, with length 1.
+      axis: axis or axes to reduce.
+      keepdims: whether to keep the reduced axes with length 1.
 
     Example:
       >>> float(norm(jnp.array([3e30, 4e30])))
@@ -81,7 +81,7 @@ def norm(v: ArrayLike, axis: int | Sequence[int] = -1, keepdims: bool = False) -
 def _norm(v: Array, axes: tuple[int, ...]) -> Array:
     info = jnp.finfo(v.dtype)
     largest = jnp.max(jnp.abs(v), axis=axes, keepdims=True, initial=0)
-    # A power of two near it, so that scaling rounds nothing; bounded, so that its reciprocal does not underflow.
+    # Scale by a nearby power of two, which is exact; bounded, so its reciprocal does not underflow.
     scale = jax.lax.reduce_precision(jnp.minimum(largest, 1 / (4 * info.tiny)), info.nexp, 0)
     return scale * jnp.sqrt(jnp.sum(jnp.square(v * reciprocal(scale)), axis=axes, keepdims=True))
 
@@ -94,7 +94,7 @@ def _norm_jvp(axes: tuple[int, ...], primals: tuple[Array, ...], tangents: tuple
 
 
 def unit(v: ArrayLike, axis: int = -1) -> Array:
-    """Returns v/‖v‖ over ``axis``, and zero for a zero vector.
+    """Returns v/‖v‖ over ``axis``; zero for a zero vector.
 
     Example:
       >>> unit(jnp.array([3.0, 4.0])).tolist()
@@ -106,7 +106,7 @@ def unit(v: ArrayLike, axis: int = -1) -> Array:
 
 
 def length_difference(u: ArrayLike, v: ArrayLike) -> Array:
-    """Returns ‖u‖ − ‖v‖ over the last axis, as <u − v, û‖u‖ + v̂‖v‖>/(‖u‖ + ‖v‖): to all digits for near vectors.
+    """Returns ‖u‖ − ‖v‖ over the last axis as <u − v, û‖u‖ + v̂‖v‖>/(‖u‖ + ‖v‖), accurate for nearby vectors.
 
     Example:
       >>> float(length_difference(jnp.array([3.0, 4.0]), jnp.array([3.0, 4.000001])))
@@ -121,9 +121,9 @@ def length_difference(u: ArrayLike, v: ArrayLike) -> Array:
 
 
 def chord(u: ArrayLike, v: ArrayLike) -> Array:
-    """Returns û − v̂ over the last axis, of length 2 sin(θ/2), to all digits for near vectors.
+    """Returns û − v̂ over the last axis, of norm 2 sin(θ/2), accurate for nearby vectors.
 
-    As (u − v − Δ·û)/‖v‖ with Δ = ‖u‖ − ‖v‖, or with v̂ and ‖u‖ where u is longer. A zero vector has direction 0.
+    Computed as (u − v − Δ·û)/‖v‖ with Δ = ‖u‖ − ‖v‖, or with v̂ and ‖u‖ if u is longer. A zero vector has direction 0.
 
     Example:
       >>> chord(jnp.array([2.0, 0.0]), jnp.array([0.0, 3.0])).tolist()
@@ -132,7 +132,7 @@ def chord(u: ArrayLike, v: ArrayLike) -> Array:
     u, v = jnp.asarray(u), jnp.asarray(v)
     wide, other = u.astype(working_dtype(u, v)), v.astype(working_dtype(u, v))
     n, m = norm(wide)[..., None], norm(other)[..., None]
-    # One choice for both: at equal lengths the derivative of a maximum would belong to neither.
+    # One comparison selects both: at equal lengths, jnp.maximum would average the two derivatives.
     shorter, longest = jnp.where(n < m, unit(wide), unit(other)), jnp.where(n < m, m, n)
     across = wide - other - length_difference(wide, other)[..., None] * shorter
     return quotient(across, longest).astype(float_dtype(u, v))
@@ -143,16 +143,16 @@ def angle(u: ArrayLike, v: ArrayLike) -> Array:
 
     .. math:: \theta = 2\,\mathrm{atan2}(\|\hat u - \hat v\|, \|\hat u + \hat v\|)
 
-    Unlike the arc cosine of the inner product, which cannot resolve angles under 3.5e-4 in float32, this keeps full
-    relative accuracy near 0 and π. The angle with a zero vector is π/2. The derivative, a unit tangent vector over
-    the length, has no limit at 0 and π, and is taken as 0 where rounding hides its direction.
+    The arc cosine of the inner product cannot resolve angles below 3.5e-4 in float32; this form keeps full relative
+    accuracy near 0 and π. The angle with a zero vector is π/2. The derivative, a unit tangent vector divided by the
+    length, has no limit at 0 and π; it is set to 0 where rounding hides its direction.
 
     Args:
       u: array of shape (..., d).
       v: array of shape (..., d), broadcast against ``u``.
 
     Raises:
-      ValueError: the last axes differ in length.
+      ValueError: if the last axes differ in length.
 
     Example:
       >>> float(angle(jnp.array([1.0, 0.0]), jnp.array([1.0, 1e-5])))
@@ -179,11 +179,11 @@ def _angle_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple
     a, b = unit(u), unit(v)
 
     def slope(a: Array, b: Array, vector: Array, tangent: Array) -> Array:
-        """Change of the angle as ``vector`` (with direction a) moves: against the tangent at a towards b."""
-        # From the nearer end of the line through a: what is left of the chord is small where the tangent is.
+        """Change of the angle as ``vector``, of direction a, moves: minus the component along the tangent towards b."""
+        # Chord from the nearer of a and −a, so it is short wherever the tangent is.
         chord = b - jnp.where(jnp.sum(a * b, -1, keepdims=True) < 0, -a, a)
         towards = chord - jnp.sum(chord * a, -1, keepdims=True) * a
-        # Where the tangent is only rounding, u and v are parallel and the angle has no direction to move in.
+        # If the tangent is rounding error, u and v are parallel and the derivative is undefined.
         resolved = _norm(towards, (-1,)) > 8 * jnp.finfo(a.dtype).eps
         direction = jnp.where(resolved, unit(towards), 0)
         return -jnp.sum(direction * tangent * reciprocal(_norm(vector, (-1,))), -1)
@@ -192,7 +192,7 @@ def _angle_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple
 
 
 def tangent(w: ArrayLike, g: ArrayLike) -> Array:
-    """Returns the part of ``g`` (..., d) that is orthogonal to ``w`` (..., d): its projection on the sphere's tangent.
+    """Returns the part of ``g`` orthogonal to ``w``, both (..., d): the projection on the sphere's tangent space at w.
 
     Example:
       >>> tangent(jnp.array([2.0, 0.0]), jnp.array([5.0, 7.0])).tolist()

@@ -1,4 +1,4 @@
-"""Schedules of sparsity: functions of the step count for ``TopK(sparsity=…)`` and other numbers."""
+"""Sparsity schedules: functions of the step count, for ``TopK(sparsity=…)`` and other numbers."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ Schedule = Callable[[ArrayLike], Array]
 
 
 def cubic_sparsity(final: float | Array, begin: int, end: int, initial: float | Array = 0.0) -> Schedule:
-    """Returns final + (initial − final)(1 − τ)³, τ running from 0 at step ``begin`` to 1 at step ``end``.
+    """Returns the schedule final + (initial − final)(1 − τ)³, where τ rises from 0 at ``begin`` to 1 at ``end``.
 
-    Fast where many components are spare, slow towards the end; constant outside [begin, end].
+    Prunes fast at first, while many components are redundant, and slowly towards the end. Constant outside
+    [begin, end].
 
     Args:
-      final: sparsity at the end, in [0, 1).
-      begin: first step of the rise, >= 0.
-      end: last step of it, > begin.
-      initial: sparsity before, in [0, 1).
+      final: final sparsity, in [0, 1).
+      begin: step at which the sparsity starts to rise, >= 0.
+      end: step at which it reaches ``final``, > begin.
+      initial: initial sparsity, in [0, 1).
 
     Raises:
-      ValueError: a number out of its range.
+      ValueError: if a number is out of range.
 
     Example:
       >>> schedule = cubic_sparsity(0.9, begin=0, end=100)
@@ -37,7 +38,7 @@ def cubic_sparsity(final: float | Array, begin: int, end: int, initial: float | 
 
 
 def cosine_sparsity(final: float | Array, begin: int, end: int, initial: float | Array = 0.0) -> Schedule:
-    """Returns initial + (final − initial)(1 − cos πτ)/2, with τ, arguments and errors as in ``cubic_sparsity``.
+    """Returns the schedule initial + (final − initial)(1 − cos πτ)/2; τ, arguments and errors as in ``cubic_sparsity``.
 
     Example:
       >>> schedule = cosine_sparsity(0.9, begin=0, end=100)

@@ -1,4 +1,4 @@
-"""One problem, one chain, iterated to its limit point."""
+"""``solve``: runs one chain on one problem to its limit point."""
 
 from __future__ import annotations
 
@@ -23,21 +23,23 @@ class Status(enum.IntEnum):
     """How a run ended."""
 
     CONVERGED = 0
-    """The residual came under the tolerance."""
+    """The residual fell to the tolerance."""
     CAP = 1
     """The step cap was reached first."""
     DIVERGED = 2
-    """The iterate or its residual was no longer finite; the last finite iterate is returned."""
+    """The iterate or its residual became non-finite; the last finite iterate is returned."""
 
 
 class Trace(NamedTuple):
-    """A run seen every ``trace_every`` steps, arrays of shape (max_steps // trace_every + 1,), NaN after its end.
+    """History of a run, sampled every ``trace_every`` steps.
+
+    All arrays have shape (max_steps // trace_every + 1,), padded with NaN after the end of the run.
 
     Attributes:
-      lagrangian: f(w) + β·(Moreau envelope of P at w); f(w) where the chain has no splitting.
+      lagrangian: f(w) + β·(Moreau envelope of P at w); f(w) if the chain has no splitting.
       theta: angle between w and w*, radians.
-      gamma: angle between w and u, radians; 0 where the chain has no splitting, π/2 where u = 0.
-      residual: what is compared with ``tol``.
+      gamma: angle between w and u, radians; 0 if the chain has no splitting, π/2 where u = 0.
+      residual: the residual that is compared with ``tol``.
     """
 
     lagrangian: Array
@@ -51,17 +53,17 @@ Carry = tuple[Array, optax.OptState, Array, Array, Array, Trace | None]
 
 
 class Solution(NamedTuple):
-    """The end of a run.
+    """Result of a run.
 
     Attributes:
       w: limit point, of shape (d,).
-      u: its sparse partner, of shape (d,); w itself where the chain has no splitting.
-      steps: number of steps taken.
-      converged: whether the residual came under ``tol``.
-      residual: the last residual.
+      u: its sparse partner, of shape (d,); equal to w if the chain has no splitting.
+      steps: number of steps run.
+      converged: whether the residual fell to ``tol``.
+      residual: final residual.
       status: a ``Status``.
-      opt_state: the chain's state at the end.
-      trace: a ``Trace``, or None where none was asked for.
+      opt_state: final state of the chain.
+      trace: a ``Trace``, or None without ``trace_every``.
     """
 
     w: Array
@@ -86,37 +88,38 @@ def solve(
     trace_every: int | None = None,
     adjoint: Literal["implicit", "unroll"] | None = "implicit",
 ) -> Solution:
-    r"""Returns the limit of w ← w + transform(∇f(w)), in one ``while_loop``.
+    r"""Returns the limit of w ← w + transform(∇f(w)), computed in one ``while_loop``.
 
-    The run ends where :math:`\|\nabla f(w) + \beta(w - u)\|` is under ``tol``: the tangential part alone if the chain
-    ends in ``unit_sphere``, and without the second term if it holds no ``rvsm``. This residual does not depend on the
-    learning rate. Composes with ``jit`` and ``vmap``.
+    The run stops when :math:`\|\nabla f(w) + \beta(w - u)\|` is at most ``tol``. If the chain ends in ``unit_sphere``,
+    only the tangential part counts; without an ``rvsm`` in the chain, the second term is absent. The residual does not
+    depend on the learning rate. Composes with ``jit`` and ``vmap``.
 
     Args:
       problem: the loss and its gradient.
-      transform: an optax chain, learning rate included.
-      w0: start, of shape (d,).
-      w_star: the true weights, of shape (d,).
-      tol: > 0. In float32 the residual cannot fall much under 3e-8/η.
+      transform: an optax chain, including the learning rate.
+      w0: initial weights, of shape (d,).
+      w_star: true weights, of shape (d,).
+      tol: tolerance on the residual, > 0. In float32 the residual cannot fall much below 3e-8/η.
       max_steps: step cap, >= 1, rounded up to a multiple of ``check_every``.
-      check_every: steps between looks at the residual, >= 1.
-      trace_every: if given, keeps a ``Trace`` at this stride, in steps; a multiple of ``check_every``.
-      adjoint: how a derivative passes through the run.
+      check_every: steps between evaluations of the residual, >= 1.
+      trace_every: if given, record a ``Trace`` every this many steps; a multiple of ``check_every``.
+      adjoint: how to differentiate the run.
 
-        - ``"implicit"``: by the implicit function theorem at the point where the residual vanishes, in both modes and
-          to any order. w, u and the numbers in ``opt_state`` then depend on λ, β, the penalty's own numbers, w* and
-          ``problem``, however they came into the chain; not on ``w0``, the learning rate or momentum, which do not move
-          the limit; all else in the solution has no derivative. One d × d inverse, whatever the number of steps; free
-          unless a derivative is taken, hence the default. The support of u is held. The derivative of w is 0 where the
-          limit is no isolated one or the run diverged, and no better than the run has converged.
-        - ``"unroll"``: of the iterates as they are, in both modes. Goes through all of ``max_steps`` and keeps
-          ``max_steps / check_every + check_every`` iterates; where the run diverges it need not be finite.
-        - ``None``: of the iterates as they are, in forward mode alone.
+        - ``"implicit"``: the implicit function theorem at the zero of the residual, in forward and reverse mode, to any
+          order. w, u and the numbers in ``opt_state`` have derivatives in λ, β, the parameters of the penalty, w* and
+          ``problem``, whether the chain closes over them or holds them in its state. They have none in ``w0``, the
+          learning rate or momentum, which do not move the limit; the other fields have no derivatives. Costs one d × d
+          inverse, independent of the number of steps, and nothing unless differentiated. The support of u is held
+          fixed. The derivative of w is 0 if the limit is not isolated or the run diverged, and only as accurate as
+          the run is converged.
+        - ``"unroll"``: differentiates the iterates, in forward and reverse mode. Always runs ``max_steps`` iterations
+          and stores ``max_steps / check_every + check_every`` iterates. May be non-finite if the run diverges.
+        - ``None``: differentiates the iterates, in forward mode only.
 
     Raises:
-      TypeError: a ``problem`` or ``transform`` of another kind.
-      ValueError: shapes that differ, ``tol`` <= 0, a count that is no whole number in [1, 2**31), an ``adjoint`` of
-        another name; an implicit derivative through ``admm`` or ``keep_zeros``.
+      TypeError: if ``problem`` is not a OneLayerProblem or ``transform`` not an optax transformation.
+      ValueError: if shapes differ, ``tol`` <= 0, a count is not a whole number in [1, 2**31), ``adjoint`` is unknown,
+        or an implicit derivative is requested through ``admm`` or ``keep_zeros``.
 
     Source: A Algorithm 1, and section 5.1 for the limit.
 
@@ -156,7 +159,7 @@ def solve(
     start = chain.init(w0)
     live, update = (start, problem, w_star), chain.update
     if adjoint == "implicit":
-        # The limit gets a derivative of its own; the loop needs none.
+        # attach() adds the limit's derivative below; the loop needs none.
         update = detached(chain.update, w0, start)
         w0, start, problem, w_star = jax.lax.stop_gradient((w0, start, problem, w_star))
     spherical = any(
@@ -177,8 +180,8 @@ def solve(
         for rule, beta in splittings(opt_state):
             value += beta * moreau_envelope(rule.penalty, w, rule.lam / beta)
         row = jnp.where(t % trace_every == 0, t // trace_every, len(trace.theta))
-        seen = Trace(value, angle(w, w_star), angle(w, partner(w, opt_state)), res)
-        return Trace(*(a.at[row].set(b.astype(dtype), mode="drop") for a, b in zip(trace, seen, strict=True)))
+        sample = Trace(value, angle(w, w_star), angle(w, partner(w, opt_state)), res)
+        return Trace(*(a.at[row].set(b.astype(dtype), mode="drop") for a, b in zip(trace, sample, strict=True)))
 
     def step(carry: tuple[Array, optax.OptState], _: None) -> tuple[tuple[Array, optax.OptState], None]:
         w, opt_state = carry
@@ -204,7 +207,7 @@ def solve(
     empty = None
     if trace_every is not None:
         empty = Trace(*[jnp.full(max_steps // trace_every + 1, jnp.nan, dtype)] * len(Trace._fields))
-    # Until it ends in another way a run is one that the cap would end.
+    # A running lane carries Status.CAP until it converges or diverges.
     state = jnp.where(first <= tol, Status.CONVERGED, Status.CAP).astype(jnp.int32)
     carry = (w0, start, jnp.zeros((), jnp.int32), first, state, observe(empty, jnp.zeros((), int), w0, start, first))
     if adjoint == "unroll":

@@ -1,4 +1,4 @@
-"""Sparse parameters and masks in files: NumPy's npz and safetensors. For Orbax there is nothing to add: u is a tree."""
+"""Saving and loading sparse parameters and masks: npz and safetensors. Orbax works as is, since u is a pytree."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ DTYPES = "__dtypes__"
 
 
 def save_npz(path: str | os.PathLike[str], tree: PyTree) -> None:
-    """Writes a tree of arrays, such as u or a mask, to a compressed npz file; zeros take next to no room.
+    """Writes a tree of arrays, such as u or a mask, to a compressed npz file. Zeros take almost no space.
 
-    Each array stands under its path in the tree, ``conv1/kernel``. The file is written whole or not at all.
+    Each array is stored under its path in the tree, such as ``conv1/kernel``. The write is atomic.
 
     Args:
-      path: the file, with its ending.
-      tree: tree of arrays; ``{"u": u, "mask": sparsity_mask(u)}`` holds both.
+      path: file path, including the suffix.
+      tree: tree of arrays; ``{"u": u, "mask": sparsity_mask(u)}`` stores both.
 
     Raises:
-      ValueError: two leaves with the same path.
+      ValueError: if two leaves have the same path.
     """
     arrays = _by_path(tree)
     dtypes = np.asarray([f"{name}={array.dtype.name}" for name, array in arrays.items()])
-    # NumPy's format has no bfloat16: such arrays stand as bytes of their width.
+    # The npz format has no bfloat16: store such arrays as unsigned integers of the same width.
     plain = {n: a.view(f"u{a.dtype.itemsize}") if a.dtype.kind == "V" else a for n, a in arrays.items()}
     target = Path(path)
     partial = target.with_name(f".{target.name}.partial")
@@ -45,14 +45,14 @@ def save_npz(path: str | os.PathLike[str], tree: PyTree) -> None:
 
 
 def load_npz(path: str | os.PathLike[str], like: PyTree) -> PyTree:
-    """Returns the tree that ``save_npz`` wrote, in the structure of ``like``.
+    """Returns the tree that ``save_npz`` wrote, with the structure of ``like``.
 
     Args:
-      path: the file.
-      like: tree of the wanted structure; arrays or shapes, whose shapes must be those of the file.
+      path: file path.
+      like: tree of arrays or ``ShapeDtypeStruct`` with the structure and shapes of the stored tree.
 
     Raises:
-      ValueError: a leaf of ``like`` that the file lacks, or that has another shape there; leaves that ``like`` lacks.
+      ValueError: if the paths or shapes of ``like`` and the file differ.
     """
     with np.load(path) as file:
         dtypes = dict(entry.rsplit("=", 1) for entry in file[DTYPES].tolist())
@@ -61,19 +61,19 @@ def load_npz(path: str | os.PathLike[str], like: PyTree) -> PyTree:
 
 
 def save_safetensors(path: str | os.PathLike[str], tree: PyTree, metadata: Mapping[str, str] | None = None) -> None:
-    """Writes a tree of arrays, such as u or a mask, to a safetensors file, which other frameworks read.
+    """Writes a tree of arrays, such as u or a mask, to a safetensors file, which other frameworks can read.
 
-    Each array stands under its path in the tree, ``conv1/kernel``. The file is written whole or not at all, and holds
-    every zero: where the size matters take ``save_npz``.
+    Each array is stored under its path in the tree, such as ``conv1/kernel``. The write is atomic. The format stores
+    every zero; use ``save_npz`` for small files.
 
     Args:
-      path: the file, with its ending.
-      tree: tree of arrays; ``{"u": u, "mask": sparsity_mask(u)}`` holds both.
-      metadata: text by name for the head of the file.
+      path: file path, including the suffix.
+      tree: tree of arrays; ``{"u": u, "mask": sparsity_mask(u)}`` stores both.
+      metadata: strings for the file header, by name.
 
     Raises:
-      ModuleNotFoundError: the package ``safetensors`` is not installed.
-      ValueError: two leaves with the same path.
+      ModuleNotFoundError: if the package ``safetensors`` is not installed.
+      ValueError: if two leaves have the same path.
     """
     safetensors = _safetensors()
     arrays = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in _by_path(tree).items()}
@@ -87,15 +87,15 @@ def save_safetensors(path: str | os.PathLike[str], tree: PyTree, metadata: Mappi
 
 
 def load_safetensors(path: str | os.PathLike[str], like: PyTree) -> PyTree:
-    """Returns the tree that ``save_safetensors`` wrote, in the structure of ``like``.
+    """Returns the tree that ``save_safetensors`` wrote, with the structure of ``like``.
 
     Args:
-      path: the file.
-      like: tree of the wanted structure; arrays or shapes, whose shapes must be those of the file.
+      path: file path.
+      like: tree of arrays or ``ShapeDtypeStruct`` with the structure and shapes of the stored tree.
 
     Raises:
-      ModuleNotFoundError: the package ``safetensors`` is not installed.
-      ValueError: a leaf of ``like`` that the file lacks, or that has another shape there; leaves that ``like`` lacks.
+      ModuleNotFoundError: if the package ``safetensors`` is not installed.
+      ValueError: if the paths or shapes of ``like`` and the file differ.
     """
     return _like(path, _safetensors().flax.load_file(path), like)
 
@@ -121,7 +121,7 @@ def _by_path(tree: PyTree) -> dict[str, np.ndarray]:
 
 
 def _like(path: str | os.PathLike[str], arrays: dict[str, np.ndarray], like: PyTree) -> PyTree:
-    """Returns ``arrays``, the contents of a file, in the structure of ``like``."""
+    """Returns ``arrays``, the contents of a file, with the structure of ``like``."""
 
     def take(keys: KeyPath, leaf: Array) -> jax.Array:
         name = path_name(keys) or "array"
@@ -129,8 +129,8 @@ def _like(path: str | os.PathLike[str], arrays: dict[str, np.ndarray], like: PyT
             raise ValueError(f"like must have the leaves of {os.fspath(path)}, got {name!r}, which it lacks")
         array = arrays.pop(name)
         if array.shape != np.shape(leaf):
-            found = f"{np.shape(leaf)} at {name!r}, not {array.shape}"
-            raise ValueError(f"like must have the shapes of {os.fspath(path)}, got {found}")
+            shapes = f"{np.shape(leaf)} at {name!r}, not {array.shape}"
+            raise ValueError(f"like must have the shapes of {os.fspath(path)}, got {shapes}")
         return jnp.asarray(array)
 
     tree = jax.tree_util.tree_map_with_path(take, like)

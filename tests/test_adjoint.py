@@ -238,7 +238,7 @@ def test_a_chain_whose_limit_is_no_equilibrium_says_so():
         return [rv.admm(rv.L1(), 0.2, lam)]
 
     jax.eval_shape(partial(value, link=split), 0.02)
-    message = r"^adjoint must be 'unroll' or None where the chain holds ADMMState: no force vanishes at its limit; got"
+    message = r"^adjoint must be .*ADMMState.* got 'implicit'$"
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(jax.grad(partial(value, link=split)), 0.02)
     jax.eval_shape(jax.grad(partial(value, link=split, adjoint="unroll")), 0.02)

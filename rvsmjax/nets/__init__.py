@@ -1,4 +1,4 @@
-"""Networks of the papers' experiments, in Flax NNX; imported by name: ``from rvsmjax import nets``."""
+"""Networks of the papers' experiments, in Flax NNX. Import with ``from rvsmjax import nets``."""
 
 from rvsmjax.nets.binary import STE as STE
 from rvsmjax.nets.binary import binary as binary

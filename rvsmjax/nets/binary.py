@@ -1,4 +1,4 @@
-"""The binarized activation and what stands in for its derivative."""
+"""The binary activation and its straight-through estimators."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from rvsmjax import _checks
 
 STE = Literal["relu", "clipped_relu", "identity"]
-"""A function whose derivative stands in for that of the step, which is 0 almost everywhere ("straight through")."""
+"""Straight-through estimator: the function whose derivative replaces that of the step, which is 0 almost everywhere."""
 
 _SLOPES = {
     "relu": lambda x: (x > 0).astype(x.dtype),
@@ -23,15 +23,15 @@ _SLOPES = {
 
 
 def binary(x: ArrayLike, ste: STE = "relu", scale: ArrayLike = 1.0) -> Array:
-    r"""Returns :math:`1_{x > 0}`, of the shape and dtype of ``x``; its derivative is taken to be scale·μ'(x).
+    r"""Returns :math:`1_{x > 0}`, with the shape and dtype of ``x``; the derivative is defined as scale·μ'(x).
 
     Args:
       x: array of any shape.
       ste: μ: ``"relu"``, max(x, 0); ``"clipped_relu"``, min(max(x, 0), 1); ``"identity"``, x.
-      scale: number > 0; F eq. 8 has √(2/π) with ``"relu"``.
+      scale: number > 0; F eq. 8 uses √(2/π) with ``"relu"``.
 
     Raises:
-      ValueError: an unknown ``ste``, ``scale`` <= 0.
+      ValueError: if ``ste`` is unknown or ``scale`` <= 0.
 
     Source: F eq. 1 and 8.
 

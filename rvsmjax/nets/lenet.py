@@ -1,4 +1,4 @@
-"""LeNet in the form 20-50-500-10 of the pruning literature."""
+"""LeNet with 20-50-500-10 units, as used in the pruning literature."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ from rvsmjax import _checks
 from rvsmjax.nets.binary import STE, binary
 
 WIDTHS = (20, 50, 500)
-"""Channels of the two convolutions, and units of the layer after them."""
+"""Channels of the two convolutions and units of the hidden linear layer."""
 
 
 class LeNet(nnx.Module):
-    """Two 5 × 5 convolutions of 20 and 50 channels, each pooled by 2, then 500 units and 10 classes: 431,080 numbers.
+    """Two 5 × 5 convolutions of 20 and 50 channels, each max-pooled by 2, then 500 units and 10 classes.
 
-    The activation comes after pooling: for a rising activation that is the same, and a quarter of the work.
+    431,080 parameters. The activation comes after pooling: for a monotone activation the result is the same at a
+    quarter of the work.
 
     Args:
-      widths: channels of the convolutions and units, >= 1 each, where they are others (see ``shrink``).
-      activation: ``"relu"``, or ``"binary"`` for the units of F (the pooling is of what enters them).
-      ste: what stands in for the derivative of a binary unit, see ``binary``.
-      ste_scale: its factor > 0.
-      normalize: whether what enters a unit, before its bias, is brought to mean 0 and variance 1 over the batch; in
-        evaluation by running means. It has no parameters of its own, so their number stays.
-      rngs: for the weights.
+      widths: channels of the two convolutions and units of the hidden layer, each >= 1.
+      activation: ``"relu"``, or ``"binary"`` for the units of F (pooling acts on the pre-activations).
+      ste: straight-through estimator of a binary unit, see ``binary``.
+      ste_scale: scale of that estimator, > 0.
+      normalize: whether to normalize pre-activations (before the bias) to mean 0 and variance 1 over the batch;
+        evaluation uses running statistics. Adds no parameters.
+      rngs: random streams for the weights.
 
     Raises:
-      ValueError: an unknown ``activation`` or ``ste``, ``ste_scale`` <= 0, ``widths`` that are no three numbers >= 1.
+      ValueError: if ``activation`` or ``ste`` is unknown, ``ste_scale`` <= 0, or ``widths`` is not three numbers >= 1.
 
     Source: F Table 1 ("a variation of LeNet").
     """
@@ -54,8 +55,8 @@ class LeNet(nnx.Module):
         _checks.integer("widths", tuple(widths), at_least=1)
         if len(widths) != len(WIDTHS):
             raise ValueError(f"widths must be {len(WIDTHS)} numbers, got {tuple(widths)}")
-        binary(0.0, ste, ste_scale)  # complains of what does not fit
-        # No function made here: networks of the same settings are equal then, and share what is compiled.
+        binary(0.0, ste, ste_scale)  # checks both arguments
+        # No closures as attributes: networks with the same settings then compare equal and share compiled code.
         self.ste, self.ste_scale = (ste if activation == "binary" else None), ste_scale
         first, second, units = widths
         self.conv1 = nnx.Conv(1, first, (5, 5), padding="VALID", rngs=rngs)
@@ -67,7 +68,7 @@ class LeNet(nnx.Module):
         self.norms = nnx.List(map(norm, sizes))
 
     def __call__(self, x: Array) -> Array:
-        """Returns class scores, of shape (n, 10), of images of shape (n, 28, 28, 1)."""
+        """Returns logits of shape (n, 10) for images of shape (n, 28, 28, 1)."""
         if x.ndim != 4 or x.shape[1:] != (28, 28, 1):
             raise ValueError(f"x must have shape (n, 28, 28, 1), got {x.shape}")
         x = self._unit(0, conv_pooled(x, self.conv1.kernel[...]), self.conv1.bias)
@@ -76,7 +77,7 @@ class LeNet(nnx.Module):
         return self.dense2(x)
 
     def activation(self, x: Array) -> Array:
-        """Returns what units give of what enters them."""
+        """Applies the activation function."""
         return jax.nn.relu(x) if self.ste is None else binary(x, self.ste, self.ste_scale)
 
     def _unit(self, layer: int, x: Array, bias: nnx.Param[Array] | None) -> Array:
@@ -86,11 +87,11 @@ class LeNet(nnx.Module):
 
 
 def conv_pooled(x: Array, kernel: Array) -> Array:
-    """Returns the maxima over 2 × 2 squares of a convolution without padding, without bias.
+    """Returns a convolution without padding or bias, followed by 2 × 2 max pooling.
 
-    All four places of a square are formed at once, as channels of one matrix product over cells of 2 × 2 pixels: 9
-    slices are laid side by side where a product for each place takes 25. That is 2.5 times as fast on a CPU as XLA's
-    convolution, runs inside loops, and under ``vmap`` over kernels becomes a batched product, no grouped convolution.
+    The four outputs of each pooling window are computed at once, as channels of one matrix product over 2 × 2 pixel
+    patches: 9 slices are concatenated instead of 25. On a CPU this is 2.5 times as fast as XLA's convolution, also
+    inside loops, and ``vmap`` over kernels turns it into a batched matrix product instead of a grouped convolution.
 
     Args:
       x: shape (n, h, w, c), h and w even.

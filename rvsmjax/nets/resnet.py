@@ -1,4 +1,4 @@
-"""Residual networks for images of 32 × 32 pixels."""
+"""Residual networks for 32 × 32 images."""
 
 from __future__ import annotations
 
@@ -15,33 +15,34 @@ from jax.typing import DTypeLike
 from rvsmjax import _checks
 
 Init = Literal["he", "torch"]
-"""How weights are drawn: ``"he"``, convolutions from a normal distribution of variance 2/fan_out, which keeps the
-variance of gradients through a convolution and a ReLU, linear layers as in Flax, biases 0; ``"torch"``, PyTorch's
-default, weights and biases of a layer from the uniform distribution on ±1/√fan_in."""
+"""Weight initialization. ``"he"``: convolutions normal with variance 2/fan_out, which preserves the variance of
+gradients through a convolution and a ReLU; linear layers as in Flax; biases 0. ``"torch"``: PyTorch's default, weights
+and biases uniform on ±1/√fan_in."""
 INITS = ("he", "torch")
 
 LECUN, ZEROS = jax.nn.initializers.lecun_normal(), jax.nn.initializers.zeros
 HE = jax.nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 UNIFORM = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-"""Uniform on ±1/√fan_in: what PyTorch's ``kaiming_uniform_`` with a = √5 comes to."""
+"""Uniform on ±1/√fan_in, equivalent to PyTorch's ``kaiming_uniform_`` with a = √5."""
 
 
 class ResNet(nnx.Module):
-    """A 3 × 3 convolution, stages of basic blocks that halve the image and double the width, a mean, a linear layer.
+    """A 3 × 3 convolution, stages of basic blocks, global average pooling and a linear layer.
+
+    Each stage after the first halves the image size and doubles the width.
 
     Args:
       blocks: number of basic blocks, of two convolutions each, in each stage.
-      width: channels of the first stage >= 1.
-      classes: classes >= 1.
-      dtype: of the computation; parameters and running means are float32.
-      init: how weights are drawn, ``"he"`` or ``"torch"``, see ``Init``.
-      rngs: for the weights.
+      width: channels of the first stage, >= 1.
+      classes: number of classes, >= 1.
+      dtype: dtype of the computation; parameters and running statistics are float32.
+      init: weight initialization, ``"he"`` or ``"torch"``, see ``Init``.
+      rngs: random streams for the weights.
 
     Raises:
-      ValueError: a number under 1, an unknown ``init``; in use, an ``x`` that is no batch of images with three
-        channels.
+      ValueError: if a number is < 1 or ``init`` is unknown; when called, if ``x`` does not have shape (n, h, w, 3).
 
-    Source: I Table 2; the form for small images of the authors' released code.
+    Source: I Table 2; the variant for small images in the authors' released code.
     """
 
     def __init__(
@@ -63,15 +64,15 @@ class ResNet(nnx.Module):
         stages, channels = [], width
         for stage, number in enumerate(blocks):
             out = width * 2**stage
-            for place in range(number):
-                stride = 2 if stage and not place else 1
+            for index in range(number):
+                stride = 2 if stage and not index else 1
                 stages.append(BasicBlock(channels, out, stride, dtype=dtype, init=init, rngs=rngs))
                 channels = out
         self.blocks = nnx.List(stages)
         self.head = linear(channels, classes, dtype=dtype, init=init, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
-        """Returns class scores, of shape (n, classes), of images of shape (n, h, w, 3)."""
+        """Returns logits of shape (n, classes) for images of shape (n, h, w, 3)."""
         if x.ndim != 4 or x.shape[-1] != 3:
             raise ValueError(f"x must have shape (n, h, w, 3), got {x.shape}")
         x = jax.nn.relu(self.norm(self.conv(x)))
@@ -81,11 +82,11 @@ class ResNet(nnx.Module):
 
 
 ResNet18 = functools.partial(ResNet, blocks=(2, 2, 2, 2), width=64)
-"""11,173,962 parameters at 10 classes."""
+"""11,173,962 parameters with 10 classes."""
 
 
 class BasicBlock(nnx.Module):
-    """Two normalised 3 × 3 convolutions beside a shortcut, which is a 1 × 1 convolution where the shape changes."""
+    """Two batch-normalized 3 × 3 convolutions plus a shortcut: a 1 × 1 convolution if the shape changes."""
 
     def __init__(
         self, channels: int, out: int, stride: int, *, dtype: DTypeLike | None, init: Init, rngs: nnx.Rngs
@@ -119,7 +120,7 @@ def convolution(
     init: Init,
     rngs: nnx.Rngs,
 ) -> nnx.Conv:
-    """Returns a convolution that sees ``side // 2`` zeros around the image, on whichever side a stride leaves them."""
+    """Returns a convolution with ``side // 2`` pixels of zero padding on each side, whatever the stride."""
     if init not in INITS:
         raise ValueError(f"init must be one of {', '.join(INITS)}, got {init!r}")
     edge = side // 2
@@ -138,14 +139,14 @@ def convolution(
 
 
 def linear(inputs: int, out: int, *, dtype: DTypeLike | None, init: Init, rngs: nnx.Rngs) -> nnx.Linear:
-    """Returns a linear layer with biases."""
+    """Returns a linear layer with bias."""
     kernel_init, bias_init = (LECUN, ZEROS) if init == "he" else (UNIFORM, uniform(inputs))
     return nnx.Linear(inputs, out, kernel_init=kernel_init, bias_init=bias_init, dtype=dtype, rngs=rngs)
 
 
-@functools.cache  # layers of the same settings are equal then, and share what is compiled
+@functools.cache  # layers with the same settings then compare equal and share compiled code
 def uniform(fan_in: int) -> Callable[..., Array]:
-    """Returns an initializer that draws from the uniform distribution on ±1/√fan_in."""
+    """Returns an initializer that samples uniformly from ±1/√fan_in."""
     bound = fan_in**-0.5
 
     def draw(key: Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32, **kwargs: object) -> Array:

@@ -1,4 +1,4 @@
-"""Networks without their idle units: the same scores from fewer numbers."""
+"""Removal of idle units: a smaller network with the same outputs."""
 
 from __future__ import annotations
 
@@ -21,23 +21,22 @@ Net = TypeVar("Net", LeNet, VGG16)
 
 
 def shrink(network: Net) -> Net:
-    """Returns a network of the same kind with fewer units and, in evaluation, the same scores up to rounding.
+    """Returns a network of the same class with fewer units and, in evaluation mode, the same outputs up to rounding.
 
-    Two sorts of units go: those without weights into them, which give the same number for every input, and those
-    without weights out of them, which nobody sees. What a unit of the first sort gives (its bias, or the shift of its
-    norm, may be positive) is added to the bias, or taken from the running mean, of the layer behind it. Where that is a
-    convolution that sees zeros around the image, no bias does the same at the edges: there one such unit stays, and
-    speaks for all.
+    Removes units without incoming weights, whose output is constant, and units without outgoing weights. A constant
+    output (a positive bias or norm shift) is folded into the bias of the next layer, or subtracted from its running
+    mean. If the next layer is a zero-padded convolution, no bias has the same effect at the image edges; one constant
+    unit is then kept to represent them all.
 
     Args:
-      network: ``LeNet`` or ``VGG16``, with u for its parameters and the running means that go with u.
+      network: ``LeNet`` or ``VGG16`` with u as its parameters, and running statistics computed with u.
 
     Returns:
-      A network with ``widths`` (LeNet) or ``channels`` (VGG16) of its own; every layer keeps one unit at least. In
-      training its batches would be normalised by other means, so fine-tune before, or after.
+      A network with smaller ``widths`` (LeNet) or ``channels`` (VGG16); every layer keeps at least one unit. In
+      training mode its batch statistics differ from those of ``network``, so fine-tune either before or after.
 
     Raises:
-      TypeError: a network of another kind.
+      TypeError: if ``network`` is neither.
 
     Example:
       >>> net = LeNet(rngs=nnx.Rngs(0))
@@ -47,21 +46,21 @@ def shrink(network: Net) -> Net:
     """
     copy = nnx.clone(network)
     layers = _layers(copy)
-    for layer, behind in itertools.pairwise(layers):
+    for layer, after in itertools.pairwise(layers):
         idle = np.asarray(~np.any(layer.weights, (0, 1)))
-        given = np.where(idle, layer.idle_output(), 0)
-        if behind.sees_edges and given.any():
-            speaker = np.argmax(np.abs(given))
-            behind.weights[:, speaker] = np.einsum("i,tio->to", given / given[speaker], behind.weights)
-            idle[speaker] = False
-        elif given.any():
-            behind.add(np.einsum("i,tio->o", given, behind.weights))
-        behind.weights[:, idle] = 0
-    for layer, behind in reversed(list(itertools.pairwise(layers))):
-        seen = np.asarray(np.any(behind.weights, (0, 2)))
-        seen[0] |= not seen.any()
-        layer.weights, behind.weights = layer.weights[:, :, seen], behind.weights[:, seen]
-        layer.take(seen)
+        constant = np.where(idle, layer.idle_output(), 0)
+        if after.padded and constant.any():
+            kept = np.argmax(np.abs(constant))
+            after.weights[:, kept] = np.einsum("i,tio->to", constant / constant[kept], after.weights)
+            idle[kept] = False
+        elif constant.any():
+            after.add(np.einsum("i,tio->o", constant, after.weights))
+        after.weights[:, idle] = 0
+    for layer, after in reversed(list(itertools.pairwise(layers))):
+        used = np.asarray(np.any(after.weights, (0, 2)))
+        used[0] |= not used.any()
+        layer.weights, after.weights = layer.weights[:, :, used], after.weights[:, used]
+        layer.keep(used)
     for layer in layers:
         layer.write()
     return copy
@@ -69,53 +68,53 @@ def shrink(network: Net) -> Net:
 
 @dataclasses.dataclass
 class _Layer:
-    """A linear map and what comes between it and the next.
+    """A linear map with its normalization and activation.
 
     Attributes:
-      module: the map.
-      norm: of what it gives, or None.
-      respond: what the units of the layer give of what the map gives, in evaluation.
-      places: how many numbers of the input belong to one unit of the layer before, its kernel's window apart.
-      sees_edges: whether the map is a convolution that sees zeros around the image.
-      weights: in float64, of shape (places or window, units before, units).
+      module: the linear map.
+      norm: batch normalization of the map's output, or None.
+      respond: maps the output of ``module`` to the layer's activations, in evaluation mode.
+      pixels: inputs per unit of the previous layer (> 1 where a linear layer follows a flattened convolution).
+      padded: whether ``module`` is a zero-padded convolution.
+      weights: float64, of shape (pixels or window, units of the previous layer, units).
     """
 
     module: nnx.Conv | nnx.Linear
     norm: nnx.BatchNorm | None
     respond: Callable[[Array], Array]
-    places: int = 1
-    sees_edges: bool = False
+    pixels: int = 1
+    padded: bool = False
     weights: np.ndarray = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
         kernel = np.array(self.module.kernel[...], np.float64)
-        # Window and units before, or places and units before, are the leading axes.
-        inputs = kernel.shape[-2] // self.places
+        # The leading axes are (window, previous units) or (pixels, previous units).
+        inputs = kernel.shape[-2] // self.pixels
         self.weights = kernel.reshape(-1, inputs, kernel.shape[-1])
 
     def idle_output(self) -> np.ndarray:
-        """What a unit gives where its weights are 0."""
+        """Returns the activation of each unit for zero weights."""
         dtype = self.module.kernel[...].dtype
         return np.asarray(self.respond(jnp.zeros((1, self.weights.shape[-1]), dtype))[0], np.float64)
 
     def add(self, shift: np.ndarray) -> None:
-        """Adds to what the map gives."""
+        """Adds ``shift`` to the output of the linear map."""
         bias = self.module.bias if self.norm is None else self.norm.mean
-        assert bias is not None  # of the networks below, each layer without norm has one
+        assert bias is not None  # every layer without a norm has a bias in the networks below
         sign = 1 if self.norm is None else -1
         _set(bias, np.asarray(bias[...], np.float64) + sign * shift)
 
-    def take(self, units: np.ndarray) -> None:
-        """Keeps the numbers of some units, apart from the weights."""
+    def keep(self, units: np.ndarray) -> None:
+        """Restricts biases and norm statistics to ``units``; the weights are unchanged."""
         norm = self.norm
-        for numbers in (self.module.bias, *((norm.mean, norm.var, norm.scale, norm.bias) if norm else ())):
-            if numbers is not None:
-                _set(numbers, numbers[...][units])
+        for variable in (self.module.bias, *((norm.mean, norm.var, norm.scale, norm.bias) if norm else ())):
+            if variable is not None:
+                _set(variable, variable[...][units])
 
     def write(self) -> None:
-        """Puts the weights into the module, and their sizes."""
+        """Writes the weights and sizes to the module."""
         module, (_, inputs, units) = self.module, self.weights.shape
-        shape = (*module.kernel.shape[:-2], inputs * self.places, units)
+        shape = (*module.kernel.shape[:-2], inputs * self.pixels, units)
         _set(module.kernel, self.weights.reshape(shape))
         module.in_features, module.out_features = shape[-2:]
         if isinstance(module, nnx.Conv):
@@ -129,7 +128,7 @@ def _set(variable: nnx.Variable[Array], array: np.ndarray | Array) -> None:
 
 
 def _layers(network: LeNet | VGG16) -> list[_Layer]:
-    """Returns the layers from the image to the scores."""
+    """Returns the layers from input to output."""
     if isinstance(network, LeNet):
         return _lenet_layers(network)
     if isinstance(network, VGG16):
@@ -143,8 +142,8 @@ def _lenet_layers(net: LeNet) -> list[_Layer]:
 
     modules: tuple[nnx.Conv | nnx.Linear, ...] = (net.conv1, net.conv2, net.dense1)
     norms: Iterable[nnx.BatchNorm | None] = net.norms or (None,) * len(modules)
-    places = (1, 1, net.dense1.in_features // net.conv2.out_features)
-    layers = [_Layer(m, norm, unit(m, norm), p) for m, norm, p in zip(modules, norms, places, strict=True)]
+    pixels = (1, 1, net.dense1.in_features // net.conv2.out_features)
+    layers = [_Layer(m, norm, unit(m, norm), p) for m, norm, p in zip(modules, norms, pixels, strict=True)]
     return [*layers, _Layer(net.dense2, None, lambda x: x)]
 
 

@@ -1,4 +1,4 @@
-"""VGG-16 with batch normalisation and the small head of the CIFAR experiments."""
+"""VGG-16 with batch normalization and the single-layer head of the CIFAR experiments."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ from rvsmjax import _checks
 from rvsmjax.nets.resnet import Init, convolution, linear
 
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
-"""Channels of the convolutions between two poolings."""
+"""Channels of the convolutions in each stage; every stage ends in a max pooling."""
 
 
 class VGG16(nnx.Module):
-    """Thirteen normalised 3 × 3 convolutions in five stages, each pooled by 2, then a linear layer: 14,728,266 numbers.
+    """Thirteen batch-normalized 3 × 3 convolutions in five stages, each max-pooled by 2, and a linear layer.
+
+    14,728,266 parameters with the defaults.
 
     Args:
-      classes: classes >= 1.
-      width: channels of the first stage >= 1; the others in proportion.
-      channels: of each convolution, >= 1, where they are others (see ``shrink``); ``width`` has no effect then.
-      dtype: of the computation; parameters and running means are float32.
-      init: how weights are drawn, ``"he"`` or ``"torch"``, see ``ResNet``.
-      rngs: for the weights.
+      classes: number of classes, >= 1.
+      width: channels of the first stage, >= 1; the other stages scale with it.
+      channels: channels of each of the thirteen convolutions, each >= 1; overrides ``width``.
+      dtype: dtype of the computation; parameters and running statistics are float32.
+      init: weight initialization, ``"he"`` or ``"torch"``, see ``ResNet``.
+      rngs: random streams for the weights.
 
     Raises:
-      ValueError: a number under 1, ``channels`` that are no thirteen numbers, an unknown ``init``; in use, an ``x``
-        that is no batch of images of 32 × 32 pixels and three channels.
+      ValueError: if a number is < 1, ``channels`` is not thirteen numbers, or ``init`` is unknown; when called, if
+        ``x`` does not have shape (n, 32, 32, 3).
 
     Source: I Table 1.
     """
@@ -59,7 +61,7 @@ class VGG16(nnx.Module):
         self.head = linear(sizes[-1], classes, dtype=dtype, init=init, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
-        """Returns class scores, of shape (n, classes), of images of shape (n, 32, 32, 3)."""
+        """Returns logits of shape (n, classes) for images of shape (n, 32, 32, 3)."""
         if x.ndim != 4 or x.shape[1:] != (32, 32, 3):
             raise ValueError(f"x must have shape (n, 32, 32, 3), got {x.shape}")
         layers = iter(zip(self.convs, self.norms, strict=True))

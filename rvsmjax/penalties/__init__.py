@@ -1,4 +1,4 @@
-"""Penalties: values, proximal maps and thresholds."""
+"""Penalties: values, proximal operators and thresholds."""
 
 from rvsmjax.penalties.base import Penalty as Penalty
 from rvsmjax.penalties.base import moreau_envelope as moreau_envelope

@@ -1,16 +1,16 @@
-"""The k largest magnitudes of several arrays, found by counting instead of sorting.
+"""Exact global top-k by magnitude over several arrays, by counting instead of sorting.
 
 A worked example: the two largest (k = 2) of the magnitudes 9, 4, 7, 1, 6.
 
-1. The second largest lies between two bounds. At the start these are low = 0, which all 5 entries reach, and high = ∞,
-   which none reaches.
-2. A sorted sample suggests that it lies in [5, 8]. The range from 5 on is cut into bins of equal width, here 1. Each
-   entry gets the number of its bin as a byte: 9 → 5, 4 → 0 (below), 7 → 3, 1 → 0, 6 → 2.
-3. Entries whose byte is at least 3 are counted: there are 2, as many as wanted, so low = 7. The search ends as soon as
-   exactly k entries reach the lower bound, or when the bounds are neighbours; else the next round cuts finer bins.
-4. The mask holds all entries that reach 7. If more than k do, several equal the bound, and the first of them are kept.
+1. The second largest lies between two bounds. Initially low = 0, which all 5 entries reach, and high = ∞, which none
+   reaches.
+2. A sorted sample suggests that it lies in [5, 8]. The range from 5 upwards is divided into bins of equal width, here
+   1. Each entry is encoded as its bin index in a byte: 9 → 5, 4 → 0 (below the range), 7 → 3, 1 → 0, 6 → 2.
+3. Count the entries whose byte is at least 3: exactly k = 2, so low = 7. The search ends when exactly k entries reach
+   the lower bound, or when the bounds are adjacent; otherwise the next round uses finer bins.
+4. The mask selects all entries that reach 7. If there are more than k, several equal the bound; the first are kept.
 
-With floats of 32 bits, bins are ranges of bit patterns: those of non-negative floats have the order of the floats.
+The bins are ranges of bit patterns: the bit patterns of non-negative floats sort in the same order as the floats.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from jax.typing import ArrayLike
 from rvsmjax.geometry import working_dtype
 
 SAMPLE = 16384
-"""Entries that are sorted to start the search for the k-th largest."""
+"""Size of the sorted sample that initializes the search."""
 
 BINS = 255
-"""Bins of a round of that search: their numbers 1 to 255 and 0 for all below fit in a byte."""
+"""Bins per round: indices 1 to 255, and 0 for everything below, fit in a byte."""
 
 
 @jax.jit
 def largest(arrays: Sequence[Array], k: ArrayLike) -> list[Array]:
-    """Returns masks of the k largest magnitudes of all arrays together; ties go to the first, in order of flat index.
+    """Returns masks of the k largest magnitudes over all arrays; ties go to the lowest flat index.
 
-    The k-th largest is held between two bounds: at least k entries are not below the lower one, fewer than k not below
-    the upper one. A round cuts the room between them into at most 255 bins, writes the bin of each entry as a byte, and
-    finds the bin of the k-th largest by counting bytes; what is left is some hundred times narrower. The first bounds
-    come from a sorted sample, so that two or three rounds do.
+    Two bounds bracket the k-th largest: at least k entries reach the lower bound, fewer than k reach the upper. Each
+    round divides the bracket into at most 255 bins, encodes each entry's bin as a byte, and locates the bin of the k-th
+    largest by counting bytes, which narrows the bracket by a factor of a hundred or more. The first bounds come from a
+    sorted sample, so two or three rounds suffice.
     """
     dtype = working_dtype(*arrays)
     unsigned = jnp.dtype(f"uint{8 * dtype.itemsize}")
@@ -51,7 +51,7 @@ def largest(arrays: Sequence[Array], k: ArrayLike) -> list[Array]:
     top = jnp.asarray(unsigned.type(1 << (8 * unsigned.itemsize - 1)))
 
     def magnitude(x: Array) -> Array:
-        # The bits of non-negative floats, read as integers, have the same order.
+        # Non-negative floats and their bit patterns, read as integers, sort in the same order.
         return jax.lax.bitcast_convert_type(jnp.abs(x).astype(dtype), unsigned)
 
     def bin_of(b: Array, low: Array, shift: Array) -> Array:
@@ -59,8 +59,8 @@ def largest(arrays: Sequence[Array], k: ArrayLike) -> list[Array]:
         return jnp.where(b < low, jnp.uint8(0), inner)
 
     def narrow(base: Array, shift: Array, bounds: _Bounds, bins: _Bounds, known: bool) -> _Bounds:
-        """Closer bounds, by bins of width 2**shift from ``base``; the ends ``bins`` are trials unless ``known``."""
-        # Else XLA takes the magnitudes out of the loop below and holds a copy of all arrays.
+        """Narrows the bounds with bins of width 2**shift from ``base``; ``bins`` are only guesses unless ``known``."""
+        # Without the barrier, XLA hoists the magnitudes out of the loop below and keeps a copy of all arrays.
         held, base = jax.lax.optimization_barrier((arrays, base))
         codes = [bin_of(magnitude(x), base, shift) for x in held]
 
@@ -75,15 +75,15 @@ def largest(arrays: Sequence[Array], k: ArrayLike) -> list[Array]:
 
         whole = _Bounds(jnp.int32(0), jnp.int32(BINS + 1), jnp.int32(size), jnp.int32(0))
         start = (jnp.int32(0), bins if known else whole)
-        _, found = jax.lax.while_loop(lambda carry: carry[1].open(k), closer, start)
+        _, closest = jax.lax.while_loop(lambda carry: carry[1].open(k), closer, start)
 
         def edge(code: Array) -> Array:
             inner = base + (jnp.maximum(code - 1, 0).astype(unsigned) << shift)
             return jnp.where(code == 0, 0, jnp.where(code > BINS, top, inner)).astype(unsigned)
 
-        # The bins may reach beyond the bounds.
-        low, high = jnp.maximum(edge(found.low), bounds.low), jnp.minimum(edge(found.high), bounds.high)
-        return _Bounds(low, high, found.above_low, found.above_high)
+        # The bins may extend beyond the bounds.
+        low, high = jnp.maximum(edge(closest.low), bounds.low), jnp.minimum(edge(closest.high), bounds.high)
+        return _Bounds(low, high, closest.above_low, closest.above_high)
 
     def again(bounds: _Bounds) -> _Bounds:
         shift = _shift(bounds.low, bounds.high)
@@ -100,27 +100,27 @@ def largest(arrays: Sequence[Array], k: ArrayLike) -> list[Array]:
     edge = jnp.where(k > 0, bounds.low, top)
 
     def first_tied() -> Array:
-        # Of the entries at the edge only the first have room; how far they go in each array.
+        # Keep only the first entries that equal the edge: for each array, the flat index at which to stop.
         room = k - _count([magnitude(x) > edge for x in arrays])
         ends = []
         for x in arrays:
             tied = (magnitude(x) == edge).ravel()
-            end, taken = _end_of(tied, room)
+            end, count = _end_of(tied, room)
             ends.append(end)
-            room = room - taken
+            room = room - count
         return jnp.stack(ends)
 
     everywhere = jnp.asarray([x.size for x in arrays], jnp.int32)
     ends = jax.lax.cond((bounds.above_low > k) & (k > 0), first_tied, lambda: everywhere)
     masks = []
     for x, end in zip(arrays, ends, strict=True):
-        place = jnp.arange(x.size, dtype=jnp.int32).reshape(x.shape)
-        masks.append((magnitude(x) > edge) | ((magnitude(x) == edge) & (place < end)))
+        index = jnp.arange(x.size, dtype=jnp.int32).reshape(x.shape)
+        masks.append((magnitude(x) > edge) | ((magnitude(x) == edge) & (index < end)))
     return masks
 
 
 class _Bounds(NamedTuple):
-    """Two bounds of the k-th largest, and how many entries are not below each."""
+    """Bounds on the k-th largest, and the number of entries that reach each of them."""
 
     low: Array
     high: Array
@@ -128,31 +128,31 @@ class _Bounds(NamedTuple):
     above_high: Array
 
     def open(self, k: Array) -> Array:
-        """Whether the k largest are not yet known: below a lower bound that k entries reach lies none of them."""
+        """Returns whether the search continues: non-adjacent bounds, and more than k entries reach the lower one."""
         return (self.high - self.low > 1) & (self.above_low > k)
 
     def updated(self, trial: Array, above: Array, k: Array) -> _Bounds:
-        """The bounds after a trial between them."""
+        """Returns the bounds after testing ``trial``, which ``above`` entries reach."""
         lower = self._replace(low=trial, above_low=above)
         upper = self._replace(high=trial, above_high=above)
         return jax.tree.map(lambda a, b: jnp.where(above >= k, a, b), lower, upper)
 
 
 def _shift(low: Array, high: Array) -> Array:
-    """Returns the least power of two for bins that cut [low, high) into at most 256."""
+    """Returns the smallest s such that bins of width 2**s divide [low, high) into at most 256."""
     bits = 8 * low.dtype.itemsize
     length = bits - jax.lax.clz(high - 1 - low).astype(jnp.int32)
     return jnp.maximum(length - 8, 0).astype(low.dtype)
 
 
 def _count(holds: Sequence[Array]) -> Array:
-    """Returns how many entries of boolean arrays hold."""
+    """Returns the number of True entries over all arrays."""
 
     def plain(x: Array) -> Array:
         return jnp.sum(x, dtype=jnp.int32)
 
     def by_eighths(x: Array) -> Array:
-        # XLA's sum of a comparison runs one entry at a time on the CPU; slices added to each other are vectorised.
+        # On a CPU, XLA sums a comparison one entry at a time; adding slices to each other is vectorized.
         flat, part = x.ravel(), x.size // 8
         eighths = sum(flat[i * part : (i + 1) * part].astype(jnp.int8) for i in range(8))
         return plain(jax.lax.optimization_barrier(eighths)) + plain(flat[8 * part :])
@@ -161,10 +161,10 @@ def _count(holds: Sequence[Array]) -> Array:
 
 
 def _end_of(marks: Array, room: Array) -> tuple[Array, Array]:
-    """Returns the place up to which a vector of booleans has at most ``room`` that hold, and how many hold in all."""
+    """Returns the longest prefix length with at most ``room`` True entries, and the total number of True entries."""
     row = 1024
     rows = jnp.pad(marks, (0, -marks.size % row if marks.size else row)).reshape(-1, row)
-    # Row by row first: a running sum along the whole vector is slow.
+    # By rows first: a cumulative sum over the whole vector is slow.
     sums = jnp.cumsum(jnp.sum(jax.lax.optimization_barrier(rows.astype(jnp.int8)), axis=1, dtype=jnp.int32))
     full = jnp.sum(sums <= room, dtype=jnp.int32)
     before = jnp.where(full > 0, sums[jnp.maximum(full - 1, 0)], 0)
@@ -174,9 +174,9 @@ def _end_of(marks: Array, room: Array) -> tuple[Array, Array]:
 
 
 def _sampled(drawn: Array, k: Array, size: int) -> Array:
-    """Returns two values that the k-th largest of ``size`` entries most likely lies between, from a sample."""
+    """Returns two values that very likely bracket the k-th largest of ``size`` entries, estimated from a sample."""
     drawn = jnp.sort(drawn)
-    place = len(drawn) * (1 - k / size)
-    spread = 3 * jnp.sqrt(place * (1 - place / len(drawn))) + 1
-    ends = jnp.clip(jnp.stack([place - spread, place + spread]), 0, len(drawn) - 1)
+    rank = len(drawn) * (1 - k / size)
+    spread = 3 * jnp.sqrt(rank * (1 - rank / len(drawn))) + 1
+    ends = jnp.clip(jnp.stack([rank - spread, rank + spread]), 0, len(drawn) - 1)
     return drawn[ends.astype(jnp.int32)]

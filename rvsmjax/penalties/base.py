@@ -1,4 +1,4 @@
-"""What a penalty is: a value, a proximal map, a threshold."""
+"""The penalty interface: value, proximal operator, threshold."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from rvsmjax._pytree import Module, PyTree
 
 
 class Penalty(Module, abc.ABC):
-    r"""A penalty P with its proximal map.
+    r"""A penalty P with its proximal operator.
 
-    One scaling holds everywhere in this package, and stands here once:
+    The whole package uses one convention:
 
     .. math:: \mathrm{prox}(v, s) = \operatorname{argmin}_x \tfrac12\|x - v\|^2 + s\,P(x),
 
-    the *global* minimiser, with ``step`` s = λ/β in relaxed variable splitting. Where two points tie, at |v| equal to
-    the threshold, the answer is 0.
+    the *global* minimizer, with ``step`` s = λ/β in relaxed variable splitting. If two points tie, at |v| equal to the
+    threshold, prox returns 0.
 
-    A subclass is a frozen dataclass. Its fields are numbers, which become leaves of a pytree, so that they can be
-    traced, differentiated and vmapped; a field with ``metadata={"static": True}`` is part of the structure instead.
-    A new penalty needs ``value`` and ``prox``, and ``threshold`` where it has one:
+    A subclass is a frozen dataclass. Its fields are numbers, and leaves of a pytree: they can be traced, differentiated
+    and vmapped. A field with ``metadata={"static": True}`` is part of the tree structure instead. A new penalty defines
+    ``value`` and ``prox``, and ``threshold`` if it has one:
 
     Example:
       >>> import dataclasses, rvsmjax as rv
@@ -43,15 +43,15 @@ class Penalty(Module, abc.ABC):
     """
 
     name: ClassVar[str] = ""
-    """Short name in grids, tables and on the command line; the class name where empty."""
+    """Short name in grids, tables and on the command line. Defaults to the lower-case class name."""
 
     separable: ClassVar[bool] = True
-    """Whether prox acts on each component alone, so that ``step`` and the fields may broadcast against ``v``."""
+    """Whether prox acts componentwise, so ``step`` and the fields may broadcast against ``v``."""
 
     fixes_zero: ClassVar[bool] = False
-    """Whether a component 0 counts nothing in ``value`` and stays 0 in prox: vectors may then be longer than they are.
+    """Whether a zero component contributes nothing to ``value`` and stays zero under prox, so zero padding is harmless.
 
-    Sweeps share code between dimensions where it is so.
+    Sweeps then share compiled code between dimensions.
     """
 
     def __init_subclass__(cls, **kwargs: object) -> None:
@@ -65,45 +65,44 @@ class Penalty(Module, abc.ABC):
 
     @abc.abstractmethod
     def prox(self, v: ArrayLike, step: ArrayLike) -> Array:
-        """Returns argmin_x ½‖x − v‖² + step·P(x), of the shape and dtype of ``v``; ``step`` >= 0."""
+        """Returns argmin_x ½‖x − v‖² + step·P(x), with the shape and dtype of ``v``; ``step`` >= 0."""
 
     def threshold(self, step: ArrayLike) -> Array:
-        """Returns the largest t with prox(v, step) = 0 for all |v| <= t.
+        """Returns the largest t with prox(v, step) = 0 for every |v| <= t.
 
         Raises:
-          NotImplementedError: the penalty has none, as what it keeps depends on more than the component.
+          NotImplementedError: if the penalty has no fixed threshold, because prox depends on the other components.
         """
         raise NotImplementedError(f"{type(self).__name__} has no fixed threshold; call prox")
 
     def shrinkage(self, v: ArrayLike, step: ArrayLike) -> Array:
-        """Returns v − prox(v, step), the gradient of the Moreau envelope, of the shape and dtype of ``v``.
+        """Returns v − prox(v, step), the gradient of the Moreau envelope, with the shape and dtype of ``v``.
 
-        Penalties override this where it can be formed directly, to more digits than the difference has.
+        Penalties override this where a direct formula is more accurate than the difference.
         """
         return jnp.asarray(v) - self.prox(v, step)
 
     def shrinker(self, step: Array) -> Callable[[Array], Array]:
-        """Returns v ↦ shrinkage(v, step) for arrays of the dtype of ``step``, for loops that call it often.
+        """Returns v ↦ shrinkage(v, step) for arrays with the dtype of ``step``, for use in loops.
 
-        Penalties override this where a part of the work depends on the step alone.
+        Penalties override this if part of the work depends only on ``step``.
         """
         return lambda v: self.shrinkage(v, step)
 
     def prox_leaves(self, leaves: Sequence[Array], step: ArrayLike) -> list[Array]:
-        """Returns the prox of several arrays that the penalty takes together; of each alone, unless overridden."""
+        """Returns the prox of several leaves. Acts on each leaf separately unless overridden."""
         return [self.prox(leaf, step) for leaf in leaves]
 
     def shrinkage_leaves(self, leaves: Sequence[Array], step: ArrayLike) -> list[Array]:
-        """Returns the shrinkage of several arrays that the penalty takes together."""
+        """Returns the shrinkage of several leaves. Acts on each leaf separately unless overridden."""
         return [self.shrinkage(leaf, step) for leaf in leaves]
 
 
 def moreau_envelope(penalty: Penalty, v: ArrayLike, step: ArrayLike) -> Array:
     r"""Returns :math:`\min_x \tfrac12\|x - v\|^2 + s\,P(x)`, a scalar, summed over all components of ``v``.
 
-    Its gradient in v is ``penalty.shrinkage(v, step)``, in step P(x), at the minimiser x: by the envelope theorem the
-    first derivative does not see the minimiser move. With β times this, at step λ/β, added to a loss, gradient descent
-    is RVSM.
+    By the envelope theorem the gradient in v is ``penalty.shrinkage(v, step)``, and the derivative in ``step`` is P at
+    the minimizer. Gradient descent on a loss plus β times this envelope, at step λ/β, is RVSM.
 
     Args:
       penalty: any penalty.
@@ -111,7 +110,7 @@ def moreau_envelope(penalty: Penalty, v: ArrayLike, step: ArrayLike) -> Array:
       step: number >= 0.
 
     Raises:
-      ValueError: ``step`` is negative or not finite.
+      ValueError: if ``step`` is negative or not finite.
 
     Example:
       >>> import rvsmjax as rv
@@ -132,7 +131,7 @@ def _envelope(penalty: Penalty, v: Array, step: Array) -> Array:
 def _envelope_jvp(primals: tuple[Penalty, Array, Array], tangents: tuple[PyTree, Array, Array]) -> tuple[Array, Array]:
     (penalty, v, step), (dpenalty, dv, dstep) = primals, tangents
     x = penalty.prox(v, step)
-    # The minimiser moves only in second and higher derivatives.
+    # The minimizer x contributes only to second and higher derivatives.
     value, dvalue = jax.jvp(lambda p: p.value(x), (penalty,), (dpenalty,))
     envelope = _envelope(penalty, v, step)
     change = jnp.sum(penalty.shrinkage(v, step) * dv) + value * dstep + step * dvalue

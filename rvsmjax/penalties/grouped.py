@@ -1,4 +1,4 @@
-"""Any penalty lifted from components to the norms of groups."""
+"""Group penalties: any penalty applied to the norms of groups."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from rvsmjax.geometry import float_dtype, norm, quotient, working_dtype
 from rvsmjax.penalties.base import Penalty
 
 KEPT = {"filters": -1, "channels": -2, "rows": 0}
-"""Named groups: the axis that is not reduced."""
+"""Named groups: the axis that is kept."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Grouped(Penalty):
-    r"""P(x) = Σ_g ρ(‖x_g‖₂): group lasso from L1, group l0 from L0, group transformed l1, the k best groups from TopK.
+    r"""P(x) = Σ_g ρ(‖x_g‖₂): group lasso from L1, group l0 from L0, group transformed l1, top-k groups from TopK.
 
-    prox is that of ``penalty`` on the norm of each group, times the group's direction. Groups carry no weights.
+    prox applies the prox of ``penalty`` to the norm of each group and keeps the group's direction. Groups are not
+    weighted.
 
     Args:
       penalty: the penalty on the norms.
-      axes: axes that are reduced; each index of the other axes is one group. The default makes one group of each
-        output filter of a convolution kernel in Flax's layout (height, width, input, output). A name says which
-        single axis is kept, for kernels of any rank: ``"filters"`` the last, ``"channels"`` the last but one,
-        ``"rows"`` the first.
+      axes: axes to reduce; each index into the remaining axes is one group. The default groups a convolution kernel in
+        Flax's layout (height, width, input, output) by output filter. A name keeps a single axis, for kernels of any
+        rank: ``"filters"`` the last, ``"channels"`` the second to last, ``"rows"`` the first.
 
     Raises:
-      TypeError: ``penalty`` is no Penalty, or ``axes`` holds no integers.
-      ValueError: ``axes`` is empty or repeats an axis; in use, an axis that the array does not have.
+      TypeError: if ``penalty`` is not a Penalty or ``axes`` holds anything but integers.
+      ValueError: if ``axes`` is empty or repeats an axis; when applied, if the array lacks an axis.
 
     Source: F section 4 (group lasso); group l0 and transformed l1 by the same construction.
 
@@ -55,9 +55,9 @@ class Grouped(Penalty):
             if self.axes not in KEPT:
                 raise ValueError(f"axes must be integers or one of {', '.join(KEPT)}, got {self.axes!r}")
             return
-        given: Any = (self.axes,) if np.ndim(self.axes) == 0 else self.axes
+        sequence: Any = (self.axes,) if np.ndim(self.axes) == 0 else self.axes
         try:
-            axes = tuple(operator.index(axis) for axis in given)
+            axes = tuple(operator.index(axis) for axis in sequence)
         except TypeError:
             raise TypeError(f"axes must be a nonempty tuple of distinct integers, got {self.axes!r}") from None
         if not axes or len(set(axes)) < len(axes):
@@ -65,7 +65,7 @@ class Grouped(Penalty):
         object.__setattr__(self, "axes", axes)
 
     def value(self, x: ArrayLike) -> Array:
-        """Returns the penalty's value on the norms of the groups."""
+        """Returns the penalty of the group norms, a scalar."""
         return self.penalty.value(self._norms(jnp.asarray(x)))
 
     def prox(self, v: ArrayLike, step: ArrayLike) -> Array:

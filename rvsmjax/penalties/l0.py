@@ -17,9 +17,9 @@ from rvsmjax.penalties.base import Penalty
 
 @dataclasses.dataclass(frozen=True)
 class L0(Penalty):
-    """P(x) = number of x_i ≠ 0; prox keeps v_i where |v_i| > √(2·step), else 0.
+    """P(x) = number of x_i ≠ 0; prox keeps v_i where |v_i| > √(2·step) and sets the rest to 0.
 
-    Source: A section 5.3 (its Lemma 5.2.2 prints the threshold as ``step``, which does not minimise).
+    Source: A section 5.3 (A Lemma 5.2.2 prints the threshold as ``step``, which is not the minimizer).
 
     Example:
       >>> L0().prox(jnp.array([-2.0, 0.5, 3.0]), 1.0).tolist()
@@ -35,12 +35,12 @@ class L0(Penalty):
         return jnp.sum(x != 0, dtype=working_dtype(x))
 
     def prox(self, v: ArrayLike, step: ArrayLike) -> Array:
-        """Returns ``v`` with the components at or under the threshold set to 0."""
+        """Returns ``v`` with the components at or below the threshold set to 0."""
         v = jnp.asarray(v)
         return jnp.where(self._kept(v, step), v, 0)
 
     def shrinkage(self, v: ArrayLike, step: ArrayLike) -> Array:
-        """Returns the components of ``v`` that prox removes."""
+        """Returns ``v`` with the components that prox keeps set to 0."""
         v = jnp.asarray(v)
         return jnp.where(self._kept(v, step), 0, v)
 

@@ -30,13 +30,13 @@ class L1(Penalty):
     fixes_zero: ClassVar[bool] = True
 
     def value(self, x: ArrayLike) -> Array:
-        """Returns the sum of magnitudes."""
+        """Returns Σ|x_i|."""
         return jnp.sum(jnp.abs(x))
 
     def prox(self, v: ArrayLike, step: ArrayLike) -> Array:
         """Returns ``v`` moved towards 0 by ``step``."""
         v, delta = jnp.asarray(v), self.shrinkage(v, step)
-        # The difference alone may be rounding in place of 0: in a fused multiply-add, where v is a product.
+        # v − delta may be rounding error instead of 0: in a fused multiply-add, if v is a product.
         return jnp.where(jnp.abs(v) <= step, 0, v - delta)
 
     def shrinkage(self, v: ArrayLike, step: ArrayLike) -> Array:
@@ -48,7 +48,7 @@ class L1(Penalty):
         return jnp.clip(v, -step, step)
 
     def shrinker(self, step: Array) -> Callable[[Array], Array]:
-        """Returns v ↦ shrinkage(v, step); each choice is one instruction, which a clip, that looks for NaN, is not."""
+        """Returns v ↦ shrinkage(v, step) as two selects, one instruction each; a clip checks for NaN too."""
 
         def shrink(v: Array) -> Array:
             v = jnp.where(v > step, step, v)

@@ -1,4 +1,4 @@
-"""N of every M consecutive components: the pattern that sparse matrix hardware takes."""
+"""N:M sparsity: n nonzeros in every m consecutive components, the pattern of sparse matrix hardware."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from rvsmjax.penalties.base import Penalty
 
 @dataclasses.dataclass(frozen=True)
 class NM(Penalty):
-    """P(x) = 0 if each block of m consecutive components has at most n nonzero, else ∞; prox keeps the n largest.
+    """P(x) = 0 if each block of m consecutive components has at most n nonzeros, else ∞; prox keeps the n largest.
 
-    Blocks run along ``axis``; the default, the last but one, is the input axis of Flax's kernels, along which a matrix
-    product sums. A vector has one axis, which is taken. Of equal magnitudes the first stay. ``step`` has no effect.
+    Blocks run along ``axis``. The default is the second to last: the input axis of Flax kernels, which a matrix product
+    contracts. For a vector ``axis`` is ignored. Ties go to the lowest index. ``step`` has no effect.
 
     Args:
       n: components kept in each block, 1 <= n <= m.
-      m: length of a block.
-      axis: axis of the blocks; its length must be a multiple of m.
+      m: block length.
+      axis: axis along which blocks run; its length must be a multiple of m.
 
     Raises:
-      ValueError: n or m out of range; in use, an axis that is no multiple of m.
+      ValueError: if n or m is out of range; when applied, if the axis length is not a multiple of m.
 
     Example:
       >>> NM(2, 4).prox(jnp.array([1.0, -3.0, 2.0, 0.5, 1.0, 1.0, 1.0, 1.0]), 0.0).tolist()
@@ -53,7 +53,7 @@ class NM(Penalty):
         return jnp.where(jnp.any(self.overfull(x)), jnp.inf, 0).astype(working_dtype(x))
 
     def overfull(self, x: ArrayLike) -> Array:
-        """Returns which blocks of ``x`` have more than n nonzero components, the axis of the blocks last."""
+        """Returns a mask of the blocks of ``x`` with more than n nonzero components; the block axis comes last."""
         return jnp.sum(self._blocks(jnp.asarray(x)) != 0, -1) > self.n
 
     def prox(self, v: ArrayLike, step: ArrayLike = 0.0) -> Array:
@@ -61,7 +61,7 @@ class NM(Penalty):
         v = jnp.asarray(v)
         size = jax.lax.stop_gradient(jnp.abs(self._blocks(v)))
         keep = jnp.zeros(size.shape, bool)
-        # One at a time, not by comparing pairs: a compiler that forms ``size`` twice may round it in two ways.
+        # One argmax at a time. Comparing pairs is unsafe: XLA may compute ``size`` twice and round it differently.
         for _ in range(self.n):
             best = jnp.argmax(jnp.where(keep, -1, size), -1, keepdims=True)
             keep |= jnp.arange(self.m) == best

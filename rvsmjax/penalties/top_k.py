@@ -1,4 +1,4 @@
-"""The set of s-sparse vectors and the projection on it."""
+"""The set of k-sparse vectors and the projection onto it."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ SCOPES = ("leaf", "global")
 class TopK(Penalty):
     """P(x) = 0 if x has at most k nonzero components, else ∞; prox keeps the k largest in magnitude.
 
-    The count is exact: of equal magnitudes at the boundary, those with the lowest index stay. ``step`` has no effect.
-    The k-th largest magnitude is found by counting, without sorting the array, so k may be traced.
+    The count is exact: ties at the boundary go to the lowest index. ``step`` has no effect. The k-th largest magnitude
+    comes from a counting search instead of a sort, so k may be traced.
 
     Args:
-      sparsity: share of components set to 0, in [0, 1); of n components, round(sparsity·n) become 0. Inside a
+      sparsity: fraction of components set to 0, in [0, 1); round(sparsity·n) of n components become 0. In a
         transformation also a schedule, a function of the step count.
-      k: number of components kept, >= 0. Exactly one of the two is given.
-      scope: over many arrays, whether each keeps its own largest (``"leaf"``) or all together (``"global"``).
+      k: number of components kept, >= 0. Pass exactly one of ``sparsity`` and ``k``.
+      scope: whether the count applies to each leaf (``"leaf"``) or to all leaves together (``"global"``).
 
     Raises:
-      TypeError: none or both of ``sparsity`` and ``k`` are given.
-      ValueError: ``sparsity`` outside [0, 1), ``k`` no whole number >= 0, an unknown scope.
+      TypeError: if neither or both of ``sparsity`` and ``k`` are given.
+      ValueError: if ``sparsity`` is outside [0, 1), ``k`` is not a whole number >= 0, or ``scope`` is unknown.
 
     Source: A section 3.2, H_s.
 
@@ -61,15 +61,15 @@ class TopK(Penalty):
             raise ValueError(f"scope must be one of {', '.join(SCOPES)}, got {self.scope!r}")
 
     def kept(self, size: int) -> Array | int:
-        """Returns how many of ``size`` components stay; at most ``size``."""
+        """Returns the number of components kept out of ``size``."""
         if self.k is not None:
             return jnp.minimum(self.k, size)
         if isinstance(self.sparsity, (int, float)):
             return size - round(self.sparsity * size)
-        # The exact product, rounded: a rounded product has no halves beyond 2²³.
+        # Round the exact product: beyond 2²³ a float32 product cannot represent halves.
         share = jnp.asarray(self.sparsity)
         head, tail = two_product(share, jnp.asarray(size, share.dtype))
-        # ``size`` itself may not fit in the dtype: what it loses is added by hand.
+        # ``size`` may not be exact in this dtype: add the product of the remainder.
         whole = jnp.round(head)
         tail = tail + share * (size - int(jnp.finfo(share.dtype).dtype.type(size)))
         return size - (whole.astype(jnp.int32) + jnp.round((head - whole) + tail).astype(jnp.int32))
@@ -80,18 +80,18 @@ class TopK(Penalty):
         return jnp.where(jnp.sum(x != 0) <= self.kept(x.size), 0, jnp.inf).astype(working_dtype(x))
 
     def prox(self, v: ArrayLike, step: ArrayLike = 0.0) -> Array:
-        """Returns ``v`` with all but its k largest magnitudes set to 0."""
+        """Returns ``v`` with all but the k largest magnitudes set to 0."""
         v = jnp.asarray(v)
         (mask,) = largest([v], self.kept(v.size))
         return jnp.where(mask, v, 0)
 
     def prox_leaves(self, leaves: Sequence[Array], step: ArrayLike = 0.0) -> list[Array]:
-        """Returns the leaves, in global scope with all but the k largest magnitudes of them together set to 0."""
+        """Returns the leaves with all but the k largest magnitudes set to 0, per leaf or over all, see ``scope``."""
         if self.scope == "leaf":
             return super().prox_leaves(leaves, step)
         masks = largest(leaves, self.kept(sum(leaf.size for leaf in leaves)))
         return [jnp.where(mask, leaf, 0) for mask, leaf in zip(masks, leaves, strict=True)]
 
     def shrinkage_leaves(self, leaves: Sequence[Array], step: ArrayLike = 0.0) -> list[Array]:
-        """Returns what ``prox_leaves`` sets to 0."""
+        """Returns the leaves minus ``prox_leaves``: the components set to 0."""
         return [leaf - kept for leaf, kept in zip(leaves, self.prox_leaves(leaves, step), strict=True)]

@@ -2,8 +2,8 @@
 
 Derivation in docs/transformed_l1.md. In short: the shrinkage δ = |v| − |x| is the small root of δ(m − δ)² = K with
 m = a + |v|, K = step·a(a + 1). With y = δ/m and q = √(1 − 27K/(4m³)), 1 − y is analytic in q on [0, 1], so a polynomial
-gives it without iterating, and δ = K/(m(1 − y))². q² is formed from its value at the threshold and from |v| − t, both
-to twice the working precision, because q → 0 where threshold and double root meet.
+evaluates it without iterating, and δ = K/(m(1 − y))². q² is computed from its value at the threshold and from |v| − t,
+both to twice the working precision, because q → 0 where the threshold meets the double root.
 """
 
 from __future__ import annotations
@@ -35,15 +35,16 @@ class TransformedL1(Penalty):
     .. math:: t = s\,\frac{a+1}{a} \;\text{ if } s \le \frac{a^2}{2(a+1)}, \quad \sqrt{2s(a+1)} - \frac a2
        \;\text{ otherwise,}
 
-    s = ``step``. Below that critical step prox is continuous, above it jumps at t. The shrinkage is accurate to a few
-    units in the last place, where the printed closed form loses up to all digits. Derivatives follow from the implicit
-    function; at the critical step's threshold, where the true one is infinite, they are large and finite.
+    s = ``step``. Below that critical step prox is continuous; above it, prox jumps at t. The shrinkage is accurate to a
+    few units in the last place, whereas the printed closed form can lose all digits. Derivatives come from the implicit
+    function theorem; at the threshold of the critical step, where the true derivative is infinite, they are large and
+    finite.
 
     Args:
-      a: shape, finite and > 0; inside a transformation also a schedule, a function of the step count.
+      a: shape parameter, finite and > 0; in a transformation also a schedule, a function of the step count.
 
     Raises:
-      ValueError: ``a`` is not finite or not positive.
+      ValueError: if ``a`` is not finite or not positive.
 
     Example:
       >>> TransformedL1(1.0).prox(jnp.array([0.1, 1.0]), 0.1).tolist()
@@ -63,15 +64,15 @@ class TransformedL1(Penalty):
         return jnp.sum((self.a + 1) * magnitude / (self.a + magnitude))
 
     def prox(self, v: ArrayLike, step: ArrayLike) -> Array:
-        """Returns ``v`` moved towards 0 by the shrinkage, and 0 at or under the threshold."""
+        """Returns ``v`` moved towards 0 by the shrinkage, and 0 at or below the threshold."""
         v = jnp.asarray(v)
         wide = v.astype(working_dtype(v))
         delta = self.shrinkage(wide, step)
-        # The difference alone may be rounding in place of 0: in a fused multiply-add, where v is a product.
+        # wide − delta may be rounding error instead of 0: in a fused multiply-add, if v is a product.
         return jnp.where(jnp.abs(delta) >= jnp.abs(wide), 0, wide - delta).astype(float_dtype(v))
 
     def shrinkage(self, v: ArrayLike, step: ArrayLike) -> Array:
-        """Returns v − prox(v, step), formed directly."""
+        """Returns v − prox(v, step), computed directly."""
         _checks.nonnegative("step", step)
         v = jnp.asarray(v)
         dtype = working_dtype(v)
@@ -80,18 +81,18 @@ class TransformedL1(Penalty):
         return jnp.where(v < 0, -delta, delta)
 
     def shrinker(self, step: Array) -> Callable[[Array], Array]:
-        """Returns v ↦ shrinkage(v, step) with few operations a component; what the lane alone needs is computed once.
+        """Returns v ↦ shrinkage(v, step) with few operations per component; per-lane quantities are computed once.
 
-        Where the step is critical and v at the threshold, q² is a small difference: half of the digits are lost there.
+        If the step is critical and v is at the threshold, q² is a small difference and half of the digits are lost.
         """
         a = jnp.asarray(self.a, step.dtype)
         t, _, _ = _edge(step, a)
         # With r = ∛(27K/4)/m, K = step·(a + 1)·a: q² = 1 − r³, δ = K/(m(1 − y))².
-        # In parts, as K may overflow; as a quotient, which XLA computes once: what is cheap it computes and rounds anew
-        # wherever it is used.
+        # In factors, as K may overflow. As a quotient, which XLA computes once; it duplicates cheaper operations at
+        # each use, where they may round differently.
         root = jnp.cbrt(step) * jnp.cbrt(a + 1) / (4 ** (1 / 3) / 3 / jnp.cbrt(a))
         front = 4 / 27 * root
-        above = 1 + 4 * jnp.finfo(step.dtype).eps  # than r³, for all its rounding
+        above = 1 + 4 * jnp.finfo(step.dtype).eps  # above r³ despite rounding
         word = {4: jnp.uint32, 8: jnp.uint64}[step.dtype.itemsize]
         sign = np.asarray(1 << (8 * step.dtype.itemsize - 1), word)
         bits = functools.partial(jax.lax.bitcast_convert_type, new_dtype=word)
@@ -99,14 +100,14 @@ class TransformedL1(Penalty):
         def shrink(v: Array) -> Array:
             size = jnp.abs(v)
             r = root / (a + size)
-            share = r * evaluate(_inverse_rest, jnp.sqrt(above - r * r * r))  # NaN under the threshold alone
+            share = r * evaluate(_inverse_rest, jnp.sqrt(above - r * r * r))  # NaN only below the threshold
             delta = jnp.where(size > t, front * share * share, size)
             return jax.lax.bitcast_convert_type(bits(delta) | (bits(v) & sign), v.dtype)
 
         return shrink
 
     def threshold(self, step: ArrayLike) -> Array:
-        """Returns t, see above."""
+        """Returns t, see the class docstring."""
         _checks.nonnegative("step", step)
         dtype = working_dtype(step, self.a)
         return _threshold(jnp.asarray(step, dtype), jnp.asarray(self.a, dtype))
@@ -114,7 +115,7 @@ class TransformedL1(Penalty):
 
 @jax.custom_jvp
 def _shrink(v: Array, step: Array, a: Array) -> Array:
-    """Shrinkage of v >= 0."""
+    """Returns the shrinkage of v >= 0."""
     return _beyond(v, step, a, _edge(step, a))
 
 
@@ -128,21 +129,21 @@ def _shrink_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tupl
     d_scaled = (a / m) * ((a + 1) / m) * dstep + (step / m) * ((2 * a + 1) / m) * da
     room = jnp.maximum(1 - 3 * y, 8 * jnp.finfo(v.dtype).eps)
     inside = (d_scaled - 2 * y * (1 - y) * (dv + da)) / ((1 - y) * room)
-    # The side of the threshold has no derivative, nor has its rounding.
+    # The comparison with the threshold, and its rounding, have no derivative.
     t, _, _ = _edge(*jax.lax.stop_gradient((step, a)))
     return delta, jnp.where(v > t, inside, dv)
 
 
 def _beyond(v: Array, step: Array, a: Array, edge: tuple[Array, Array, Array]) -> Array:
-    """Shrinkage of v >= 0: v itself where it is at or under the threshold."""
+    """Returns the shrinkage of v >= 0; v at or below the threshold."""
     t, t_low, q2_at_t = edge
     inverse = 1 / (a + v)
     # q² = q²(t) + (1 − q²(t))·(1 − (m(t)/m)³): no term is negative.
-    h = jnp.abs((v - t) - t_low) * inverse  # at the threshold rounding may leave less than 0
+    h = jnp.abs((v - t) - t_low) * inverse  # rounding may make it negative at the threshold
     q2 = q2_at_t + (1 - q2_at_t) * (h * (3 - h * (3 - h)))
     share = inverse * evaluate(_inverse_rest, jnp.sqrt(q2))
     delta = ((step * (a + 1)) * share) * (a * share)
-    # No more than v: just above a subcritical threshold the rounding of δ is larger than x.
+    # At most v: just above a subcritical threshold the rounding error of δ exceeds x.
     return jnp.where((v > t) & (delta < v), delta, v)
 
 
@@ -165,16 +166,16 @@ def _subcritical(p: Array, a: Array) -> Array:
 
 
 def _edge(step: Array, a: Array) -> tuple[Array, Array, Array]:
-    """Returns the threshold t, rounded down, and what that left off, and q² there; step and a broadcast."""
+    """Returns the threshold t rounded down, the remainder, and q² at t; step and a broadcast."""
     one, one_low = two_sum(a, jnp.ones_like(a))
     p, p_low = two_product(step, one)  # P = step·(a + 1)
     p_low = p_low + step * one_low
-    # Subcritical: t = P/a, and x = 0 there.
+    # Subcritical: t = P/a, and x = 0 at t.
     t1 = p / a
     back, back_low = two_product(t1, a)
     t1_low = (((p - back) - back_low) + p_low) / a
     z1 = ((a - 2 * t1) - 2 * t1_low) / (3 * (a + t1))
-    # Supercritical: t = √(2P) − a/2, and x = √(2P) − a there.
+    # Supercritical: t = √(2P) − a/2, and x = √(2P) − a at t.
     root = jnp.sqrt(2 * p)
     back, back_low = two_product(root, root)
     root_low = (((2 * p - back) - back_low) + 2 * p_low) / (2 * jnp.where(root > 0, root, 1))
@@ -184,7 +185,7 @@ def _edge(step: Array, a: Array) -> tuple[Array, Array, Array]:
     first = _subcritical(p, a)
     z = jnp.clip(jnp.where(first, z1, z2), 0, 1 / 3)
     t, t_low = two_sum(jnp.where(first, t1, t2), jnp.where(first, t1_low, t2_low))
-    # Rounded down, so that v > t holds for a float v just where it holds for the exact threshold.
+    # Rounded down, so v > t for a float v exactly if v exceeds the exact threshold.
     down = jnp.where(t_low < 0, jnp.nextafter(t, jnp.zeros_like(t)), t)
     return down, t_low + (t - down), jnp.minimum(6.75 * z * z * (1 + z), 1)
 

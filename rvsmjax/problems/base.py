@@ -1,4 +1,4 @@
-"""What a one-layer problem is: a loss and a gradient, over the population and on a sample."""
+"""The one-layer problem interface: loss and gradient, over the population and on a sample."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from rvsmjax.geometry import angle, norm, tangent, working_dtype
 
 @dataclasses.dataclass(frozen=True)
 class OneLayerProblem(Module, abc.ABC):
-    """Learning w* in R^d from the output of one layer on k patches that do not overlap, x[i] ~ N(0, I_d).
+    """Learning w* in R^d from the output of one layer on k non-overlapping patches, x[i] ~ N(0, I_d).
 
-    ``k`` is a leaf of the pytree: it may be traced, and a new value does not recompile. Vectors have shape (..., d) and
+    ``k`` is a pytree leaf: it may be traced, and a new value does not recompile. Vectors have shape (..., d) and
     broadcast; losses have shape (...).
     """
 
@@ -39,13 +39,13 @@ class OneLayerProblem(Module, abc.ABC):
     def coefficients(
         self, norm_w: Array, norm_star: Array, theta: Array, sine: Array | None = None
     ) -> tuple[Array, Array]:
-        """Returns (p, c) with grad = p·w/‖w‖ + c·w*: all that the gradient needs of two vectors is their geometry.
+        """Returns (p, c) with grad = p·w/‖w‖ + c·w*, from the norms and the angle of the two vectors.
 
         Args:
           norm_w: ‖w‖.
           norm_star: ‖w*‖.
-          theta: angle between them.
-          sine: of ``theta``, where it is known.
+          theta: angle between w and w*, radians.
+          sine: sin(theta), if already computed.
         """
 
     @abc.abstractmethod
@@ -58,21 +58,21 @@ class OneLayerProblem(Module, abc.ABC):
 
     @abc.abstractmethod
     def largest_learning_rate(self, beta: ArrayLike) -> Array:
-        """Returns the largest η that this problem's theorem allows for every run on the sphere, where ‖w*‖ = 1."""
+        """Returns the largest η that the problem's theorem allows for every run on the sphere, with ‖w*‖ = 1."""
 
     @abc.abstractmethod
     def distance_bound(self, beta: ArrayLike, gamma: ArrayLike) -> Array:
-        """Returns the theorem's bound on ‖w̄ − w*‖ at a limit on the sphere, γ the angle between w̄ and ū."""
+        """Returns the theorem's bound on ‖w̄ − w*‖ at a limit on the sphere; γ is the angle between w̄ and ū."""
 
     def pace(self, learning_rate: ArrayLike) -> ArrayLike:
-        """Returns a number that grows with the speed of convergence near a limit; sweeps run slow lanes first by it.
+        """Returns a number that increases with the rate of convergence near a limit. Defaults to the learning rate.
 
-        It changes no result. The default is the learning rate itself.
+        Sweeps run slow lanes first, by this number. It affects only the order of lanes, not their results.
         """
         return learning_rate
 
     def pull(self, w: ArrayLike, w_star: ArrayLike) -> Array:
-        """Returns the length of the gradient's part that is orthogonal to w, of shape (...)."""
+        """Returns the norm of the gradient's component orthogonal to w, of shape (...)."""
         theta = angle(w, w_star)
         _, c = self.coefficients(norm(w), norm(w_star), theta)
         return jnp.abs(c) * norm(w_star) * jnp.sin(theta)
@@ -98,10 +98,10 @@ class OneLayerProblem(Module, abc.ABC):
 def splitting_residual(
     problem: OneLayerProblem, w: ArrayLike, w_star: ArrayLike, force: ArrayLike, normalize: bool
 ) -> Array:
-    """Returns ‖∇f(w) + force‖, of shape (...), on the sphere (``normalize``) of its tangential part alone.
+    """Returns ‖∇f(w) + force‖, of shape (...); on the sphere (``normalize``) the norm of the tangential part.
 
-    Formed as a vector: the two parts cancel at a limit, their squares would take all digits with them. Tangential parts
-    are taken of w* − w, which is small there, rather than of w*.
+    The sum is formed as a vector, because its two terms cancel at a limit; a difference of norms would lose all digits.
+    The tangential part of ∇f is computed from w* − w, which is small at a limit, instead of w*.
     """
     if not normalize:
         return norm(problem.grad(w, w_star) + force)

@@ -1,4 +1,4 @@
-"""Sum of k binary units on patches that do not overlap, with its coarse gradient."""
+"""Sum of k binary units on non-overlapping patches, with its coarse gradient."""
 
 from __future__ import annotations
 
@@ -21,26 +21,27 @@ STE_SCALE = math.sqrt(2 / math.pi)
 class NoOverlapBinary(OneLayerProblem):
     r"""h(x; w) = Σ_i 1{w·x[i] > 0}, with the loss f(w) = ½ E (h(x; w) − h(x; w*))² and a coarse gradient.
 
-    With θ the angle between w and w*, a hat for a vector over its length, and s the scale of the straight-through
-    estimator, by which the derivative of 1{z > 0} is replaced by s·1{z > 0},
+    With θ the angle between w and w*, a hat for a normalized vector, and s the scale of the straight-through estimator,
+    which replaces the derivative of 1{z > 0} by s·1{z > 0},
 
     .. math:: f(w) = \frac{k\theta}{2\pi}, \qquad E[g] = \frac{c}{2}(\hat w - \hat w^*), \qquad
        c = \frac{s k}{\sqrt{2\pi}}.
 
-    ``grad`` is E[g], F eq. 15 simplified: ‖ŵ + ŵ*‖ is 2cos(θ/2) for vectors of any length, so F eq. 18 holds for all.
-    c is k/π at the s of F eq. 8, which is the default and the largest with which a step along −E[g] that brings w
-    nearer to w* obeys the descent inequality F eq. 17. The gradient of f itself is ``true_grad``. Neither sees the
-    lengths of w and w*, but for a factor 1/‖w‖ in ``true_grad``. A zero vector takes the direction 0 and the angle π/2.
+    ``grad`` is E[g], F eq. 15 simplified: ‖ŵ + ŵ*‖ is 2cos(θ/2) for vectors of any length, so F eq. 18 holds for every
+    w. The default s, from F eq. 8, gives c = k/π. It is the largest s for which every step along −E[g] that brings w
+    closer to w* satisfies the descent inequality F eq. 17. ``true_grad`` is the gradient of f. Both are independent of
+    ‖w‖ and ‖w*‖, except for a factor 1/‖w‖ in ``true_grad``. A zero vector has direction 0 and angle π/2.
 
     Args:
       k: number of patches, a whole number >= 1.
       ste_scale: s > 0.
 
     Raises:
-      ValueError: ``k`` is no whole number >= 1, or ``ste_scale`` no number > 0; in use, last axes that differ.
+      ValueError: if ``k`` is not a whole number >= 1 or ``ste_scale`` is not > 0; when called, if the last axes differ.
 
-    Source: F sections 3.1 and 5.1. Deviations: with the ½ of F eq. 5, without which (F eq. 2) f is twice as large; in
-    F eq. 7 and 8 the residual is the scalar Σ_i 1{w·x[i] > 0} − Σ_i 1{w*·x[i] > 0}; F eq. 14 lacks a division by sin θ.
+    Source: F sections 3.1 and 5.1. Deviations: f has the ½ of F eq. 5 (F eq. 2 omits it, so f is twice as large there);
+    in F eq. 7 and 8 the residual is the scalar Σ_i 1{w·x[i] > 0} − Σ_i 1{w*·x[i] > 0}; F eq. 14 lacks a division by
+    sin θ.
 
     Example:
       >>> problem, w, w_star = NoOverlapBinary(2), jnp.array([1.0, 0.0]), jnp.array([0.0, 1.0])
@@ -56,7 +57,7 @@ class NoOverlapBinary(OneLayerProblem):
 
     @property
     def c(self) -> Array:
-        """The coarse gradient's length at θ = π, s·k/√(2π)."""
+        """Norm of the coarse gradient at θ = π, s·k/√(2π)."""
         return jnp.asarray(self.ste_scale * jnp.asarray(self.k) / math.sqrt(2 * math.pi))
 
     def loss(self, w: ArrayLike, w_star: ArrayLike) -> Array:
@@ -71,16 +72,16 @@ class NoOverlapBinary(OneLayerProblem):
         return (half * chord(wide, wide_star)).astype(float_dtype(w, w_star))
 
     def true_grad(self, w: ArrayLike, w_star: ArrayLike) -> Array:
-        """Returns ∇f(w) = −k/(2π‖w‖)·τ, of shape (..., d), τ the unit tangent at w towards w*.
+        """Returns ∇f(w) = −k/(2π‖w‖)·τ, of shape (..., d); τ is the unit tangent at w towards w*.
 
-        Taken as 0 at θ = 0 and θ = π, where it has no limit, and at w = 0.
+        Set to 0 at θ = 0 and θ = π, where it has no limit, and at w = 0.
         """
         k, wide, wide_star = self._prepared(w, w_star)
         obtuse = jnp.sum(unit(wide) * unit(wide_star), -1, keepdims=True) < 0
-        # From the nearer end of the line through w: what is left of the chord is small where the tangent is.
+        # Chord from the nearer of w and −w, so it is short wherever the tangent is.
         short = jnp.where(obtuse, chord(wide_star, -wide), chord(wide_star, wide))
         towards = tangent(wide, short)
-        # Where the tangent is only rounding, w and w* are parallel.
+        # If the tangent is rounding error, w and w* are parallel.
         resolved = norm(towards)[..., None] > 8 * jnp.finfo(wide.dtype).eps * norm(short)[..., None]
         slope = -k[..., None] / (2 * math.pi) * quotient(unit(towards), norm(wide)[..., None])
         return jnp.where(resolved, slope, 0).astype(float_dtype(w, w_star))
@@ -88,7 +89,7 @@ class NoOverlapBinary(OneLayerProblem):
     def coefficients(
         self, norm_w: Array, norm_star: Array, theta: Array, sine: Array | None = None
     ) -> tuple[Array, Array]:
-        """Returns (p, c) with E[g] = p·w/‖w‖ + c·w*: both constant but for the length of w*."""
+        """Returns (p, c) with E[g] = p·w/‖w‖ + c·w*; constant, except that c depends on ‖w*‖."""
         half = self.c / 2 * jnp.ones_like(theta)
         return half, -half * reciprocal(jnp.asarray(norm_star))
 
@@ -112,16 +113,17 @@ class NoOverlapBinary(OneLayerProblem):
     def largest_learning_rate(self, beta: ArrayLike) -> Array:
         """Returns min{1/(β + L), 2√(2π)/k} of F Theorem 1 (iii), with L = c/2.
 
-        That is the Lipschitz constant of E[g] on the sphere (F eq. 19), and the L of F eq. 17 for steps towards w* and
+        c/2 is the Lipschitz constant of E[g] on the sphere (F eq. 19), and the L of F eq. 17 for steps towards w* and
         s <= √(2/π); F's L = k/(4π) belongs to eq. 17 without its ½. For s = 1, which the theorem's constants assume,
-        the second bound is 2/c. The theorem's other condition on η, on the length of every step, is on the run.
+        the second bound is 2/c. The theorem's other condition on η bounds the length of every step and depends on the
+        run.
         """
         return jnp.minimum(1 / (jnp.asarray(beta) + self.c / 2), 2 * math.sqrt(2 * math.pi) / jnp.asarray(self.k))
 
     def pace(self, learning_rate: ArrayLike) -> ArrayLike:
-        """Returns ηk: the loss is k times as steep as that of one unit."""
+        """Returns ηk: the loss is k times as steep as for one unit."""
         return jnp.asarray(self.k) * learning_rate
 
     def distance_bound(self, beta: ArrayLike, gamma: ArrayLike) -> Array:
-        """Returns 4β sin γ/c: F eq. 13, which is printed for s = 1, where it is 4√(2π)β sin γ/k."""
+        """Returns 4β sin γ/c. F eq. 13 prints it for s = 1: 4√(2π)β sin γ/k."""
         return 4 * jnp.asarray(beta) * jnp.sin(gamma) / self.c

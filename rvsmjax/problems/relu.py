@@ -1,4 +1,4 @@
-"""Mean of k rectified linear units on patches that do not overlap."""
+"""Mean of k rectified linear units on non-overlapping patches."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class NoOverlapReLU(OneLayerProblem):
     .. math:: f(w) = \frac{1 - 1/k}{2\pi}\Delta^2 + \frac{1}{2k}\|w - w^*\|^2
        - \frac{1}{k\pi}\|w\|\|w^*\|(\sin\theta - \theta\cos\theta),
 
-    which is A eq. 8 without its cancellations; the gradient is that of A Lemma 5.4.2. Derivatives of every order used
-    are finite at θ = 0, θ = π and w = 0, where the gradient takes the direction w/‖w‖ as zero.
+    which is A eq. 8 rearranged to avoid cancellation; the gradient is that of A Lemma 5.4.2. Derivatives are finite at
+    θ = 0, θ = π and w = 0; at w = 0 the gradient uses a zero direction w/‖w‖.
 
     Args:
       k: number of patches, a whole number >= 1.
 
     Raises:
-      ValueError: ``k`` is no whole number >= 1; in use, last axes that differ.
+      ValueError: if ``k`` is not a whole number >= 1; when called, if the last axes differ.
 
     Example:
       >>> problem = NoOverlapReLU(2)
@@ -43,7 +43,7 @@ class NoOverlapReLU(OneLayerProblem):
         return 1 / (jnp.asarray(beta) + 4)
 
     def pace(self, learning_rate: ArrayLike) -> ArrayLike:
-        """Returns η/k: near a limit the distance to it shrinks by about 1 − η/(2k) a step."""
+        """Returns η/k: near a limit each step multiplies the distance by about 1 − η/(2k)."""
         return learning_rate / jnp.asarray(self.k)
 
     def distance_bound(self, beta: ArrayLike, gamma: ArrayLike) -> Array:
@@ -82,7 +82,7 @@ class NoOverlapReLU(OneLayerProblem):
 
 
 def _parts(w: Array, w_star: Array) -> tuple[Array, Array, Array]:
-    """Returns Δ² /2, ‖w − w*‖²/2 and ‖w‖‖w*‖(sin θ − θ cos θ)."""
+    """Returns Δ²/2, ‖w − w*‖²/2 and ‖w‖‖w*‖(sin θ − θ cos θ)."""
     theta, n, n_star = angle(w, w_star), norm(w), norm(w_star)
     apart = norm(w - w_star)
     return 0.5 * length_difference(w, w_star) ** 2, 0.5 * apart**2, n * n_star * _segment(theta)
@@ -105,7 +105,7 @@ def _loss_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[
 
 
 def _grad(k: Array, w: Array, w_star: Array) -> Array:
-    """∇f(w) with every difference of near vectors or lengths taken before it is scaled."""
+    """Returns ∇f(w). Differences of nearby vectors or norms are formed before scaling."""
     theta = angle(w, w_star)[..., None]
     direction, direction_star = unit(w), unit(w_star)
     radial = (1 - 1 / k)[..., None] / math.pi * length_difference(w, w_star)[..., None] * direction
@@ -115,7 +115,7 @@ def _grad(k: Array, w: Array, w_star: Array) -> Array:
 
 
 def _segment(theta: Array) -> Array:
-    """Sin θ − θ cos θ, for θ < 1 by its series θ³/3 − θ⁵/30 + …, each term from the last."""
+    """Returns sin θ − θ cos θ; for θ < 1 by the series θ³/3 − θ⁵/30 + …, each term from the previous one."""
     small = jnp.minimum(theta, 1)
     term = small**3 / 3
     series = term

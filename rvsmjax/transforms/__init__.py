@@ -1,4 +1,4 @@
-"""Gradient transformations that make parameters sparse, for any optax chain."""
+"""optax gradient transformations that train sparse parameters."""
 
 from rvsmjax.transforms.admm import ADMMState as ADMMState
 from rvsmjax.transforms.admm import admm as admm

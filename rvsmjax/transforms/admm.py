@@ -17,18 +17,18 @@ from rvsmjax.transforms.selection import Mask
 
 
 class ADMMState(NamedTuple):
-    """The splitting (u, z).
+    """State of ``admm``.
 
     Attributes:
       count: number of updates, int32.
-      marks: tree like the parameters, with no numbers: which rule takes which leaf.
-      rules: penalties and λ, as numbers of the last update.
+      marks: tree like the parameters, without arrays: the rule that applies to each leaf.
+      rules: penalties and λ of the last update, schedules resolved.
       rho: ρ of the last update.
-      u: the sparse iterate, of the leaves taken.
-      z: the scaled dual variable, of the leaves taken.
+      u: the sparse iterate, for the selected leaves.
+      z: the scaled dual variable, for the selected leaves.
     """
 
-    count: Array  # type: ignore[assignment]  # optax's name, over the method of tuples
+    count: Array  # type: ignore[assignment]  # optax's name; shadows tuple.count
     marks: PyTree
     rules: tuple[Rule, ...]
     rho: Array
@@ -36,11 +36,11 @@ class ADMMState(NamedTuple):
     z: PyTree
 
     def sparse(self, params: optax.Params) -> PyTree:
-        """Returns ``params`` with the leaves taken replaced by the prox of w + z."""
+        """Returns ``params`` with the selected leaves replaced by the prox of w + z."""
         return self.project(map_marked(lambda w, z: (w + z).astype(w.dtype), self.marks, params, self.z))
 
     def project(self, tree: PyTree) -> PyTree:
-        """Returns ``tree`` with the leaves taken replaced by their prox at step λ/ρ."""
+        """Returns ``tree`` with the selected leaves replaced by their prox at step λ/ρ."""
         return map_rules(lambda r, vs: r.penalty.prox_leaves(vs, r.lam / self.rho), self.rules, self.marks, tree)
 
 
@@ -57,22 +57,23 @@ def admm(
 
     .. math:: g \leftarrow g + \rho(w - u + z)
 
-    and, every ``dual_every`` steps and before that, u ← prox_{(λ/ρ)P}(w + z), z ← z + w − u, with the scaled dual z.
-    With gradient descent behind it this is ADMM whose w-step is that many gradient steps ("modified" ADMM). The first u
-    is the prox of the start, the first z zero. For a constraint such as ``TopK`` the prox is the projection: by
-    magnitude, ties to the lowest index, exact count.
+    Every ``dual_every`` steps, before the addition, u ← prox_{(λ/ρ)P}(w + z) and z ← z + w − u, where z is the scaled
+    dual variable. Followed by gradient descent, this is ADMM with ``dual_every`` gradient steps as its w-step
+    ("modified" ADMM). Initially u is the prox of the parameters and z is zero. For a constraint such as ``TopK`` the
+    prox is the projection.
 
     Args:
       penalty: P, a penalty or a constraint.
       rho: ρ > 0, a number or a schedule.
-      lam: λ >= 0, a number or a schedule; without effect on a constraint.
+      lam: λ >= 0, a number or a schedule; no effect on a constraint.
       dual_every: steps between updates of u and z, >= 1.
       mask: which leaves, see ``select``.
       overrides: other penalties and λ for some leaves, see ``rvsm``.
 
     Raises:
-      TypeError: ``penalty`` is no Penalty; an integer leaf is taken.
-      ValueError: ρ <= 0, λ < 0 or ``dual_every`` < 1; ``params`` missing in ``update``; a mask that does not fit.
+      TypeError: if ``penalty`` is not a Penalty or an integer leaf is selected.
+      ValueError: if ρ <= 0, λ < 0, ``dual_every`` < 1, ``update`` is called without ``params``, or a mask or override
+        does not fit.
 
     Source: I section 3.3 and eq. 10.
 
@@ -110,7 +111,7 @@ def admm(
             return u, map_marked(lambda z, w, v: (z + w - v).astype(z.dtype), marks, state.z, params, u)
 
         due = (state.count > 0) & (state.count % dual_every == 0)
-        if isinstance(dual_every, int) and dual_every == 1:  # a branch would only spare the first step
+        if isinstance(dual_every, int) and dual_every == 1:  # a branch would save only the first step
             u, z = jax.tree.map(lambda new, old: jnp.where(due, new, old), dual_step(), (state.u, state.z))
         else:
             u, z = jax.lax.cond(due, dual_step, lambda: (state.u, state.z))

@@ -1,4 +1,4 @@
-"""Transformations that come last in a chain and set what parameters may be zero."""
+"""Transformations for the end of a chain that control which parameters are zero."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from rvsmjax.transforms.selection import Mask, path_name, require_same_structure
 
 
 class HardThresholdState(NamedTuple):
-    """No numbers: which leaves are thresholded."""
+    """State of ``adaptive_hard_threshold``: the leaves to threshold. Holds no arrays."""
 
     marks: PyTree
 
 
 def adaptive_hard_threshold(s: ArrayLike, mask: Mask = None) -> optax.GradientTransformationExtraArgs:
-    """Returns a transformation, last in a chain, that makes each leaf taken s-sparse when its support moves.
+    """Returns a transformation that makes each selected leaf s-sparse whenever its support changes.
 
-    With ŵ = params + updates: where the s largest components of ŵ are not those of params, ŵ becomes H_s(ŵ); else it
-    stays, and the other components shrink by themselves.
+    Goes last in a chain. With ŵ = params + updates: if the s largest components of ŵ differ from those of params, the
+    new parameters are H_s(ŵ), otherwise ŵ.
 
     Args:
       s: number of components kept, >= 1.
       mask: which leaves, see ``select``.
 
     Raises:
-      ValueError: ``s`` is no whole number >= 1; ``params`` missing in ``update``.
+      ValueError: if ``s`` is not a whole number >= 1, or ``update`` is called without ``params``.
 
     Source: A Algorithm 2.
 
@@ -70,23 +70,23 @@ def adaptive_hard_threshold(s: ArrayLike, mask: Mask = None) -> optax.GradientTr
 
 
 class KeepZerosState(NamedTuple):
-    """The pattern: True where a component may move, of the leaves taken."""
+    """State of ``keep_zeros``: the mask of free components, for the selected leaves."""
 
     support: PyTree
 
 
 def keep_zeros(pattern: PyTree = None, mask: Mask = None) -> optax.GradientTransformationExtraArgs:
-    """Returns a transformation, last in a chain, that keeps a sparsity pattern while the rest is fine-tuned.
+    """Returns a transformation that freezes a sparsity pattern for fine-tuning. Goes last in a chain.
 
-    Components outside the pattern are set to 0 and stay 0, whatever momentum or weight decay before it say.
+    Components outside the pattern are set to 0 and stay 0, whatever the momentum or weight decay earlier in the chain.
 
     Args:
-      pattern: tree of booleans like the parameters, True where a component may move (see ``sparsity_mask``). ``None``
-        takes the zeros that the parameters have when the state is made.
-      mask: which leaves, see ``select``; the others move freely.
+      pattern: tree of booleans like the parameters, True where a component may be nonzero (see ``sparsity_mask``).
+        ``None`` uses the nonzeros of the parameters passed to ``init``.
+      mask: which leaves, see ``select``; the others are unconstrained.
 
     Raises:
-      ValueError: ``params`` missing in ``update``; a pattern that does not match the parameters.
+      ValueError: if ``update`` is called without ``params``, or the pattern does not match the parameters.
 
     Example:
       >>> w = jnp.array([1.0, 0.0])
@@ -103,10 +103,10 @@ def keep_zeros(pattern: PyTree = None, mask: Mask = None) -> optax.GradientTrans
         else:
             require_same_structure("pattern", pattern, params)
             pairs = zip(jax.tree_util.tree_leaves_with_path(params), jax.tree.leaves(pattern), strict=True)
-            for (path, leaf), own in pairs:
-                if jnp.shape(leaf) != jnp.shape(own):
+            for (path, leaf), keep in pairs:
+                if jnp.shape(leaf) != jnp.shape(keep):
                     raise ValueError(
-                        f"pattern must be of the shapes of params, got {jnp.shape(own)} where it is {jnp.shape(leaf)} "
+                        f"pattern must have the shapes of params, got {jnp.shape(keep)} instead of {jnp.shape(leaf)} "
                         f"at {path_name(path)}"
                     )
             support = jax.tree.map(lambda p: jnp.asarray(p, bool), pattern)

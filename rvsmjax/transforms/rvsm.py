@@ -29,14 +29,14 @@ from rvsmjax.transforms.selection import Mask
 
 
 class SplittingCertificate(NamedTuple):
-    """How far the splitting has come, over all leaves taken; float32 scalars but for the last.
+    """Splitting diagnostics summed over the selected leaves. Scalars, except ``support``.
 
     Attributes:
-      penalty: Σ λP(u), 0 for a constraint that holds.
-      coupling: (β/2)‖w − u‖².
-      distance: ‖w − u‖.
-      support_changes: number of components that became zero or nonzero in u since the last update.
-      support: which components of u were nonzero then, a boolean for each.
+      penalty: Σ λP(u), float32; 0 for a constraint that holds.
+      coupling: (β/2)‖w − u‖², float32.
+      distance: ‖w − u‖, float32.
+      support_changes: number of components of u that became zero or nonzero since the last update, int32.
+      support: tree of boolean masks of the nonzero components of u at the last update.
     """
 
     penalty: Array
@@ -47,14 +47,14 @@ class SplittingCertificate(NamedTuple):
 
 
 class RVSMState(NamedTuple):
-    """What ``sparse_params`` needs to form u from the parameters.
+    """State of ``rvsm``, from which ``sparse_params`` computes u.
 
     Attributes:
       count: number of updates, int32.
-      marks: tree like the parameters, with no numbers: which rule takes which leaf.
-      rules: penalties and λ, as numbers of the last update.
+      marks: tree like the parameters, without arrays: the rule that applies to each leaf.
+      rules: penalties and λ of the last update, schedules resolved.
       beta: β of the last update.
-      u: tree of u as last refreshed, where ``update_every`` is given; else None: no copy of the parameters.
+      u: u at its last refresh if ``update_every`` is given, else None.
       certificate: a ``SplittingCertificate`` on request, else None.
     """
 
@@ -66,7 +66,7 @@ class RVSMState(NamedTuple):
     certificate: SplittingCertificate | None
 
     def sparse(self, params: optax.Params) -> PyTree:
-        """Returns ``params`` with the leaves taken replaced by their prox."""
+        """Returns ``params`` with the selected leaves replaced by their prox."""
         return map_rules(lambda r, ws: r.penalty.prox_leaves(ws, r.lam / self.beta), self.rules, self.marks, params)
 
 
@@ -84,29 +84,29 @@ def rvsm(
 
     .. math:: g \leftarrow g + \beta(w - u), \qquad u = \mathrm{prox}_{(\lambda/\beta)P}(w)
 
-    With gradient descent behind it this is RVSM on f(w) + λP(u) + (β/2)‖w − u‖²; ``unit_sphere`` at the end of the
-    chain adds the normalisation of A Algorithm 1. Its place in the chain is a choice. With r = β(w − u):
+    Followed by gradient descent, this is RVSM on f(w) + λP(u) + (β/2)‖w − u‖²; ``unit_sphere`` at the end of the chain
+    adds the normalization of A Algorithm 1. It can go at two positions in a chain. With r = β(w − u):
 
-    - before the optimizer (coupled) r enters its moments: momentum m ← μm + (g + r), Adam's m and v see g + r;
-    - after the moments and before the learning rate (decoupled) it does not: w ← w − η(m + r), as weight decay in
+    - before the optimizer (coupled), r enters the moments: momentum m ← μm + (g + r), Adam's m and v see g + r;
+    - after the moments and before the learning rate (decoupled), it does not: w ← w − η(m + r), like weight decay in
       AdamW: ``optax.chain(optax.trace(0.9), rvsm(...), optax.scale(-0.1))``.
 
-    u is a function of w alone, found by ``sparse_params``; the parameters are never overwritten.
+    u is a function of w, computed by ``sparse_params``; the parameters are never overwritten.
 
     Args:
-      penalty: P, whose numbers may be schedules (``TopK(sparsity=schedule)``).
+      penalty: P. Its fields may be schedules (``TopK(sparsity=schedule)``).
       lam: λ >= 0, a number or a schedule.
       beta: β > 0, a number or a schedule. The threshold is that of ``penalty`` at step λ/β.
       mask: which leaves, see ``select``.
-      update_every: steps between refreshes of u in r, >= 1; default every step. If given, the state holds a copy of u.
-      overrides: other penalties and λ for some leaves, by regular expression on the path (the first that is found
-        counts): ``{"head": {"lam": 1e-5}, "stem": None}``; None leaves the leaf alone.
-      certificate: whether the state carries a ``SplittingCertificate``, at the cost of a second prox and one byte a
+      update_every: steps between updates of u in r, >= 1; defaults to every step. If given, the state stores u.
+      overrides: other penalties and λ for some leaves, by regular expression on the path (the first match wins):
+        ``{"head": {"lam": 1e-5}, "stem": None}``; None skips the leaf.
+      certificate: whether the state holds a ``SplittingCertificate``, at the cost of a second prox and one byte per
         component.
 
     Raises:
-      TypeError: ``penalty`` is no Penalty; an integer leaf is taken.
-      ValueError: λ < 0, β <= 0 or ``update_every`` < 1; ``params`` missing in ``update``; a mask or an override that
+      TypeError: if ``penalty`` is not a Penalty or an integer leaf is selected.
+      ValueError: if λ < 0, β <= 0, ``update_every`` < 1, ``update`` is called without ``params``, or a mask or override
         does not fit.
 
     Source: A Algorithm 1, I Algorithm 1.
@@ -173,13 +173,13 @@ def _certify(
     squares = total(lambda w, v: jnp.sum(jnp.square((w - v).astype(jnp.float32))), params, u)
     value = zero
     structure: Structure
-    kinds, structure = jax.tree.flatten(state.marks, is_leaf=is_mark)
-    for kind, leaf in zip(kinds, structure.flatten_up_to(u), strict=True):
-        if isinstance(kind, Mark):
-            rule = state.rules[kind.rule]
-            # u satisfies a constraint by construction, whatever the scope it was projected in.
-            own = jnp.nan_to_num(rule.penalty.value(leaf).astype(jnp.float32), posinf=0.0)
-            value = value + rule.lam.astype(jnp.float32) * own
+    marks, structure = jax.tree.flatten(state.marks, is_leaf=is_mark)
+    for mark, leaf in zip(marks, structure.flatten_up_to(u), strict=True):
+        if isinstance(mark, Mark):
+            rule = state.rules[mark.rule]
+            # u satisfies a constraint by construction, whatever the scope of the projection.
+            leaf_value = jnp.nan_to_num(rule.penalty.value(leaf).astype(jnp.float32), posinf=0.0)
+            value = value + rule.lam.astype(jnp.float32) * leaf_value
     changes = jnp.zeros((), jnp.int32)
     if last is not None:
         changes = total(lambda a, b: jnp.sum(a != b, dtype=jnp.int32), support, last.support).astype(jnp.int32)

@@ -1,4 +1,4 @@
-"""Which leaves of a parameter tree a transformation acts on."""
+"""Selection of the leaves of a parameter tree that a transformation acts on."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from rvsmjax import _checks
 from rvsmjax._pytree import KeyPath, PyTree, Structure
 
 Mask = None | bool | Callable[[str], bool] | str | re.Pattern[str] | PyTree
-"""None (the default rule), True (every leaf), a predicate on the path, a regular expression, or a tree of booleans."""
+"""None (default), True (every leaf), a predicate on the path, a regular expression, or a tree of booleans."""
 
 
 def path_name(path: KeyPath) -> str:
-    """Returns a leaf's path as text, such as ``conv1/kernel``; the boxes in which Flax keeps arrays are left out."""
+    """Returns a leaf's path as text, such as ``conv1/kernel``, without the ``value`` of Flax's boxes."""
     if len(path) > 1 and isinstance(path[-2], DictKey) and path[-1] == GetAttrKey("value"):
         path = path[:-1]
     parts = []
@@ -29,18 +29,18 @@ def path_name(path: KeyPath) -> str:
 
 
 def select(params: PyTree, mask: Mask = None) -> PyTree:
-    """Returns a tree of booleans, of the structure of ``params``: which leaves are taken.
+    """Returns a tree of booleans with the structure of ``params``, True at the selected leaves.
 
-    ``None`` takes the leaves of rank 2 and more that are no embedding and not called ``bias``: kernels, but not biases
-    (those of Equinox convolutions have rank 3), norms and scales. A bare array as the whole tree is always taken by it.
+    ``None`` selects leaves of rank >= 2, except embeddings and leaves named ``bias``: kernels, not biases (rank 3 in
+    Equinox convolutions), norms or scales. If ``params`` is a bare array, ``None`` selects it.
 
     Args:
       params: tree of arrays.
-      mask: see ``Mask``. A regular expression is searched for in paths such as ``conv1/kernel``.
+      mask: see ``Mask``. Regular expressions are searched for in paths such as ``conv1/kernel``.
 
     Raises:
-      ValueError: a tree of booleans that does not match ``params``, or a mask that takes no leaf.
-      TypeError: a mask of another kind.
+      ValueError: if a tree of booleans does not match ``params``, or the mask selects no leaf.
+      TypeError: if the mask has another type.
 
     Example:
       >>> import jax.numpy as jnp
@@ -55,10 +55,10 @@ def select(params: PyTree, mask: Mask = None) -> PyTree:
             return bare or (np.ndim(leaf) >= 2 and "embed" not in name and name.split("/")[-1] != "bias")
 
         return jax.tree_util.tree_map_with_path(default, params)
-    taken = _explicit(params, mask)
-    if jax.tree.leaves(params) and not any(jax.tree.leaves(taken)):
-        raise ValueError(f"mask must take at least one leaf of params, got {_checks.show(mask)}")
-    return taken
+    selected = _explicit(params, mask)
+    if jax.tree.leaves(params) and not any(jax.tree.leaves(selected)):
+        raise ValueError(f"mask must select at least one leaf of params, got {_checks.show(mask)}")
+    return selected
 
 
 def _explicit(params: PyTree, mask: Mask) -> PyTree:
@@ -81,11 +81,11 @@ def _explicit(params: PyTree, mask: Mask) -> PyTree:
 
 
 def require_same_structure(name: str, tree: PyTree, params: PyTree) -> None:
-    """Raises ValueError, which names the paths, if a tree of booleans has not the structure of ``params``."""
+    """Raises ``ValueError`` with the differing paths unless a tree of booleans has the structure of ``params``."""
     structure: Structure = jax.tree.structure(params)
     if structure != jax.tree.structure(tree):
         where = difference(tree, params)
-        raise ValueError(f"{name} must be a tree of booleans of the structure of params, it differs at: {where}")
+        raise ValueError(f"{name} must be a tree of booleans with the structure of params, it differs at: {where}")
 
 
 def difference(tree: PyTree, params: PyTree, is_leaf: Callable[[PyTree], bool] | None = None) -> str:

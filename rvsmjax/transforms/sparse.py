@@ -1,4 +1,4 @@
-"""The sparse iterate u, and how sparse a tree is."""
+"""The sparse iterate u, and the sparsity of a tree."""
 
 from __future__ import annotations
 
@@ -23,44 +23,44 @@ SPLITTING = (RVSMState, ADMMState)
 
 
 def splitting_states(opt_state: optax.OptState) -> list[RVSMState | ADMMState]:
-    """Returns the states of the splitting transformations in an optimizer state, however nested, in order."""
+    """Returns the states of the splitting transformations in an optimizer state, in order, at any nesting depth."""
     nodes = jax.tree.leaves(_unboxed(opt_state), is_leaf=lambda node: isinstance(node, SPLITTING))
     return [node for node in nodes if isinstance(node, SPLITTING)]
 
 
 def _unboxed(tree: PyTree) -> PyTree:
     """Returns ``tree`` with Flax NNX Variables, which differ in a model and its ``nnx.Optimizer``, as plain arrays."""
-    nnx = sys.modules.get("flax.nnx")  # who has Variables has imported it; others need not
+    nnx = sys.modules.get("flax.nnx")  # a tree with Variables implies that flax.nnx is imported
     return nnx.as_pure(tree) if nnx else tree
 
 
 def sparse_params(opt_state: optax.OptState, params: optax.Params) -> PyTree:
-    """Returns u: ``params`` with the leaves taken by ``rvsm`` or ``admm`` replaced. ``params`` stay as they are.
+    """Returns u: a copy of ``params`` with the leaves selected by ``rvsm`` or ``admm`` replaced by their prox.
 
-    For ``rvsm`` u is the prox of ``params`` at the λ and β of the last update, for ``admm`` that of params + z.
+    For ``rvsm``, u is the prox of ``params`` at the λ and β of the last update; for ``admm``, the prox of params + z.
 
     Args:
-      opt_state: state of a chain that holds a splitting transformation, however nested (``chain``, ``masked``,
+      opt_state: optimizer state that holds a splitting transformation at any nesting depth (``chain``, ``masked``,
         ``multi_transform``, ``MultiSteps``, ``inject_hyperparams``, ``nnx.Optimizer``).
-      params: the parameters w that belong to it.
+      params: the corresponding parameters w.
 
     Raises:
-      ValueError: no splitting transformation in ``opt_state``, or two that take the same leaf; ``params`` of another
-        structure than those it was made for.
+      ValueError: if ``opt_state`` holds no splitting transformation, or two that select the same leaf, or ``params``
+        has a different structure from the parameters passed to ``init``.
     """
     states = splitting_states(opt_state)
     if not states:
         raise ValueError("opt_state must hold the state of a splitting transformation such as rvsm, got none")
     u = _unboxed(params)
-    taken: set[str] = set()
+    claimed: set[str] = set()
     for state in states:
         marks = jax.tree_util.tree_leaves_with_path(state.marks, is_leaf=is_mark)
-        own = {path_name(path) for path, mark in marks if isinstance(mark, Mark)}
-        if own & taken:
+        paths = {path_name(path) for path, mark in marks if isinstance(mark, Mark)}
+        if paths & claimed:
             raise ValueError(
-                f"opt_state must hold one splitting transformation a leaf, got two at {min(own & taken)!r}"
+                f"opt_state must hold one splitting transformation per leaf, got two at {min(paths & claimed)!r}"
             )
-        taken |= own
+        claimed |= paths
         _require_fit(state.marks, u)
         u = state.sparse(u)
     structure: Structure = jax.tree.structure(params)
@@ -74,12 +74,12 @@ def _require_fit(marks: PyTree, params: optax.Params) -> None:
     except ValueError:
         where = difference(marks, params, is_leaf=is_mark)
         raise ValueError(
-            f"params must have the structure of those that opt_state was made for, arrays alone; it differs at: {where}"
+            f"params must have the structure of those passed to init, arrays only; it differs at: {where}"
         ) from None
 
 
 class LeafSparsity(NamedTuple):
-    """Zeros of one leaf, or of several together."""
+    """Number of zeros, size and fraction of zeros of one leaf or of several."""
 
     zeros: Array
     size: int
@@ -87,13 +87,13 @@ class LeafSparsity(NamedTuple):
 
 
 class Sparsity(NamedTuple):
-    """Zeros per leaf, by path, and over all of them; prints as a table."""
+    """Zeros per leaf, by path, and in total; prints as a table."""
 
     leaves: dict[str, LeafSparsity]
     total: LeafSparsity
 
     def __str__(self) -> str:
-        """The table, one line a leaf."""
+        """Returns a table with one line per leaf."""
         rows = [*self.leaves.items(), ("total", self.total)]
         width = max(len(path) for path, _ in rows)
         lines = [f"{'leaf':{width}}  {'zeros':>12} {'size':>12}   share"]
@@ -103,7 +103,7 @@ class Sparsity(NamedTuple):
 
 
 def sparsity(params: optax.Params, mask: Mask = None) -> Sparsity:
-    """Returns the number of exact zeros, the size and their ratio, per leaf taken and over all of them.
+    """Returns the number of exact zeros, the size and their ratio, for each selected leaf and in total.
 
     Args:
       params: tree of arrays; pass u, not w.
@@ -114,10 +114,10 @@ def sparsity(params: optax.Params, mask: Mask = None) -> Sparsity:
       >>> float(report.total.fraction), list(report.leaves)
       (0.5, ['kernel'])
     """
-    taken = jax.tree.leaves(select(params, mask))
+    selected = jax.tree.leaves(select(params, mask))
     leaves: dict[str, LeafSparsity] = {}
-    for take, (path, leaf) in zip(taken, jax.tree_util.tree_leaves_with_path(params), strict=True):
-        if take:
+    for is_selected, (path, leaf) in zip(selected, jax.tree_util.tree_leaves_with_path(params), strict=True):
+        if is_selected:
             zeros = jnp.sum(jnp.asarray(leaf) == 0)
             size = np.size(leaf)
             leaves[path_name(path)] = LeafSparsity(zeros, size, zeros / max(size, 1))
@@ -127,7 +127,7 @@ def sparsity(params: optax.Params, mask: Mask = None) -> Sparsity:
 
 
 def sparsity_mask(params: optax.Params) -> PyTree:
-    """Returns a tree of booleans like ``params``, True where a component is not zero; for ``keep_zeros``.
+    """Returns a tree of boolean masks like ``params``, True at nonzero components; for ``keep_zeros``.
 
     Args:
       params: tree of arrays; pass u, not w.
@@ -142,22 +142,22 @@ def sparsity_mask(params: optax.Params) -> PyTree:
 def lam_for_sparsity(
     params: optax.Params, penalty: Penalty, beta: float, sparsity: float, mask: Mask = None, *, iterations: int = 60
 ) -> float:
-    """Returns the λ at which u = prox_{(λ/β)P} of ``params``, as they are now, has the share ``sparsity`` of zeros.
+    """Returns the λ at which u = prox_{(λ/β)P}(params) has the given fraction of zeros, for the current ``params``.
 
-    The share rises with λ; this is the smallest λ, to float32 precision, at which it is reached. Any penalty with a
-    threshold will do, groups too, where whole groups become zero.
+    The fraction of zeros increases with λ; this is the smallest λ, to float32 precision, that reaches it. Works for any
+    penalty with a threshold, including groups, where whole groups become zero.
 
     Args:
       params: tree of arrays.
       penalty: the penalty.
       beta: β > 0.
-      sparsity: share of zeros over the leaves taken, in [0, 1).
+      sparsity: fraction of zeros over the selected leaves, in [0, 1).
       mask: which leaves, see ``select``.
-      iterations: bisections.
+      iterations: number of bisection steps.
 
     Raises:
-      ValueError: ``beta`` <= 0, ``sparsity`` outside [0, 1), or a share that no λ reaches.
-      NotImplementedError: a penalty without a threshold, such as ``TopK``, which takes its sparsity directly.
+      ValueError: if ``beta`` <= 0, ``sparsity`` is outside [0, 1), or no λ reaches it.
+      NotImplementedError: if the penalty has no threshold, like ``TopK``, which takes the sparsity directly.
 
     Example:
       >>> import rvsmjax as rv
@@ -169,8 +169,8 @@ def lam_for_sparsity(
     _checks.positive("beta", beta)
     _checks.fraction("sparsity", sparsity)
     penalty.threshold(1.0)
-    taken = jax.tree.leaves(select(params, mask))
-    leaves = [leaf for take, leaf in zip(taken, jax.tree.leaves(params), strict=True) if take]
+    selected = jax.tree.leaves(select(params, mask))
+    leaves = [leaf for is_selected, leaf in zip(selected, jax.tree.leaves(params), strict=True) if is_selected]
     size = sum(leaf.size for leaf in leaves)
     need = round(sparsity * size)
 
@@ -181,13 +181,13 @@ def lam_for_sparsity(
         return 0.0
     low, high = -80.0, 80.0
     if not reached(np.exp(high)):
-        raise ValueError(f"sparsity must be one that some lam reaches, got {sparsity}")
+        raise ValueError(f"sparsity must be reachable by some lam, got {sparsity}")
     for _ in range(iterations):
         middle = (low + high) / 2
         low, high = (low, middle) if reached(np.exp(middle)) else (middle, high)
     return float(beta) * float(np.exp(high))
 
 
-@jax.jit  # of arguments, not of captured arrays: those would be constants of the program, which XLA folds for long
+@jax.jit  # takes the leaves as arguments: as captured constants, XLA would spend long folding them
 def _zeros(penalty: Penalty, leaves: list[Array], step: Array) -> Array:
     return jnp.sum(jnp.asarray([jnp.sum(u == 0) for u in penalty.prox_leaves(leaves, step)]))

@@ -1,4 +1,4 @@
-"""The unit sphere as the last link of a chain."""
+"""Projection onto the unit sphere, for the end of a chain."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from rvsmjax.transforms.selection import Mask, select
 
 
 class UnitSphereState(NamedTuple):
-    """No numbers: marks in a chain's state that the parameters stay on the sphere."""
+    """Empty state; its presence in a chain's state means that the parameters stay on the sphere."""
 
 
 def unit_sphere(mask: Mask = None) -> optax.GradientTransformationExtraArgs:
-    """Returns a transformation, last in a chain, after which each leaf taken has norm 1: params + updates normalised.
+    """Returns a transformation that normalizes params + updates: each selected leaf has norm 1. Goes last in a chain.
 
-    A leaf is one vector whatever its shape. Where params + updates is zero it has no direction, and params stay.
+    A leaf counts as one vector, whatever its shape. If params + updates is zero, params are unchanged.
 
     Args:
       mask: which leaves, see ``select``.
 
     Raises:
-      ValueError: ``params`` missing in ``update``.
+      ValueError: if ``update`` is called without ``params``.
 
     Source: A Algorithm 1, last line.
 
@@ -45,10 +45,10 @@ def unit_sphere(mask: Mask = None) -> optax.GradientTransformationExtraArgs:
     ) -> tuple[optax.Updates, UnitSphereState]:
         del extra
         if params is None:
-            raise ValueError("params must be passed to update: unit_sphere normalises params + updates")
+            raise ValueError("params must be passed to update: unit_sphere normalizes params + updates")
 
-        def project(take: bool, g: jax.Array, w: jax.Array) -> jax.Array:
-            if not take:
+        def project(selected: bool, g: jax.Array, w: jax.Array) -> jax.Array:
+            if not selected:
                 return g
             new = (w + g).reshape(-1)
             return jax.numpy.where(norm(new) == 0, 0, unit(new).reshape(w.shape) - w).astype(g.dtype)

@@ -114,14 +114,11 @@ def test_errors():
     params = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}
     whole = np.ones((2, 3), bool)
     for pattern, where in (
-        ({"kernel": whole}, "a tree of booleans of the structure of params, it differs at: bias"),
-        (True, "a tree of booleans of the structure of params, it differs at: , bias, kernel"),
-        (
-            {"kernel": whole.T, "bias": whole[0]},
-            r"of the shapes of params, got \(3, 2\) where it is \(2, 3\) at kernel",
-        ),
+        ({"kernel": whole}, "it differs at: bias"),
+        (True, "it differs at: , bias, kernel"),
+        ({"kernel": whole.T, "bias": whole[0]}, r"got \(3, 2\) instead of \(2, 3\) at kernel"),
     ):
-        with pytest.raises(ValueError, match=f"^pattern must be {where}$"):
+        with pytest.raises(ValueError, match=f"^pattern must .*{where}$"):
             rv.keep_zeros(pattern).init(params)
     for s in (0, -1, 1.5):
         with pytest.raises(ValueError, match=r"^s must be a whole number >= 1, got "):

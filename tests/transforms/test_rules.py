@@ -62,9 +62,7 @@ def kernels(overrides, penalty=None, mask=None):
 )
 def test_overrides(overrides, want):
     if want is None:
-        with pytest.raises(
-            ValueError, match=r"^overrides must each be found first in some path, got 'em', which is not$"
-        ):
+        with pytest.raises(ValueError, match=r"^overrides pattern 'em' never applies: "):
             kernels(overrides)
         return
     got = kernels(overrides)
@@ -92,11 +90,9 @@ def test_errors_of_overrides():
         with pytest.raises(ValueError, match=r"^lam must be finite and >= 0, got -1$"):
             make({"head": {"lam": -1}})
         for pattern in ("(", 3):
-            with pytest.raises(ValueError, match=r"^overrides must map regular expressions, got "):
+            with pytest.raises(ValueError, match=r"^overrides must .* regular expressions .*, got "):
                 make({pattern: None})
-        with pytest.raises(
-            ValueError, match=r"^overrides must each be found first in some path, got 'tail', which is not$"
-        ):
+        with pytest.raises(ValueError, match=r"^overrides pattern 'tail' never applies: "):
             make({"head": None, "tail": None}).init(PARAMS)
 
 
@@ -230,5 +226,5 @@ def test_errors_of_lam_for_sparsity():
     for penalty in (rv.TopK(k=3), rv.NM(), rv.Grouped(rv.TopK(k=3), "rows")):
         with pytest.raises(NotImplementedError, match=r"has no fixed threshold"):
             rv.lam_for_sparsity(PARAMS, penalty, 1.0, 0.5)
-    with pytest.raises(ValueError, match=r"^sparsity must be one that some lam reaches, got 0.5$"):
+    with pytest.raises(ValueError, match=r"^sparsity must be .* lam, got 0.5$"):
         rv.lam_for_sparsity(jnp.full(4, jnp.inf), rv.L0(), 1.0, 0.5)

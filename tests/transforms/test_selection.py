@@ -68,7 +68,7 @@ def test_leaves_that_are_masked_out_already_stay_out():
 
 def test_a_tree_that_does_not_fit_names_the_path():
     other = {**ALL, "conv": {"kernel": True, "offset": True}}
-    with pytest.raises(ValueError, match=r"^mask must be a tree of booleans of the structure of params") as caught:
+    with pytest.raises(ValueError, match=r"^mask must be a tree of booleans .* params, it differs at: ") as caught:
         select(PARAMS, other)
     assert "conv/bias" in str(caught.value)
     assert "conv/offset" in str(caught.value)
@@ -79,7 +79,7 @@ def test_a_tree_that_does_not_fit_names_the_path():
 
 @pytest.mark.parametrize("mask", ["kernl", lambda path: False, False, tree()], ids=["typo", "rule", "false", "tree"])
 def test_a_mask_that_takes_nothing_is_an_error(mask):
-    with pytest.raises(ValueError, match=r"^mask must take at least one leaf of params, got ") as caught:
+    with pytest.raises(ValueError, match=r"^mask must select at least one leaf of params, got ") as caught:
         select(PARAMS, mask)
     assert "\n" not in str(caught.value)
 

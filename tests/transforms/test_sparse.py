@@ -78,7 +78,7 @@ def test_none_or_two_splittings_are_errors():
     with pytest.raises(ValueError, match=r"^opt_state must hold the state of a splitting transformation.*got none$"):
         rv.sparse_params(optax.adam(0.1).init(PARAMS), PARAMS)
     with pytest.raises(
-        ValueError, match=r"^opt_state must hold one splitting transformation a leaf, got two at 'conv/kernel'$"
+        ValueError, match=r"^opt_state must hold one splitting transformation .*, got two at 'conv/kernel'$"
     ):
         rv.sparse_params(optax.chain(RVSM, RVSM).init(PARAMS), PARAMS)
 
@@ -89,7 +89,7 @@ def test_params_of_another_structure_are_named():
         rv.sparse_params(state, {"conv": PARAMS["conv"]})
     module = eqx.nn.MLP(4, 2, 8, depth=1, key=jax.random.key(0))
     state = RVSM.init(eqx.filter(module, eqx.is_inexact_array))
-    with pytest.raises(ValueError, match=r"arrays alone; it differs at: activation, final_activation$"):
+    with pytest.raises(ValueError, match=r"arrays only; it differs at: activation, final_activation$"):
         rv.sparse_params(state, module)
 
 

@@ -55,5 +55,5 @@ def test_params_are_required():
 
 
 def test_a_mask_that_does_not_fit_is_refused_at_init():
-    with pytest.raises(ValueError, match="mask must take at least one leaf"):
+    with pytest.raises(ValueError, match="mask must select at least one leaf"):
         rv.unit_sphere(mask="nothing").init({"kernel": jnp.ones((2, 2))})
