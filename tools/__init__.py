@@ -1,1 +1,1 @@
-"""Tools for those who work on the project; nothing here is installed."""
+"""Development tools; not installed with the package."""

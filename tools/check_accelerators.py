@@ -1,9 +1,9 @@
-"""Compiles what runs on accelerators, on a machine that has none, and writes a table of what came of it.
+"""Compiles the accelerator programs on a machine without one, and writes a table of the results.
 
-``make check-accelerators``. Makes an environment of its own for the oldest and the newest Python at hand (so for two
-versions of JAX), from ``requirements/accelerators.lock``. Each program is compiled for an H100 or a v5e in a process of
-its own: a compiler that crashes is a failed row with the name of the signal. ptxas then takes the kernels. The record
-goes to ``benchmarks/results/compiled.json``, the tables between the markers of ``benchmarks/README.md``.
+``make check-accelerators``. Creates one environment each for the oldest and the newest available Python (hence for two
+versions of JAX) from ``requirements/accelerators.lock``. Compiles each program for an H100 or a v5e in a separate
+process: if a compiler crashes, the row fails with the name of the signal. ptxas then assembles the kernels. Writes the
+record to ``benchmarks/results/compiled.json`` and the tables between the markers of ``benchmarks/README.md``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ENVIRONMENTS = ROOT / "build" / "accelerators"
 LOCK = ROOT / "requirements" / "accelerators.lock"
 RECORD, PAGE = ROOT / "benchmarks" / "results" / "compiled.json", ROOT / "benchmarks" / "README.md"
 MINUTES = 8
-"""After which a case has failed."""
+"""Time limit of a case; it fails afterwards."""
 DEFAULT: dict[str, Any] = {"k": [2, 5, 10, 20]}
 NETS = ("resnet18", "vgg16")
 
@@ -37,67 +37,67 @@ Case = dict[str, Any]
 
 
 def cases() -> dict[str, Case]:
-    """Returns what is compiled, by name; what takes longest first."""
-    found: dict[str, Case] = {}
+    """Returns the cases to compile, by name, slowest first."""
+    cases_by_name: dict[str, Case] = {}
     for net in NETS:
-        found[f"epoch of {net}, l0, v5e"] = {"kind": "training", "platform": "tpu", "net": net, "method": "l0"}
+        cases_by_name[f"epoch of {net}, l0, v5e"] = {"kind": "training", "platform": "tpu", "net": net, "method": "l0"}
     for net in NETS:
         for method in ("sgd", "l0"):
-            own = {"kind": "training", "platform": "cuda", "net": net, "method": method}
-            found[f"epoch of {net}, {method}, H100"] = own
+            case = {"kind": "training", "platform": "cuda", "net": net, "method": method}
+            cases_by_name[f"epoch of {net}, {method}, H100"] = case
     grid = {"kind": "sweep", "axes": DEFAULT}
-    found["default grid, loop, v5e"] = grid | {"platform": "tpu", "engine": "auto"}
+    cases_by_name["default grid, loop, v5e"] = grid | {"platform": "tpu", "engine": "auto"}
     for engine in ("cuda", "pallas", "xla"):
-        found[f"default grid, {engine}, H100"] = grid | {"platform": "cuda", "engine": engine}
+        cases_by_name[f"default grid, {engine}, H100"] = grid | {"platform": "cuda", "engine": engine}
     for d in (10, 50, 200):
         axes = {"penalty": ["l1", "l0", "tl1"], "d": d, "lam": [1e-5, 1e-4, 1e-3]}
-        own = {"kind": "sweep", "platform": "cuda", "engine": "cuda", "axes": axes}
-        found[f"rates at d = {d}, cuda, H100"] = own
+        case = {"kind": "sweep", "platform": "cuda", "engine": "cuda", "axes": axes}
+        cases_by_name[f"rates at d = {d}, cuda, H100"] = case
     for activation in ("relu", "binary"):
         for normalize in (True, False):
             where = "sphere" if normalize else "free"
-            own = {"kind": "kernels", "activation": activation, "normalize": normalize}
-            found[f"CUDA kernels, {activation}, {where}"] = own
+            case = {"kind": "kernels", "activation": activation, "normalize": normalize}
+            cases_by_name[f"CUDA kernels, {activation}, {where}"] = case
     for penalty in ("l1", "tl1"):
         for d in (10, 50, 200):
-            found[f"Pallas kernel, {penalty}, d = {d}"] = {"kind": "pallas", "penalty": penalty, "d": d}
-    return found
+            cases_by_name[f"Pallas kernel, {penalty}, d = {d}"] = {"kind": "pallas", "penalty": penalty, "d": d}
+    return cases_by_name
 
 
 def interpreters() -> list[str]:
-    """Returns the oldest and the newest Python at hand that the project runs on."""
-    places = [f"python3.{minor}" for minor in range(11, 20)] + ["python3"]
+    """Returns the paths of the oldest and the newest available Python that the project supports."""
+    candidates = [f"python3.{minor}" for minor in range(11, 20)] + ["python3"]
     kept = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    places += [str(path) for path in sorted(kept.glob("3.*/bin/python3"))] + [sys.executable]
-    found: dict[tuple[int, int], str] = {}
-    for place in filter(None, map(shutil.which, places)):
+    candidates += [str(path) for path in sorted(kept.glob("3.*/bin/python3"))] + [sys.executable]
+    by_version: dict[tuple[int, int], str] = {}
+    for interpreter in filter(None, map(shutil.which, candidates)):
         code = "import sys, venv; print(*sys.version_info[:2])"
-        said = subprocess.run([place, "-c", code], capture_output=True, text=True, check=False)
+        said = subprocess.run([interpreter, "-c", code], capture_output=True, text=True, check=False)
         if said.returncode == 0:
             major, minor = map(int, said.stdout.split())
             if (major, minor) >= (3, 11):
-                found.setdefault((major, minor), place)
-    versions = sorted(found)
-    return [found[version] for version in dict.fromkeys((versions[0], versions[-1]))]
+                by_version.setdefault((major, minor), interpreter)
+    versions = sorted(by_version)
+    return [by_version[version] for version in dict.fromkeys((versions[0], versions[-1]))]
 
 
 def environment(python: str) -> str:
-    """Returns the interpreter of an environment with both compilers, made if it is not there."""
+    """Returns the interpreter of an environment with both compilers, creating it if necessary."""
     code = "import sys; print('%d.%d' % sys.version_info[:2])"
     version = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     folder = ENVIRONMENTS / f"python{version}"
-    own, stamp = folder / "bin" / "python", folder / ".ready"
+    interpreter, stamp = folder / "bin" / "python", folder / ".ready"
     if not stamp.exists() or stamp.read_text() != LOCK.read_text():
         print(f"Making {folder.relative_to(ROOT)}", flush=True)
         subprocess.run([python, "-m", "venv", "--clear", folder], check=True)
-        install = [own, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--only-binary", ":all:"]
+        install = [interpreter, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--only-binary", ":all:"]
         subprocess.run([*install, "--require-hashes", "-r", LOCK], check=True)
         stamp.write_text(LOCK.read_text())
-    return str(own)
+    return str(interpreter)
 
 
 def compile_case(python: str, case: Case) -> dict[str, Any]:
-    """Returns what a case's process printed, or why there is nothing."""
+    """Returns the output of a case's process, or the reason for its failure."""
     command = [python, "-m", "tools.compile_program", json.dumps(case)]
     variables = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
     try:
@@ -112,21 +112,21 @@ def compile_case(python: str, case: Case) -> dict[str, Any]:
     if done.returncode or not lines:
         said = [line for line in done.stderr.strip().splitlines() if "Error" in line] or ["it said nothing"]
         return {"failed": said[-1][:300]}
-    found: dict[str, Any] = json.loads(lines[-1])
-    return found
+    row: dict[str, Any] = json.loads(lines[-1])
+    return row
 
 
 def check(pythons: list[str], chosen: dict[str, Case]) -> list[dict[str, Any]]:
-    """Returns the rows of all cases in all environments, two at a time."""
+    """Returns the rows of all cases in all environments; runs two at a time."""
     rows = [(python, name, case) for python in pythons for name, case in chosen.items()]
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
 
         def one(row: tuple[str, str, Case]) -> dict[str, Any]:
             python, name, case = row
-            found = {"name": name, **compile_case(python, case)}
-            said = found.get("failed") or f"{found['compile_cpu_seconds']} s of the processor"
-            print(f"JAX {found.get('jax', '?')}, {name}: {said}", flush=True)
-            return found
+            row = {"name": name, **compile_case(python, case)}
+            said = row.get("failed") or f"{row['compile_cpu_seconds']} s of the processor"
+            print(f"JAX {row.get('jax', '?')}, {name}: {said}", flush=True)
+            return row
 
         return list(pool.map(one, rows))
 
@@ -177,10 +177,10 @@ def tables(record: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """Runs the check and returns the exit code: 1 where a row failed."""
+    """Runs the check and returns the exit code: 1 if a row failed."""
     parser = argparse.ArgumentParser(prog="make check-accelerators", description=__doc__)
-    parser.add_argument("--python", nargs="+", metavar="PATH", help="environments that have both compilers already")
-    parser.add_argument("--only", metavar="TEXT", default="", help="cases whose name has this; the record keeps others")
+    parser.add_argument("--python", nargs="+", metavar="PATH", help="existing environments with both compilers")
+    parser.add_argument("--only", metavar="TEXT", default="", help="run only cases whose name contains TEXT")
     options = parser.parse_args()
     chosen = {name: case for name, case in cases().items() if options.only in name}
     if not chosen:
@@ -189,7 +189,7 @@ def main() -> int:
     pythons = options.python or [environment(python) for python in interpreters()]
     rows = check(pythons, chosen)
     kept = json.loads(RECORD.read_text(encoding="utf-8"))["rows"] if options.only and RECORD.exists() else []
-    # In the order of the cases, the oldest JAX first.
+    # In the order of the cases; oldest JAX first.
     by_key = {(row["name"], row.get("jax")): row for row in [*kept, *rows]}
     order = list(cases())
     whole = sorted(by_key.values(), key=lambda row: order.index(row["name"]) if row["name"] in order else len(order))

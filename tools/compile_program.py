@@ -1,6 +1,6 @@
-"""Compiles one program for a device that is not there and prints what came of it, as one line of JSON.
+"""Compiles one program for an absent device and prints the result as one line of JSON.
 
-``check_accelerators`` runs this in a process of its own for each program, which a compiler's crash takes along.
+``check_accelerators`` runs this in a separate process for each program, because a compiler may crash.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SEEDS = 10_000
 
 
 def prepare() -> Path:
-    """Sets what JAX's compilers read, before JAX is imported; returns the folder of their dumps."""
+    """Sets the environment of JAX's compilers, before JAX is imported; returns the folder of their dumps."""
     from tools.sass import toolkit
 
     dumps = Path(tempfile.mkdtemp())
@@ -31,7 +31,7 @@ def prepare() -> Path:
 
 
 def devices(platform: str) -> tuple[Any, ...]:
-    """Returns a described device: an H100, or one chip of a v5e."""
+    """Returns a device description: an H100, or one chip of a v5e."""
     from jax.experimental import topologies
 
     if platform == "tpu":
@@ -42,7 +42,7 @@ def devices(platform: str) -> tuple[Any, ...]:
 
 
 def sweep(platform: str, engine: str, axes: dict[str, Any]) -> dict[str, Any]:
-    """Compiles the program of a grid; of a GPU kernel that stands alone in it, counts the instructions too."""
+    """Compiles the program of a grid; if it holds a single GPU kernel, counts its instructions too."""
     import jax
     import numpy as np
     from jax.sharding import Mesh
@@ -62,28 +62,28 @@ def sweep(platform: str, engine: str, axes: dict[str, Any]) -> dict[str, Any]:
 
 
 def kernels(activation: str, normalize: bool) -> dict[str, Any]:
-    """Writes the CUDA kernel of every penalty and some d, and has ptxas take it."""
+    """Generates the CUDA kernel of every penalty for some d, and assembles it with ptxas."""
     from tools.kernels import kernel_text
     from tools.sass import count
 
     started = time.perf_counter(), spent()
-    found = {}
+    counts = {}
     for penalty in ("l1", "l0", "tl1"):
         for d in (7, 10, 50, 64, 130, 200, 1000):
             text, components = kernel_text(penalty, activation, d, normalize)
-            found[f"{penalty}, d = {d}"] = count(text, components)
-    return times(started, started) | {"kernels": found}
+            counts[f"{penalty}, d = {d}"] = count(text, components)
+    return times(started, started) | {"kernels": counts}
 
 
 def pallas(penalty: str, d: int, dumps: Path) -> dict[str, Any]:
-    """Compiles a grid of one kind with the Pallas kernel and counts what its PTX becomes."""
+    """Compiles a grid of one kind with the Pallas kernel and counts the instructions of its PTX."""
     from rvsmjax.sweep import kernel
     from tools.sass import count
 
-    found = sweep("cuda", "pallas", {"penalty": penalty, "d": d})
-    own = next(text for path in dumps.glob("*.ptx") if ".entry kernel(" in (text := path.read_text()))
-    threads = int((re.search(r"\.(?:req|max)ntid (\d+)", own) or [0, 128])[1])
-    return found | {"kernels": {f"{penalty}, d = {d}": count(own, d * kernel.lanes_of_a_block(d) / threads)}}
+    result = sweep("cuda", "pallas", {"penalty": penalty, "d": d})
+    ptx = next(text for path in dumps.glob("*.ptx") if ".entry kernel(" in (text := path.read_text()))
+    threads = int((re.search(r"\.(?:req|max)ntid (\d+)", ptx) or [0, 128])[1])
+    return result | {"kernels": {f"{penalty}, d = {d}": count(ptx, d * kernel.lanes_of_a_block(d) / threads)}}
 
 
 def training(platform: str, net: str, method: str) -> dict[str, Any]:
@@ -96,8 +96,8 @@ def training(platform: str, net: str, method: str) -> dict[str, Any]:
 
     started = time.perf_counter(), spent()
     function, arguments = training_program(net, method)
-    place = NamedSharding(Mesh(np.asarray(devices(platform)), ("all",)), PartitionSpec())
-    arguments = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), arguments)
+    sharding = NamedSharding(Mesh(np.asarray(devices(platform)), ("all",)), PartitionSpec())
+    arguments = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), arguments)
     lowered = function.trace(*arguments).lower()
     traced = time.perf_counter(), spent()
     compiled = lowered.compile()
@@ -110,12 +110,12 @@ def training(platform: str, net: str, method: str) -> dict[str, Any]:
 
 
 def spent() -> float:
-    """Returns the processor's seconds of this process and its children."""
+    """Returns the CPU seconds of this process and its children."""
     return sum(resource.getrusage(who).ru_utime for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 def times(started: tuple[float, float], traced: tuple[float, float]) -> dict[str, float]:
-    """Returns the seconds of tracing and of compiling, on the clock and of the processor."""
+    """Returns the wall and CPU seconds of tracing and compiling."""
     now = time.perf_counter(), spent()
     return {
         "trace_cpu_seconds": round(traced[1] - started[1], 2),
@@ -125,17 +125,17 @@ def times(started: tuple[float, float], traced: tuple[float, float]) -> dict[str
 
 
 def main() -> None:
-    """Runs the case that the command line gives as JSON."""
+    """Runs the case given as JSON on the command line."""
     case = json.loads(sys.argv[1])
     dumps = prepare()
     kind = case.pop("kind")
     if kind == "pallas":
         case["dumps"] = dumps
-    found = {"sweep": sweep, "kernels": kernels, "pallas": pallas, "training": training}[kind](**case)
+    result = {"sweep": sweep, "kernels": kernels, "pallas": pallas, "training": training}[kind](**case)
     import jax
 
-    print(json.dumps({"jax": jax.__version__, **found}), flush=True)
-    # Without the exit handlers of two compilers' libraries, which have crashed.
+    print(json.dumps({"jax": jax.__version__, **result}), flush=True)
+    # Skip the exit handlers of the two compilers' libraries, which have crashed before.
     os._exit(0)
 
 

@@ -1,4 +1,4 @@
-"""What an NVIDIA GPU would execute: ptxas over a kernel's PTX, and the instructions of its loop over steps counted."""
+"""Assembles a kernel's PTX with ptxas and counts the instructions of its loop over steps."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ ARCHITECTURE = "sm_90a"
 
 
 def toolkit() -> Path:
-    """Returns the folder of the CUDA tools that pip installed.
+    """Returns the folder of the CUDA tools installed by pip.
 
     Raises:
-      FileNotFoundError: there is none.
+      FileNotFoundError: if there is none.
     """
     spec = importlib.util.find_spec("nvidia")
-    for place in spec.submodule_search_locations or () if spec else ():
-        for folder in sorted(Path(place).glob("cu1*"), reverse=True):
+    for location in spec.submodule_search_locations or () if spec else ():
+        for folder in sorted(Path(location).glob("cu1*"), reverse=True):
             if (folder / "bin" / "ptxas").exists():
                 return folder
     raise FileNotFoundError("ptxas must be installed by pip, as nvidia-cuda-nvcc")
 
 
 def count(ptx: str, components: float) -> dict[str, Any]:
-    """Returns registers, bytes spilled, and of the loop over steps: instructions a component, barriers, shuffles, …
+    """Returns registers, spilled bytes, and counts for the loop over steps: instructions per component, barriers, …
 
     Args:
       ptx: a module with one kernel.
-      components: of all lanes, over all threads.
+      components: components of all lanes, divided by the number of threads.
 
     Raises:
-      RuntimeError: ptxas refuses it.
+      RuntimeError: if ptxas rejects the module.
     """
     tools = toolkit() / "bin"
     with tempfile.TemporaryDirectory() as folder:
@@ -47,11 +47,11 @@ def count(ptx: str, components: float) -> dict[str, Any]:
             raise RuntimeError(f"ptxas: {said.stderr.strip().splitlines()[0]}")
         text = subprocess.run([tools / "nvdisasm", "-c", binary], capture_output=True, text=True, check=True).stdout
     loop = step_loop(text)
-    # Of short loops ptxas makes several steps one, and counts down by as many.
+    # ptxas unrolls short loops: the counter then decreases by the number of steps per iteration.
     down = [
         re.search(r"-0x([0-9a-f]+)", operands) for op, operands in loop if op.startswith(("UIADD3", "IADD3", "VIADD"))
     ]
-    steps = max([int(found[1], 16) for found in down if found], default=1)
+    steps = max([int(match[1], 16) for match in down if match], default=1)
     ops = collections.Counter(op.split(".")[0] for op, _ in loop)
     counts = {
         "instructions": len(loop),
@@ -69,7 +69,7 @@ def count(ptx: str, components: float) -> dict[str, Any]:
 
 
 def step_loop(disassembly: str) -> list[tuple[str, str]]:
-    """Returns operations and operands of the innermost loop that multiplies: the least that a branch goes back over."""
+    """Returns operations and operands of the innermost loop with multiplications: the shortest backward branch."""
     labels: dict[str, int] = {}
     code: list[tuple[str, str]] = []
     for line in disassembly.splitlines():
@@ -83,7 +83,7 @@ def step_loop(disassembly: str) -> list[tuple[str, str]]:
     for end, (op, operands) in enumerate(code):
         target = re.search(r"(\.L_x_\d+)", operands)
         if op.startswith("BRA") and target and labels.get(target[1], end) < end:
-            own = code[labels[target[1]] : end + 1]
-            if any(name.startswith(("FFMA", "FMUL")) for name, _ in own):
-                loops.append(own)
+            loop = code[labels[target[1]] : end + 1]
+            if any(name.startswith(("FFMA", "FMUL")) for name, _ in loop):
+                loops.append(loop)
     return min(loops, key=len, default=[])
