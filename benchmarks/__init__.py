@@ -1,1 +1,1 @@
-"""Speed against peers, each measured in the same run."""
+"""Speed compared with other libraries, measured in the same process."""

@@ -1,7 +1,7 @@
-"""Images per second of training on images of CIFAR-10's size: ours, PyTorch's, and several seeds side by side.
+"""Images per second of training on images of CIFAR-10's size: rvsmjax, PyTorch, and several seeds at once.
 
-A step gathers a batch of uint8 images, crops and flips them at random, and makes a step of SGD with Nesterov momentum.
-All variants run in one process, in turns, and the least time of each counts; compilation is apart. Ours are the
+A step gathers a batch of uint8 images, applies random crops and flips, and updates with SGD and Nesterov momentum. All
+variants run in one process, in turns; the shortest time of each counts, excluding compilation. rvsmjax runs the
 programs of the experiments: on an accelerator a turn is one program.
 """
 
@@ -25,7 +25,7 @@ from experiments.training.programs import TrainState, make_epoch, make_step, sca
 from experiments.training.recipes import make_optimizer
 
 COUNT = 4096
-"""Images."""
+"""Number of images."""
 TWINS: dict[str, tuple[str, dict[str, Any]]] = {
     "resnet18": ("resnet_twin", {"blocks": (2, 2, 2, 2), "width": 64}),
     "vgg16": ("vgg_twin", {"width": 64}),
@@ -34,7 +34,7 @@ TWINS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def images(count: int = COUNT) -> tuple[np.ndarray, np.ndarray]:
-    """Images of shape (n, 32, 32, 3), uint8, and labels."""
+    """Returns images of shape (n, 32, 32, 3), uint8, and labels."""
     rng = np.random.default_rng(0)
     return rng.integers(0, 256, (count, 32, 32, 3), np.uint8), rng.integers(0, 10, count)
 
@@ -42,55 +42,55 @@ def images(count: int = COUNT) -> tuple[np.ndarray, np.ndarray]:
 def images_per_second(
     net: str, method: str, *, batch: int = 128, dtype: str = "bfloat16", count: int = 50_000, epochs: int = 3
 ) -> list[float]:
-    """Images per second of our training, an entry an epoch, evaluation and compilation apart.
+    """Returns the images per second of our training, one entry per epoch, excluding evaluation and compilation.
 
     Args:
       net: a name of ``experiments.studies.cifar.recipes.NETS``.
       method: see ``experiments.studies.cifar.lowered.make_recipe``: ``"sgd"``, ``"l0"``, ``"admm"``.
-      batch: images in a step.
-      dtype: of the computation.
-      count: images of an epoch; those that fill no batch are not counted.
-      epochs: epochs timed, after one that is not.
+      batch: batch size.
+      dtype: dtype of the computation.
+      count: images per epoch; an incomplete batch is not counted.
+      epochs: number of timed epochs, after one warm-up epoch.
     """
     recipe = make_recipe(net, method, batch, dtype)
     data = Labelled(*(jnp.asarray(array, kind) for array, kind in zip(images(count), ("uint8", "int32"), strict=True)))
     graph, update, (state,) = _start(recipe, 1, count)
     epoch = make_epoch(graph, update, recipe.preparation(), batch, whole=scans())
-    found, key = [], jax.random.key(0)
+    rates, key = [], jax.random.key(0)
     for number in range(1 + epochs):
         start = time.perf_counter()
         state, _ = jax.block_until_ready(epoch(state, data, key, jnp.int32(number)))
-        found.append(count // batch * batch / (time.perf_counter() - start))
-    return found[1:]
+        rates.append(count // batch * batch / (time.perf_counter() - start))
+    return rates[1:]
 
 
 def _start(recipe: CifarRecipe, seeds: int, count: int = COUNT) -> tuple[Any, Any, list[TrainState]]:
-    """Graph, update and the states of some seeds."""
+    """Returns the graph, the update and the states of some seeds."""
     states, update, graph = [], None, None
     for seed in range(seeds):
         network = CifarRecipe(net=recipe.net, dtype=recipe.dtype, seed=seed).make_network()
         graph, params, rest = split(network)
         tx = make_optimizer(recipe, count // recipe.batch, params)
         update = tx.update
-        # Copies: what a step gives away must not be in two places.
+        # Copies: a step donates its buffers, so no two states may share one.
         states.append(jax.tree.map(jnp.copy, TrainState(params, rest, tx.init(params))))
     return graph, update, states
 
 
 def ours(recipe: CifarRecipe, steps: int, seeds: int = 1, way: str = "after another") -> Callable[[], Any]:
-    """A turn of the experiments' loop for some seeds: one ``after another``, by ``vmap``, or in one ``program``."""
+    """Returns a turn of the experiments' loop for some seeds: ``after another``, by ``vmap``, or in one ``program``."""
     pictures, labels = images()
     data = Labelled(jnp.asarray(pictures), jnp.asarray(labels, jnp.int32))
     graph, update, states = _start(recipe, seeds)
     step: Callable[..., Any] = make_step(graph, update, recipe.preparation(), recipe.batch)
     order = jnp.asarray(np.random.default_rng(1).permutation(COUNT))
-    places, key = [jnp.int32(i) for i in range(steps)], jax.random.key(0)
+    positions, key = [jnp.int32(i) for i in range(steps)], jax.random.key(0)
     if way == "vmap":
         step = jax.jit(jax.vmap(step, (0, 0, None, None, None, None)), donate_argnums=(0, 1))
         held: list[Any] = [(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states), jnp.zeros((seeds, 2)))]
     elif way == "program":
         together = jax.jit(
-            lambda held, *others, one=step: [one(*own, *others) for own in held],
+            lambda held, *others, one=step: [one(*carry, *others) for carry in held],
             donate_argnums=0,
         )
         step = lambda held, total, *others: (together(held, *others), total)  # noqa: E731
@@ -109,22 +109,22 @@ def ours(recipe: CifarRecipe, steps: int, seeds: int = 1, way: str = "after anot
         held = [(state, jnp.zeros(2)) for state in states]
 
     def turn() -> Any:
-        for place, own in enumerate(held):
-            for i in places:
-                own = step(*own, data, order, i, key)
-            held[place] = own
+        for index, carry in enumerate(held):
+            for i in positions:
+                carry = step(*carry, data, order, i, key)
+            held[index] = carry
         return held
 
     return turn
 
 
 def peers(net: str, batch: int, steps: int, short: bool) -> dict[str, Callable[[], Any]]:
-    """Turns of PyTorch, on its GPU where it has one; none where it is not installed.
+    """Returns turns of PyTorch, on a GPU if it has one; empty if it is not installed.
 
     Args:
       net: a name of ``TWINS``.
-      batch: images in a step.
-      steps: of a turn.
+      batch: batch size.
+      steps: steps per turn.
       short: whether to compute in bfloat16.
     """
     if importlib.util.find_spec("torch") is None:
@@ -162,7 +162,7 @@ def peers(net: str, batch: int, steps: int, short: bool) -> dict[str, Callable[[
                 down, right = torch.randint(0, 2 * PADDING + 1, (2, batch, 1), device=device)
                 columns = torch.where(torch.rand(batch, 1, device=device) < 0.5, 31 - s, s) + right
                 inputs = x[rows[:, None, None], (down + s)[:, :, None], columns[:, None, :]]
-                inputs = (inputs.float() / 255).permute(0, 3, 1, 2)  # of NHWC memory: channels last
+                inputs = (inputs.float() / 255).permute(0, 3, 1, 2)  # a view of NHWC memory: channels last
                 optimizer.zero_grad()
                 with torch.autocast(device, torch.bfloat16, enabled=short):
                     scores = forward(inputs)
@@ -178,8 +178,8 @@ def peers(net: str, batch: int, steps: int, short: bool) -> dict[str, Callable[[
 def measure(
     nets: tuple[str, ...], batch: int = 128, steps: int = 20, rounds: int = 6, seeds: int = 4, short: bool = True
 ) -> dict[str, dict[str, float]]:
-    """Images per second of each variant, by network; of all seeds together where there are several."""
-    found = {}
+    """Returns the images per second of each variant, by network; several seeds are added up."""
+    rates = {}
     for net in nets:
         plain = functools.partial(released, net, batch=batch, dtype="bfloat16" if short else "float32")
         variants: dict[str, tuple[int, Callable[[], Any]]] = {
@@ -193,12 +193,12 @@ def measure(
             },
         }
         seconds = in_turns({name: turn for name, (_, turn) in variants.items()}, rounds, turns=1)
-        found[net] = {name: count * steps * batch / seconds[name] for name, (count, _) in variants.items()}
-    return found
+        rates[net] = {name: count * steps * batch / seconds[name] for name, (count, _) in variants.items()}
+    return rates
 
 
 def table(record: dict[str, Any]) -> str:
-    """The record as Markdown, each beside ours with SGD."""
+    """Returns the record as Markdown, relative to rvsmjax with SGD."""
     versions = record["versions"]
     devices = ", ".join(record["devices"])
     rows = [

@@ -1,6 +1,6 @@
-"""What the accelerator queue measures of the sweep: rates, grids, results beside the CPU's, and the card's floor.
+"""The sweep measurements of the accelerator queue: rates, grids, deviations from the CPU, and the GPU's peak rate.
 
-``experiments.accelerator`` runs these on rented minutes and keeps what they return.
+``experiments.accelerator`` runs these on a rented GPU and records the results.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from rvsmjax.sweep._tiles import cuda
 PENALTIES = ("l1", "l0", "tl1")
 COMPARED = ("theta_w", "theta_u", "f_u", "lagrangian")
 CHAINS, TERMS, ROUNDS = 8, 32, 4096
-"""Of the floor: multiply-adds of a thread that wait for nothing, one after another, and rounds of them."""
+"""For ``fma_floor``: independent multiply-adds per thread, dependent ones in sequence, and rounds of them."""
 
 
 def rate(penalty: str, d: int, engine: str, lanes: int, steps: int, repeats: int) -> list[float]:
-    """Returns component updates per second of some runs of a whole sweep, after one that is not counted."""
+    """Returns component updates per second of some runs of a whole sweep, after one warm-up run."""
     return rates.ours(penalty, d, lanes, steps, jax.devices()[:1], repeats, engine)
 
 
@@ -39,9 +39,9 @@ def grid_seconds(
     """Returns the times of the default grid: compilation, runs on the device, and calls until the host has the result.
 
     Args:
-      engine: of ``run_sweep``.
-      seeds: of each cell.
-      repeats: runs, after one that compiles.
+      engine: engine of ``run_sweep``.
+      seeds: seeds per cell.
+      repeats: number of runs, after one that compiles.
       penalties, d, k: axes of the grid.
     """
     grid = rv.Grid(penalty=list(penalties), d=list(d), k=list(k), seeds=seeds)
@@ -55,7 +55,7 @@ def grid_seconds(
             compile_seconds, counts = result.compile_seconds, result.counts
             waste = result.steps_executed / result.steps_needed
         runs.append(result.run_seconds)
-        del result  # before the next one needs the memory
+        del result  # free the memory for the next result
     return {
         "lanes": grid.size,
         "compile_seconds": compile_seconds,
@@ -73,7 +73,7 @@ def beside_cpu(
     k: Sequence[int] = (2, 20),
     seeds: int = 200,
 ) -> dict[str, Any]:
-    """Returns the largest differences from what XLA's loop finds on the CPU."""
+    """Returns the largest differences from the results of the XLA loop on the CPU."""
     grid = rv.Grid(penalty=list(penalties), d=list(d), k=list(k), seeds=seeds)
     here = rv.run_sweep(grid, engine=engine)
     there = rv.run_sweep(grid, devices=jax.devices("cpu")[:1], engine="xla")
@@ -83,16 +83,16 @@ def beside_cpu(
 
 
 def fma_floor(blocks: int = 132 * 32, repeats: int = 5) -> float:
-    """Returns operations per second, two for each, of fused multiply-adds in registers: the most that a kernel can do.
+    """Returns the operations per second (two per multiply-add) of fused multiply-adds in registers: the peak rate.
 
-    A product and a sum written in JAX do not measure this: XLA keeps them apart.
+    A product and a sum written in JAX do not measure this, because XLA does not fuse them.
 
     Args:
-      blocks: of 64 threads; as many as keep the card busy.
-      repeats: runs, after one that is not counted.
+      blocks: number of blocks of 64 threads; enough to keep the GPU busy.
+      repeats: number of runs, after one warm-up run.
 
     Raises:
-      LookupError: the default device is no NVIDIA GPU.
+      LookupError: if the default device is not an NVIDIA GPU.
     """
     if jax.devices()[0].platform != "gpu":
         raise LookupError(f"the floor needs an NVIDIA GPU, got the {jax.devices()[0].platform} device")
@@ -106,7 +106,7 @@ def fma_floor(blocks: int = 132 * 32, repeats: int = 5) -> float:
 
 
 def floor_kernel(rounds: int = ROUNDS) -> str:
-    """Returns a kernel in which each thread does ``CHAINS``·``TERMS``·rounds multiply-adds and stores their sum."""
+    """Returns a kernel whose threads each run ``CHAINS``·``TERMS``·rounds multiply-adds and store the sum."""
     chains = [f"%f{i}" for i in range(CHAINS)]
     body = [f"fma.rn.f32 {x}, {x}, 0f3F7FBE77, 0f3A83126F;" for _ in range(TERMS) for x in chains]  # 0.999x + 0.001
     lines = [

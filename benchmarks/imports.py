@@ -1,6 +1,6 @@
-"""How long importing the library takes beyond importing JAX, in fresh processes.
+"""Import time of the library beyond that of JAX, in fresh processes.
 
-Times are those of the processor: on a machine with other work they are what the clock shows on an idle one.
+Measures CPU time, which on a busy machine equals the wall time on an idle one.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ WHAT = {
     "flax.nnx": "from flax import nnx",
     "rvsmjax.nets": "from rvsmjax import nets",
 }
-"""What is imported, each after those before it."""
+"""The imports, each timed after the previous ones."""
 
 
 def measure(repeats: int = 7) -> dict[str, list[float]]:
-    """Processor seconds of each import, of every repeat."""
+    """Returns the CPU seconds of each import, for every repeat."""
     steps = "; ".join(f"{code}; times.append(time.process_time())" for code in WHAT.values())
     program = f"import time; times = [time.process_time()]; {steps}; print(*times)"
-    found: dict[str, list[float]] = {name: [] for name in WHAT}
+    times_by_import: dict[str, list[float]] = {name: [] for name in WHAT}
     for _ in range(repeats):
         run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         times = list(map(float, run.stdout.split()))
         for name, start, end in zip(WHAT, times[:-1], times[1:], strict=True):
-            found[name].append(end - start)
-    return found
+            times_by_import[name].append(end - start)
+    return times_by_import
 
 
 def table(record: dict[str, Any]) -> str:
-    """The record as Markdown: the least of the repeats."""
+    """Returns the record as Markdown: the shortest time over the repeats."""
     versions = record["versions"]
     rows = [
         f"{record['machine']}; Python {versions['python']}, JAX {versions['jax']}; {record['date']}.",
         "",
     ]
     rows += ["| import, each beyond those above | least, in s | largest |", "|---|--:|--:|"]
-    rows += [f"| {name} | {min(taken):.2f} | {max(taken):.2f} |" for name, taken in record["results"].items()]
+    rows += [f"| {name} | {min(seconds):.2f} | {max(seconds):.2f} |" for name, seconds in record["results"].items()]
     return "\n".join(rows)

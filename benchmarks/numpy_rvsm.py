@@ -1,4 +1,4 @@
-"""The peer: RVSM in NumPy, all lanes at once, as one would write it for speed."""
+"""RVSM in vectorized NumPy, all lanes at once, for comparison."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Number = float | np.float32
 
 
 def prox(penalty: str, w: Array, step: Number, a: Number) -> Array:
-    """u = prox of the penalty at ``step``; transformed l1 by the paper's closed form."""
+    """Returns u, the prox of the penalty at ``step``; transformed l1 uses the paper's closed form."""
     size = np.abs(w)
     if penalty == "l1":
         return np.sign(w) * np.maximum(size - step, 0)
@@ -59,10 +59,10 @@ def run(
     check_every: int = 16,
     drop: bool = False,
 ) -> tuple[Array, Array]:
-    """Runs all lanes (rows of ``w``) to their limits; returns w and the steps of each.
+    """Runs all lanes (rows of ``w``) to their limits; returns w and the number of steps of each lane.
 
-    Every ``check_every`` steps a lane whose tangential residual is under ``tol`` is held still. The loop ends with the
-    last lane; with ``drop``, lanes that are done are taken out of the arrays as they end.
+    Every ``check_every`` steps, lanes whose tangential residual is below ``tol`` are frozen. The loop ends with the
+    last lane; with ``drop``, finished lanes are removed from the arrays.
     """
     real = np.float32
     w, w_star, k = w.astype(real), w_star.astype(real), k.astype(real)

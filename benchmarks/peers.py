@@ -1,4 +1,4 @@
-"""RVSM with a fixed number of steps by others: Numba, PyTorch, one lane at a time in Python, and C by hand.
+"""RVSM with a fixed number of steps in Numba, PyTorch, plain Python with one lane at a time, and hand-written C.
 
 Each takes unit vectors w and w* of shape (lanes, d) and runs l1, l0 or transformed l1 (a = 1) at k = 2, λ = 1e-4,
 β = 4e-3 on the sphere.
@@ -25,11 +25,11 @@ HERE = Path(__file__).parent
 
 
 def python_lane(penalty: str, w: np.ndarray, w_star: np.ndarray, steps: int) -> np.ndarray:
-    """One lane after another, as a script would: NumPy on vectors of d."""
+    """Runs one lane after another, like a simple script: NumPy on vectors of length d."""
     from benchmarks.numpy_rvsm import prox
 
-    found = w.copy()
-    for v, v_star in zip(found, w_star, strict=True):
+    out = w.copy()
+    for v, v_star in zip(out, w_star, strict=True):
         for _ in range(steps):
             cosine = np.clip(v @ v_star, -1, 1)
             theta, sine = np.arccos(cosine), np.sqrt((1 - cosine) * (1 + cosine))
@@ -37,12 +37,12 @@ def python_lane(penalty: str, w: np.ndarray, w_star: np.ndarray, steps: int) -> 
             u = prox(penalty, v, np.float32(STEP), np.float32(1))
             v[:] = keep * v + pull * v_star - ETA * BETA * (v - u)
             v /= np.sqrt(v @ v)
-    return found
+    return out
 
 
 @functools.cache
 def numba_lanes() -> Any:
-    """Returns a function (code of penalty, w, w*, steps) -> w, lanes side by side on all cores; None without Numba."""
+    """Returns a function (penalty code, w, w*, steps) -> w that runs lanes on all cores; None without Numba."""
     if importlib.util.find_spec("numba") is None:
         return None
     import numba
@@ -62,10 +62,10 @@ def numba_lanes() -> Any:
 
     @numba.njit(parallel=True, fastmath=True)
     def lanes(code: int, w: np.ndarray, w_star: np.ndarray, steps: int) -> np.ndarray:
-        found = w.copy()
+        out = w.copy()
         n, d = w.shape
         for i in numba.prange(n):
-            v, v_star = found[i], w_star[i]
+            v, v_star = out[i], w_star[i]
             for _ in range(steps):
                 dot = np.float32(0)
                 for j in range(d):
@@ -80,20 +80,20 @@ def numba_lanes() -> Any:
                 scale = 1 / math.sqrt(square)
                 for j in range(d):
                     v[j] *= scale
-        return found
+        return out
 
     return lanes
 
 
 def torch_lanes(penalty: str, w: Any, w_star: Any, steps: int, one: Any) -> Any:
-    """All lanes at once in PyTorch; ``one`` is ``torch_step`` or that compiled."""
+    """Runs all lanes at once in PyTorch; ``one`` is ``torch_step``, plain or compiled."""
     for _ in range(steps):
         w = one(penalty, w, w_star)
     return w
 
 
 def torch_step(penalty: str, w: Any, w_star: Any) -> Any:
-    """One step of all lanes."""
+    """Returns w after one step of all lanes."""
     import torch
 
     cosine = (w * w_star).sum(1, keepdim=True).clamp(-1, 1)
@@ -114,7 +114,7 @@ def torch_step(penalty: str, w: Any, w_star: Any) -> Any:
 
 
 def by_hand(d: int, lanes: int, steps: int, threads: int) -> float | None:
-    """Component updates per second of ``limit.c`` (l1 alone); None where there is no C compiler."""
+    """Returns component updates per second of ``limit.c`` (l1 only); None without a C compiler."""
     if shutil.which("cc") is None:
         return None
     with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,7 @@
-"""Component updates per second of the sweep at a fixed number of steps, beside every peer, and how time scales.
+"""Component updates per second of the sweep at a fixed number of steps, compared with every peer, and scaling of time.
 
-Ours is ``run_sweep`` whole: draws, which eight cells share, steps, looks at the residual, what is measured at the end.
-Peers run steps alone.
+rvsmjax runs all of ``run_sweep``: draws (shared by eight cells), steps, residual checks and the certificate. The peers
+run only the steps.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from benchmarks import numpy_rvsm, peers
 
 CODES = {"l1": 0, "l0": 1, "tl1": 2}
 NEVER = 1e-30
-"""A tolerance that a lane reaches by standing still alone."""
+"""A tolerance so small that a lane reaches it only if it does not move at all."""
 
 
 def ours(penalty: str, d: int, lanes: int, steps: int, devices: Any, repeats: int, engine: str = "auto") -> list[float]:
-    """Component updates per second of some runs, of those that lanes needed."""
+    """Returns component updates per second of some runs, counting only the steps that lanes needed."""
     grid = rv.Grid(penalty=penalty, d=d, k=2, lam=np.geomspace(1e-5, 1e-3, 8).tolist(), seeds=lanes // 8)
     rates = []
     for _ in range(repeats + 1):
@@ -34,33 +34,33 @@ def ours(penalty: str, d: int, lanes: int, steps: int, devices: Any, repeats: in
 
 
 def starts(d: int, lanes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors w and w*."""
+    """Returns random unit vectors w and w*."""
     drawn = np.random.default_rng(0).normal(size=(2, lanes, d)).astype(np.float32)
     w, w_star = drawn / np.linalg.norm(drawn, axis=2, keepdims=True)
     return w, w_star
 
 
 def foreign(penalty: str, d: int, steps: int) -> dict[str, Callable[[], tuple[int, Any]]]:
-    """Runs of the peers: each returns its number of component updates, and w."""
-    found: dict[str, Callable[[], tuple[int, Any]]] = {}
+    """Returns the peers' runs, by name; each returns its number of component updates, and w."""
+    runs: dict[str, Callable[[], tuple[int, Any]]] = {}
     w, w_star = starts(d, 4096)
     k = np.full(len(w), 2, np.float32)
-    found["NumPy, all lanes at once"] = lambda: (w.size * steps, numpy_rvsm.advance(penalty, w, w_star, k, steps))
+    runs["NumPy, all lanes at once"] = lambda: (w.size * steps, numpy_rvsm.advance(penalty, w, w_star, k, steps))
     few = 2
-    found["Python, a lane at a time"] = lambda: (
+    runs["Python, a lane at a time"] = lambda: (
         few * d * steps,
         peers.python_lane(penalty, w[:few], w_star[:few], steps),
     )
     if (numba := peers.numba_lanes()) is not None:
-        found["Numba, parallel"] = lambda: (w.size * steps, numba(CODES[penalty], w, w_star, steps))
+        runs["Numba, parallel"] = lambda: (w.size * steps, numba(CODES[penalty], w, w_star, steps))
     if importlib.util.find_spec("torch") is not None:
         import torch
 
         v, v_star = torch.from_numpy(w), torch.from_numpy(w_star)
         for name, one in (("PyTorch", peers.torch_step), ("PyTorch, compiled", torch.compile(peers.torch_step))):
             run = functools.partial(peers.torch_lanes, penalty, v, v_star, steps, one)
-            found[name] = functools.partial(lambda run: (w.size * steps, run()), run)
-    return found
+            runs[name] = functools.partial(lambda run: (w.size * steps, run()), run)
+    return runs
 
 
 def measure(
@@ -70,7 +70,7 @@ def measure(
     steps: int = 1000,
     repeats: int = 5,
 ) -> list[dict[str, Any]]:
-    """Medians and ranges of component updates per second, for each penalty and d: ours and the peers', in turns."""
+    """Returns medians and ranges of component updates per second by penalty and d, for rvsmjax and the peers."""
     devices = jax.devices()
     results = []
     for penalty in penalties:
@@ -81,8 +81,8 @@ def measure(
             }
             if penalty == "l1":
                 for name, threads in (("C by hand, all cores", len(devices)), ("C by hand, one core", 1)):
-                    found = [peers.by_hand(width, lanes, steps, threads) for _ in range(min(repeats, 3))]
-                    rates |= {name: [rate for rate in found if rate is not None]} if any(found) else {}
+                    measured = [peers.by_hand(width, lanes, steps, threads) for _ in range(min(repeats, 3))]
+                    rates |= {name: [rate for rate in measured if rate is not None]} if any(measured) else {}
             for name, run in foreign(penalty, width, min(steps, 100)).items():
                 run()
                 rates[name] = []
@@ -96,8 +96,8 @@ def measure(
 
 
 def scaling(repeats: int = 3, most_lanes: int = 10_000_000) -> dict[str, Any]:
-    """Seconds to convergence (l1) over lanes, d and k, each with the exponent of a fitted power."""
-    found: dict[str, Any] = {}
+    """Returns seconds to convergence (l1) over lanes, d and k, each with the exponent of a fitted power law."""
+    scaling_by_axis: dict[str, Any] = {}
     lanes = [10**e for e in range(3, 8) if 10**e <= most_lanes]
     axes: dict[str, list[dict[str, Any]]] = {
         "lanes": [{"d": 20, "k": 2, "seeds": n} for n in lanes],
@@ -106,18 +106,18 @@ def scaling(repeats: int = 3, most_lanes: int = 10_000_000) -> dict[str, Any]:
     }
     for axis, settings in axes.items():
         seconds = []
-        for own in settings:
-            grid = rv.Grid(penalty="l1", **own)
+        for sizes in settings:
+            grid = rv.Grid(penalty="l1", **sizes)
             rv.run_sweep(grid)
             seconds.append(float(np.median([rv.run_sweep(grid).run_seconds for _ in range(repeats)])))
-        values = [own["seeds" if axis == "lanes" else axis] for own in settings]
+        values = [sizes["seeds" if axis == "lanes" else axis] for sizes in settings]
         exponent = float(np.polyfit(np.log(values), np.log(seconds), 1)[0])
-        found[axis] = {"values": values, "seconds": seconds, "exponent": exponent}
-    return found
+        scaling_by_axis[axis] = {"values": values, "seconds": seconds, "exponent": exponent}
+    return scaling_by_axis
 
 
 def table(record: dict[str, Any]) -> str:
-    """The record as Markdown: in 10⁹ component updates per second."""
+    """Returns the record as Markdown, in 10⁹ component updates per second."""
     lines = [
         f"{record['machine']}; Python {record['versions']['python']}, JAX {record['versions']['jax']}; "
         f"{record['date']}. 10⁹ component updates per second: median of the runs (least to most).",
@@ -129,7 +129,7 @@ def table(record: dict[str, Any]) -> str:
             spread = f"{median / 1e9:.3g} ({least / 1e9:.3g} to {most / 1e9:.3g})"
             lines.append(f"| {name} | {spread} | {base / median:.2f} |")
     lines += ["", "Seconds to convergence (l1) grow with"]
-    for axis, own in record["scaling"].items():
-        pairs = ", ".join(f"{v:,}: {s:.3g} s" for v, s in zip(own["values"], own["seconds"], strict=True))
-        lines.append(f"- {axis}: exponent {own['exponent']:.2f} ({pairs})")
+    for axis, fit in record["scaling"].items():
+        pairs = ", ".join(f"{v:,}: {s:.3g} s" for v, s in zip(fit["values"], fit["seconds"], strict=True))
+        lines.append(f"- {axis}: exponent {fit['exponent']:.2f} ({pairs})")
     return "\n".join(lines)

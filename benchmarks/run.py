@@ -1,7 +1,7 @@
-"""make bench: the sweep against NumPy, what rvsm adds to an update, training against PyTorch; peers in the same run.
+"""make bench: the sweep against NumPy, the cost of rvsm in an update, training against PyTorch, in one process.
 
-Sweep and NumPy run the same problems (same draws, float32) to the same tolerance, with a look every 16 steps.
-Warm-up first; compilation is measured apart; each time is the least of several. Writes results/*.json and the tables
+Sweep and NumPy run the same problems (same draws, float32) to the same tolerance, checked every 16 steps. After a
+warm-up, each time is the shortest of several; compilation is measured separately. Writes results/*.json and the tables
 between the markers in README.md.
 """
 
@@ -22,7 +22,7 @@ HERE = pathlib.Path(__file__).parent
 
 
 def least(run: Callable[[], Any], repeats: int) -> float:
-    """Least wall time of ``repeats`` runs, in seconds."""
+    """Returns the shortest wall time of ``repeats`` runs, in seconds."""
     times = []
     for _ in range(repeats):
         started = time.perf_counter()
@@ -32,7 +32,7 @@ def least(run: Callable[[], Any], repeats: int) -> float:
 
 
 def measure(penalty: str, d: list[int], k: list[int], seeds: int, repeats: int) -> dict[str, Any]:
-    """Lanes per second of the sweep and of NumPy on one penalty."""
+    """Returns lanes per second of the sweep and of NumPy for one penalty."""
     import jax
 
     import rvsmjax as rv
@@ -50,16 +50,16 @@ def measure(penalty: str, d: list[int], k: list[int], seeds: int, repeats: int) 
     drawn = np.asarray(jax.vmap(lambda key: jax.random.normal(key, (2, plan.ROWS)))(keys))
     patches = np.repeat(k, seeds)
     peers = {"numpy": 0.0, "numpy, finished lanes dropped": 0.0}
-    for place, width in enumerate(d):
+    for index, width in enumerate(d):
         w_star, w = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in drawn[:, :, :width].swapaxes(0, 1))
         w_star, w = np.tile(w_star, (len(k), 1)), np.tile(w, (len(k), 1))
         for name in peers:
             drop = name != "numpy"
             limits, _ = numpy_rvsm.run(penalty, w, w_star, patches, drop=drop)
             peers[name] += least(lambda: numpy_rvsm.run(penalty, w, w_star, patches, drop=drop), max(1, repeats - 2))  # noqa: B023
-            # The same limits: distances to w* agree to what the tolerance leaves open.
-            found = first.data["dist_w"][0, place, :, 0, 0, 0, 0].ravel()
-            np.testing.assert_allclose(np.linalg.norm(limits - w_star, axis=1), found, atol=2e-4)
+            # The limits agree: equal distances to w*, up to the tolerance.
+            distances = first.data["dist_w"][0, index, :, 0, 0, 0, 0].ravel()
+            np.testing.assert_allclose(np.linalg.norm(limits - w_star, axis=1), distances, atol=2e-4)
     return {
         "penalty": penalty,
         "lanes": grid.size,
@@ -74,7 +74,7 @@ def measure(penalty: str, d: list[int], k: list[int], seeds: int, repeats: int) 
 
 
 def table(record: dict[str, Any]) -> str:
-    """The record as Markdown."""
+    """Returns the record as Markdown."""
     peers = list(record["results"][0]["lanes/s"])
     rows = [
         f"{record['machine']}; Python {record['versions']['python']}, JAX {record['versions']['jax']}, "
@@ -95,7 +95,7 @@ def table(record: dict[str, Any]) -> str:
 
 
 def processor() -> str:
-    """Name of the processor, as the system gives it."""
+    """Returns the processor's name as reported by the system."""
     try:
         lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
@@ -112,15 +112,15 @@ def main(
     repeats: int = 5,
     write: bool = True,
 ) -> None:
-    """Measures the sweep against NumPy, the transformations beside SGD, and training against PyTorch.
+    """Measures the sweep against NumPy, the transformations against SGD, and training against PyTorch.
 
     Args:
-      only: which of these.
+      only: names of the measurements to run.
       nets: networks of ``cifar``: resnet18, vgg16, slim; the first two are for accelerators.
-      d: dimensions, of the sweep.
+      d: dimensions of the sweep.
       k: numbers of patches.
-      seeds: seeds of each cell.
-      repeats: runs of which the least time counts.
+      seeds: seeds per cell.
+      repeats: number of runs; the shortest time counts.
       write: whether to write the record and the table.
     """
     import jax
@@ -157,8 +157,8 @@ def main(
         versions = {**record["versions"], "torch": training.torch_version()}
         short = jax.default_backend() != "cpu"
         batch, steps = (128, 50) if short else (128, 4)
-        found = cifar.measure(nets, batch, steps, short=short)
-        facts = {"batch": batch, "dtype": "bfloat16" if short else "float32", "results": found}
+        rates_by_net = cifar.measure(nets, batch, steps, short=short)
+        facts = {"batch": batch, "dtype": "bfloat16" if short else "float32", "results": rates_by_net}
         _report("cifar" if not short else "cifar_gpu", record | {"versions": versions} | facts, cifar.table, write)
 
 
@@ -169,7 +169,7 @@ def _report(name: str, record: dict[str, Any], to_table: Callable[[dict[str, Any
 
 
 def publish(name: str, record: dict[str, Any], text: str) -> None:
-    """Writes a record to results/ and its table between its markers in README.md."""
+    """Writes a record to results/ and its table between the markers in README.md."""
     (HERE / "results").mkdir(exist_ok=True)
     (HERE / "results" / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
     fill(HERE / "README.md", name, text)

@@ -1,6 +1,6 @@
-"""Images per second of LeNet-5 training: ours, with and without rvsm in the chain, and PyTorch's.
+"""Images per second of LeNet-5 training: rvsmjax, with and without rvsm in the chain, and PyTorch.
 
-All variants run in one process, in turns, and the least time of each counts; compilation is apart.
+All variants run in one process, in turns; the shortest time of each counts, excluding compilation.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ CHAINS: dict[str, list[optax.GradientTransformation]] = {
     ],
 }
 RATE, MOMENTUM, STEPS = 1e-3, 0.9, 10
-"""Of SGD; steps of a turn."""
+"""Settings of SGD, and steps per turn."""
 
 
 def images(count: int = 10_000) -> tuple[np.ndarray, np.ndarray]:
-    """Images of shape (n, 28, 28, 1), uint8, and labels."""
+    """Returns images of shape (n, 28, 28, 1), uint8, and labels."""
     rng = np.random.default_rng(0)
     return rng.integers(0, 256, (count, 28, 28, 1), np.uint8), rng.integers(0, 10, count)
 
 
 def ours(name: str, batch: int) -> Callable[[], Any]:
-    """A turn of the experiments' loop."""
+    """Returns a turn of the experiments' loop."""
     pictures, labels = images()
     data = Labelled(jnp.asarray(pictures), jnp.asarray(labels, jnp.int32))
     graph, params, rest = split(LeNet(rngs=nnx.Rngs(0)))
@@ -64,7 +64,7 @@ def ours(name: str, batch: int) -> Callable[[], Any]:
 
 
 def peers(batch: int) -> dict[str, Callable[[], Any]]:
-    """Turns of PyTorch; none where it is not installed."""
+    """Returns turns of PyTorch; empty if it is not installed."""
     if importlib.util.find_spec("torch") is None:
         return {}
     import torch
@@ -100,22 +100,22 @@ def peers(batch: int) -> dict[str, Callable[[], Any]]:
 
 
 def torch_version() -> str | None:
-    """PyTorch's version, or None."""
+    """Returns PyTorch's version, or None."""
     return importlib.metadata.version("torch") if importlib.util.find_spec("torch") else None
 
 
 def measure(batches: tuple[int, ...] = (64, 128), rounds: int = 12) -> dict[str, dict[str, float]]:
-    """Images per second of each variant, by batch."""
-    found = {}
+    """Returns the images per second of each variant, by batch size."""
+    rates = {}
     for batch in batches:
         variants = {f"rvsmjax, {name}": ours(name, batch) for name in CHAINS} | peers(batch)
         seconds = in_turns(variants, rounds, turns=1)
-        found[f"batch {batch}"] = {name: STEPS * batch / own for name, own in seconds.items()}
-    return found
+        rates[f"batch {batch}"] = {name: STEPS * batch / time for name, time in seconds.items()}
+    return rates
 
 
 def table(record: dict[str, Any]) -> str:
-    """The record as Markdown, each beside ours without rvsm."""
+    """Returns the record as Markdown, relative to rvsmjax without rvsm."""
     versions = record["versions"]
     rows = [
         f"{record['machine']}; Python {versions['python']}, JAX {versions['jax']}, PyTorch {versions['torch']}; "

@@ -1,6 +1,6 @@
-"""What rvsm costs in an update, beside SGD with momentum.
+"""Cost of rvsm in an update, compared with SGD with momentum.
 
-All variants run in one process, in turns, and the least time of each counts; compilation is apart.
+All variants run in one process, in turns; the shortest time of each counts, excluding compilation.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ PENALTIES = {
 }
 
 SHAPES = [(3, 3, 512, 512)] * 3 + [(3, 3, 256, 256)] * 5 + [(3, 3, 128, 256)] * 3 + [(512, 100), (512,), (256,)]
-"""11.0 M parameters in the leaves of a residual network."""
+"""Shapes of the leaves of a residual network, 11.0 M parameters."""
 
 
 def in_turns(variants: dict[str, Callable[[], Any]], rounds: int, turns: int = 10) -> dict[str, float]:
-    """Seconds of each variant: the least mean over some turns, taken in rounds so that all see the same machine."""
+    """Returns the seconds of each variant: the shortest mean of some turns, run in rounds under equal conditions."""
     best = dict.fromkeys(variants, float("inf"))
     for run in variants.values():
         jax.block_until_ready(run())
     for _ in range(rounds):
         for name, run in variants.items():
-            jax.block_until_ready(run())  # alone: the threads of the one before may still be awake
+            jax.block_until_ready(run())  # untimed: threads of the previous variant may still be active
             started = time.perf_counter()
             for _ in range(turns):
                 jax.block_until_ready(run())
@@ -43,7 +43,7 @@ def in_turns(variants: dict[str, Callable[[], Any]], rounds: int, turns: int = 1
 
 
 def carried(step: Callable[[Any, Any], Any], first: Any, state: Any) -> Callable[[], Any]:
-    """A run of ``step`` that goes on from the state of the last."""
+    """Returns a run of ``step`` that continues from the state of the previous call."""
     held = [first, state]
 
     def run() -> Any:
@@ -54,7 +54,7 @@ def carried(step: Callable[[Any, Any], Any], first: Any, state: Any) -> Callable
 
 
 def chains() -> dict[str, optax.GradientTransformation]:
-    """SGD with momentum, alone and behind rvsm."""
+    """Returns SGD with momentum, without rvsm and after it."""
     sgd = optax.sgd(0.01, momentum=0.9)
     split = {name: optax.chain(rv.rvsm(penalty, 1e-4, 1e-2), sgd) for name, penalty in PENALTIES.items()}
     stale = rv.rvsm(PENALTIES["top-k, global"], 1e-4, 1e-2, update_every=10)
@@ -62,13 +62,13 @@ def chains() -> dict[str, optax.GradientTransformation]:
 
 
 def update_alone(rounds: int) -> dict[str, float]:
-    """Seconds of an optimizer's update on 11 M parameters, and of rvsm's own."""
+    """Returns the seconds of an update of 11 M parameters: SGD, rvsm before SGD, and rvsm without SGD."""
     keys = jax.random.split(jax.random.key(0), 2 * len(SHAPES)).reshape(2, -1)
     params, grads = ([jax.random.normal(k, s) * 0.05 for k, s in zip(ks, SHAPES, strict=True)] for ks in keys)
     alone = {f"{name}, rvsm alone": rv.rvsm(penalty, 1e-4, 1e-2) for name, penalty in PENALTIES.items()}
 
     def variant(tx: optax.GradientTransformation) -> Callable[[], Any]:
-        # Gradients and parameters as arguments: as constants they would be folded away.
+        # Gradients and parameters are arguments: as constants, XLA would fold them.
         update = jax.jit(tx.update)
 
         def step(held: Any, state: Any) -> Any:
@@ -81,13 +81,13 @@ def update_alone(rounds: int) -> dict[str, float]:
 
 
 def measure(rounds: int = 6) -> dict[str, dict[str, float]]:
-    """Milliseconds of each variant."""
-    found = {"update, 11 M parameters": update_alone(rounds)}
-    return {what: {name: 1e3 * seconds for name, seconds in times.items()} for what, times in found.items()}
+    """Returns the milliseconds of each variant."""
+    times_by_case = {"update, 11 M parameters": update_alone(rounds)}
+    return {what: {name: 1e3 * seconds for name, seconds in times.items()} for what, times in times_by_case.items()}
 
 
 def table(record: dict[str, Any]) -> str:
-    """The record as Markdown, each beside the one without rvsm."""
+    """Returns the record as Markdown, relative to the variant without rvsm."""
     rows = ["| | penalty | ms | over none |", "|---|---|--:|--:|"]
     for what, times in record["results"].items():
         rows += [f"| {what} | {name} | {ms:.2f} | {ms / times['none']:.2f} |" for name, ms in times.items()]

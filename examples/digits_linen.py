@@ -1,4 +1,4 @@
-"""Flax Linen: a dense network, λ sets how sparse; five seeds at once by vmap."""
+"""Flax Linen: a dense network whose sparsity λ controls; five seeds in one vmap."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ import rvsmjax as rv
 
 
 def digits(held_out):
-    """Returns training and held-out images and labels; the validation images are a part of what is not in the test."""
+    """Returns training and held-out images and labels. The validation set is split off the training set."""
     x, y = load_digits(return_X_y=True)
     x, x_new, y, y_new = train_test_split(jnp.float32(x / 16), y, test_size=360, stratify=y, random_state=0)
     if held_out == "validation":
@@ -27,7 +27,7 @@ def main(seeds=5, epochs=50, held_out="test", lam=0.09, beta=3.0, learning_rate=
         optax.trace(0.9, nesterov=True),
         rv.rvsm(
             rv.L0(), optax.linear_schedule(0.0, lam, 2 * steps // 3), beta
-        ),  # decoupled: behind the momentum, like the weight decay of AdamW
+        ),  # decoupled: after the momentum, like weight decay in AdamW
         optax.scale_by_learning_rate(optax.cosine_decay_schedule(learning_rate, steps)),
     )
 
@@ -50,9 +50,9 @@ def main(seeds=5, epochs=50, held_out="test", lam=0.09, beta=3.0, learning_rate=
 
     print(table := rv.sparsity(u))
     accuracy = jax.vmap(lambda params: jnp.mean(net.apply(params, x_new).argmax(-1) == y_new))
-    for name, share in {"w": accuracy(w), "u": accuracy(u)}.items():
-        print(f"{name}: {share.mean():.2%} ± {share.std(ddof=1):.2%} right on {held_out}", share)
-    return float(share.mean()), float(table.total.fraction)
+    for name, values in {"w": accuracy(w), "u": accuracy(u)}.items():
+        print(f"{name}: {values.mean():.2%} ± {values.std(ddof=1):.2%} accuracy on {held_out}", values)
+    return float(values.mean()), float(table.total.fraction)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Flax NNX: a dense network through ``nnx.Optimizer``; 91 % zeros are asked for and had."""
+"""Flax NNX: a dense network at exactly 91 % sparsity, with ``nnx.Optimizer``."""
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ class Net(nnx.Module):
 
 
 def digits(held_out):
-    """Returns training and held-out images and labels; the validation images are a part of what is not in the test."""
+    """Returns training and held-out images and labels. The validation set is split off the training set."""
     x, y = load_digits(return_X_y=True)
     x, x_new, y, y_new = train_test_split(jnp.float32(x / 16), y, test_size=360, stratify=y, random_state=0)
     if held_out == "validation":
@@ -41,18 +41,18 @@ def main(seeds=5, epochs=40, held_out="test", beta=0.1, learning_rate=0.1, batch
         rv.rvsm(top, lam=1.0, beta=beta),  # coupled; λ has no effect on a constraint
         optax.sgd(optax.cosine_decay_schedule(learning_rate, steps), momentum=0.9, nesterov=True),
     )
-    found = []
+    accuracies = []
     for seed in range(seeds):
         net = Net(nnx.Rngs(seed))
         optimizer = nnx.Optimizer(net, chain, wrt=nnx.Param)
         for rows in jax.random.randint(jax.random.key(seed), (steps, batch), 0, len(x)):
             train_step(net, optimizer, x[rows], y[rows])
         u = rv.sparse_params(optimizer.opt_state, nnx.state(net, nnx.Param))
-        found.append([jnp.mean(m(x_new).argmax(-1) == y_new) for m in (net, nnx.merge(nnx.graphdef(net), u))])
+        accuracies.append([jnp.mean(m(x_new).argmax(-1) == y_new) for m in (net, nnx.merge(nnx.graphdef(net), u))])
     print(table := rv.sparsity(u))
-    for name, right in zip("wu", jnp.asarray(found).T, strict=True):
-        print(f"{name}: {right.mean():.2%} ± {right.std(ddof=1):.2%} right on {held_out}", right)
-    return float(right.mean()), float(table.total.fraction)
+    for name, accuracy in zip("wu", jnp.asarray(accuracies).T, strict=True):
+        print(f"{name}: {accuracy.mean():.2%} ± {accuracy.std(ddof=1):.2%} accuracy on {held_out}", accuracy)
+    return float(accuracy.mean()), float(table.total.fraction)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A penalty of one's own in ten lines, MCP, in a chain, in a sweep and beside l1 and l0."""
+"""A custom penalty in ten lines, MCP, in a chain and in a sweep, compared with l1 and l0."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ import optax
 import rvsmjax as rv
 
 
-# The minimax concave penalty: |x| − x²/(2γ) up to γ, then γ/2. Its prox is firm thresholding, for steps over γ hard.
+# The minimax concave penalty: |x| − x²/(2γ) up to γ, then γ/2. Its prox is firm thresholding; hard for steps > γ.
 @dataclasses.dataclass(frozen=True)
 class MCP(rv.Penalty):
     gamma: float = 2.0
@@ -28,12 +28,12 @@ class MCP(rv.Penalty):
 def main(seeds=1000):
     optimizer = optax.chain(rv.rvsm(MCP(), lam=0.05, beta=1.0), optax.sgd(0.1))
     w = jax.random.normal(jax.random.key(0), (20, 10))
-    print("share of zeros in a chain:", float(rv.sparsity(rv.sparse_params(optimizer.init(w), w)).total.fraction))
+    print("sparsity in a chain:", float(rv.sparsity(rv.sparse_params(optimizer.init(w), w)).total.fraction))
 
     grid = rv.Grid(penalty=["l1", MCP(0.1), MCP(1.0), "l0"], d=20, k=2, seeds=seeds)
     result = rv.run_sweep(grid, jax.random.key(0))
-    for place, label in enumerate(grid.labels):
-        angle, zeros = (result.data[name][place].mean() for name in ("theta_u", "zeros"))
+    for index, label in enumerate(grid.labels):
+        angle, zeros = (result.data[name][index].mean() for name in ("theta_u", "zeros"))
         print(f"{label:16} angle of u to w* {angle:.4f}, zeros {zeros:.1f} of 20")
     return result
 

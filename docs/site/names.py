@@ -1,4 +1,4 @@
-"""Links from a name in the text, such as ``rv.rvsm(…)``, to its place in the reference."""
+"""Links names in the text, such as ``rv.rvsm(…)``, to the API reference."""
 
 import re
 from typing import Any
@@ -10,25 +10,25 @@ from sphinx.util.nodes import make_refnode
 
 NAME = re.compile(r"(rv\.)?([A-Za-z_][\w.]*)(\(.*\))?", re.S)
 ARGUMENTS = {"sparsity"}
-"""Functions that docstrings also name as arguments."""
+"""Functions whose names docstrings also use for arguments."""
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Registers what is done to each page."""
+    """Registers the page hook with Sphinx."""
     app.connect("doctree-resolved", link)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
 def link(app: Sphinx, page: nodes.document, docname: str) -> None:
-    """Links code that is a name of the library: with ``rv.`` anywhere, without it in docstrings."""
+    """Links literals that name a public object: with the prefix ``rv.`` anywhere, without it in docstrings."""
     objects = app.env.domains.python_domain.objects
     short = {name.rpartition(".")[2]: name for name, entry in objects.items() if entry.objtype in ("class", "function")}
     for code in list(page.findall(nodes.literal)):
-        found = NAME.fullmatch(code.astext())
+        match = NAME.fullmatch(code.astext())
         around = list(ancestors(code))
-        if found is None or any(isinstance(node, (nodes.title, nodes.reference)) for node in around):
+        if match is None or any(isinstance(node, (nodes.title, nodes.reference)) for node in around):
             continue
-        prefix, name, _ = found.groups()
+        prefix, name, _ = match.groups()
         if prefix:
             name = f"rvsmjax.{name}"
         elif any(isinstance(node, addnodes.desc_content) for node in around) and name not in ARGUMENTS:
@@ -39,7 +39,7 @@ def link(app: Sphinx, page: nodes.document, docname: str) -> None:
 
 
 def ancestors(node: nodes.Node) -> Any:
-    """Yields the nodes around a node."""
+    """Yields the ancestors of a node, innermost first."""
     while node.parent is not None:
         node = node.parent
         yield node

@@ -1,4 +1,4 @@
-"""Pages as a browser sees them: what they load, what they link to, and what of it is not there."""
+"""Checks built pages: external resources and broken internal links."""
 
 import re
 from html.parser import HTMLParser
@@ -6,13 +6,13 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 LOADS = {"script": "src", "img": "src", "source": "src", "iframe": "src", "link": "href"}
-"""What a browser fetches by itself, by tag."""
+"""The attribute that a browser fetches automatically, by tag."""
 ELSEWHERE = re.compile(r"""(?:url\(|@import)[\s'"]*((?:https?:)?//[^'")\s]*)""")
-"""Of a style sheet."""
+"""External URLs in a style sheet."""
 
 
 def problems(folder: Path) -> list[str]:
-    """Returns what is wrong, a line each."""
+    """Returns the problems of a site, one line each."""
     pages = {path: Page(path) for path in sorted(folder.rglob("*.html"))}
     wrong = [f"{path}: loads {url}" for path, page in pages.items() for url in page.loads if urlsplit(url).netloc]
     for path in sorted(folder.rglob("*.css")):
@@ -25,14 +25,14 @@ def problems(folder: Path) -> list[str]:
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
             target = target / "index.html" if target.is_dir() else target
             if not target.is_file():
-                wrong.append(f"{path}: points at {url}, which is not there")
+                wrong.append(f"{path}: links to {url}, which does not exist")
             elif parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].ids:
-                wrong.append(f"{path}: points at {url}, a place that {target.name} lacks")
+                wrong.append(f"{path}: links to {url}, an anchor that {target.name} lacks")
     return wrong
 
 
 class Page(HTMLParser):
-    """A page's links, what it loads, and the places in it that can be linked to."""
+    """Parses a page: links, loaded resources, and anchors."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Page(HTMLParser):
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Notes what a tag says."""
+        """Collects the link, resource and anchors of a tag."""
         values = {name: value for name, value in attrs if value}
         self.ids |= {values[name] for name in ("id", "name") if name in values}
         if LOADS.get(tag) in values:

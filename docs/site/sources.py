@@ -1,4 +1,4 @@
-"""Source pages without the way back: viewcode takes all names of a file to be documented under the same module."""
+"""Removes viewcode's back links, which assume that all names of a file are documented under the same module."""
 
 import re
 from typing import Any
@@ -9,12 +9,12 @@ BACK = re.compile(r'<a class="viewcode-back".*?</a>', re.S)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Registers what is done to each page before it is written."""
+    """Registers the page hook with Sphinx."""
     app.connect("html-page-context", strip)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
 def strip(app: Sphinx, name: str, template: str, context: dict[str, Any], page: Any) -> None:
-    """Takes the links out of a source page."""
+    """Removes the back links from a source page."""
     if name.startswith("_modules/"):
         context["body"] = BACK.sub("", context["body"])

@@ -268,9 +268,9 @@ def test_a_whole_site_has_no_problems(tmp_path):
 @pytest.mark.parametrize(
     ("page", "style", "complaint"),
     [
-        ('<a href="none.html">', "", "points at none.html, which is not there"),
-        ('<a href="#none">', "", "points at #none, a place that a.html lacks"),
-        ('<a href="?q=1#none">', "", "a place that a.html lacks"),
+        ('<a href="none.html">', "", "links to none.html, which does not exist"),
+        ('<a href="#none">', "", "links to #none, an anchor that a.html lacks"),
+        ('<a href="?q=1#none">', "", "an anchor that a.html lacks"),
         ('<img src="none.png">', "", "points at none.png"),
         ('<script src="https://x.org/y.js"></script>', "", "loads https://x.org/y.js"),
         ('<link rel="preconnect" href="//x.org">', "", "loads //x.org"),
