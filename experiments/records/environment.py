@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ["jax", "jaxlib", "optax", "flax", "chex", "numpy", "xarray", "zarr", "matplotlib", "pandas"]
+PACKAGES = ["jax", "jaxlib", "optax", "flax", "chex", "numpy", "xarray", "zarr", "pandas", "vl-convert-python"]
 
 
 def describe() -> dict[str, Any]:

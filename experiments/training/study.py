@@ -15,10 +15,9 @@ from ..cli.runner import conduct
 from ..records.environment import Clock
 from ..records.folder import BadInput
 from ..reports.document import Section, fill, to_markdown
+from ..reports.figures import Figure
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from .recipes import Recipe
     from .run_store import Outcomes, Study
 
@@ -95,7 +94,7 @@ def conduct_study(
     """
 
     def work(folder: Path) -> tuple[dict[str, Any], Any]:
-        from ..reports import style
+        from ..reports import vega
         from . import report as training_report
 
         with clock.phase("run"):
@@ -103,7 +102,7 @@ def conduct_study(
         with clock.phase("report"):
             training_report.frame(outcomes).to_csv(folder / "runs.csv", index=False)
             for name, figure in report.figures(outcomes, config).items():
-                style.save(figure, folder, name)
+                vega.save(figure, folder, name)
             sections = report.sections(study, outcomes, config)
             if config.docs:
                 fill(Path(config.docs), marker, to_markdown("", sections[:-1]))

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
+from ...penalties.palette import BLUE, RED, YELLOW
 from ...penalties.registry import label
 from ...reports.document import Picture, Section, Table
-from ...reports.style import STYLE, new_figure
+from ...reports.figures import Axis, Figure, Look
 from .simulate import METHODS
 
 CELL = ["penalty", "normalize", "nonzero", "beta", "lam"]
 METRICS = ["zeros", "theta_w", "theta_u", "gap", "norm_u", "loss_u", "steps"]
-COLORS = {"rvsm": "#004488", "admm": "#BB5566", "modified": "#DDAA33"}
-MARKERS = {"rvsm": "o", "admm": "s", "modified": "^"}
+LOOKS = {"rvsm": (BLUE, "circle"), "admm": (RED, "square"), "modified": (YELLOW, "triangle-up")}
+RESTLESS = Look("not all at rest", marker="diamond", hollow=True, line=False)
 RESTS = 0.9
 """Share of runs that must rest for a cell to be compared."""
 
@@ -155,26 +155,19 @@ def figures(cells: pd.DataFrame) -> dict[str, Figure]:
     return found
 
 
-@matplotlib.rc_context(STYLE)
 def tradeoff(cells: pd.DataFrame) -> Figure:
     """Returns the angle of u over its share of zeros, λ along each line; rows are penalties, columns β."""
     penalties, betas = (list(dict.fromkeys(cells[name])) for name in ("penalty", "beta"))
-    size = {"nrows": len(penalties), "ncols": len(betas)}
-    figure, panels = new_figure(
-        3.2 * size["ncols"] + 0.8, 2.7 * size["nrows"] + 0.7, **size, sharex=True, sharey=True, squeeze=False
-    )
-    for i, penalty in enumerate(penalties):
-        for j, beta in enumerate(betas):
-            axes = panels[i][j]
+    figure = Figure(columns=len(betas), width=220, height=180, share="xy")
+    x, y = Axis("zeros in u  [%]", (-4, 104)), Axis("θ(u, w*)  [rad]", scale="log")
+    for penalty in penalties:
+        for beta in betas:
+            panel = figure.panel(f"{label(penalty)}, β = {beta:g}", x, y)
             for method, name in METHODS.items():
                 own = cells[(cells.penalty == penalty) & (cells.beta == beta) & (cells.method == method)]
-                x, y = 100 * own.zeros_mean.to_numpy(), own.theta_u_mean.to_numpy()
-                look = {"color": COLORS[method], "marker": MARKERS[method]}
-                axes.plot(x, y, **look, label=name, mfc="white", mew=1.6)
-                rests = own.rests.to_numpy() >= RESTS
-                axes.plot(x[rests], y[rests], **look, ls="")
-            axes.set(title=f"{label(penalty)}, β = {beta:g}", yscale="log", xlim=(-4, 104))
-    figure.supxlabel("zeros in u  [%]", fontsize=11)
-    figure.supylabel("θ(u, w*)  [rad]", fontsize=11)
-    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+                zeros, theta, look = 100 * own.zeros_mean, own.theta_u_mean, Look(name, *LOOKS[method])
+                rests = own.rests >= RESTS
+                panel.line(zeros, theta, dataclasses.replace(look, marker=""))
+                panel.points(zeros[rests], theta[rests], look)
+                panel.points(zeros[~rests], theta[~rests], look, RESTLESS, size=4)
     return figure

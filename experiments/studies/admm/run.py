@@ -29,7 +29,7 @@ def run(config: AdmmConfig, console: Console, clock: Clock) -> Path:
     _check(config)
 
     def work(folder: Path) -> tuple[dict[str, Any], Any]:
-        from ...reports import style
+        from ...reports import vega
         from . import report as admm_report
 
         with clock.phase("run"):
@@ -40,7 +40,7 @@ def run(config: AdmmConfig, console: Console, clock: Clock) -> Path:
             lanes.to_csv(folder / "lanes.csv.gz", index=False)
             figures = admm_report.figures(cells)
             for name, figure in figures.items():
-                style.save(figure, folder, name)
+                vega.save(figure, folder, name)
         return {"lanes": len(lanes)}, admm_report.sections(cells, list(figures), config)
 
     return conduct("admm", "RVSM beside ADMM on the one-layer network", config, console, clock, work)

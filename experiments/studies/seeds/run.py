@@ -23,7 +23,7 @@ def run(config: SeedsConfig, console: Console, clock: Clock) -> Path:
     _check(config)
 
     def work(folder: Path) -> tuple[dict[str, Any], Any]:
-        from ...reports import style
+        from ...reports import vega
         from . import figures as seeds_plots
         from . import report as seeds_report
         from . import study as seeds_study
@@ -37,7 +37,7 @@ def run(config: SeedsConfig, console: Console, clock: Clock) -> Path:
             study.curves.to_csv(folder / "curves.csv.gz", index=False)
             summary.to_csv(folder / "summary.csv", index=False)
             for name, figure in seeds_plots.figures(summary, study).items():
-                style.save(figure, folder, name)
+                vega.save(figure, folder, name)
         ways = {name: timing._asdict() for name, timing in study.timings.items()}
         apart = {penalty: own._asdict() for penalty, own in study.differences.items()}
         facts = {"lanes": len(study.lanes), "timings": ways, "differences": apart}
