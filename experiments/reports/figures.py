@@ -57,7 +57,8 @@ PRINTED = Look("printed in the paper", marker="diamond", hollow=True, line=False
 class Axis:
     """An axis: title with its unit in brackets, ends, scale, and texts of its ticks by their place.
 
-    An end that is None is found from the data. ``linear`` is where a symlog axis turns linear.
+    An end that is None is found from the data. ``linear`` is where a symlog axis turns linear; ``whole`` axes have no
+    ticks between whole numbers.
     """
 
     label: str
@@ -65,12 +66,14 @@ class Axis:
     scale: Scale = "linear"
     ticks: Mapping[float, str] | None = None
     linear: float = 1.0
+    whole: bool = False
 
     def plain(self, values: Iterable[np.ndarray]) -> Plain:
         """Returns the axis as JSON has it, with ends that hold the values."""
         own: Plain = {"label": self.label, "limits": plain_numbers(self._ends(values), 6)}
         own |= {} if self.scale == "linear" else {"scale": self.scale}
         own |= {"linear": self.linear} if self.scale == "symlog" else {}
+        own |= {"whole": True} if self.whole else {}
         return own | ({"ticks": [list(pair) for pair in self.ticks.items()]} if self.ticks else {})
 
     def seen(self, values: ArrayLike) -> np.ndarray:
@@ -136,9 +139,10 @@ class Panel:
             bars += [((a - h, a + h), (b, b)) for a, b, h in zip(x, y, np.asarray(across, float), strict=True)]
         self.segments(bars, *(dataclasses.replace(look, dash="solid") for look in looks))
 
-    def text(self, x: float, y: float, words: str) -> None:
-        """Writes words to the right of a place."""
-        self._add("text", (Look(),), x=np.array([x]), y=np.array([y]), name=words)
+    def text(self, x: float, y: float, words: str, right: bool = True, above: bool = True) -> None:
+        """Writes words beside a place."""
+        style = {"align": "left" if right else "right", "baseline": "bottom" if above else "top"}
+        self._add("text", (Look(),), x=np.array([x]), y=np.array([y]), name=words, **style)
 
     def corner(self, words: str) -> None:
         """Writes words into the lower right corner."""
@@ -159,7 +163,8 @@ class Panel:
     def _add(self, kind: str, looks: Sequence[Look], **drawn: Any) -> None:
         first = looks[0]
         named = [look for look in looks if look.name]
-        for look in named:
+        there = bool(np.any(~np.isnan(drawn["x"]) & ~np.isnan(drawn["y"])))
+        for look in named if there else [look for look in named if look is first]:
             (self.figure.legend if look is first else self.figure.meanings).setdefault(look.name, look)
         dash = next((look.dash for look in reversed(looks) if look.dash != "solid"), "solid")
         style = {"marker": first.marker, "hollow": any(look.hollow for look in looks), "dash": DASHES[dash]}

@@ -107,7 +107,7 @@ def joined(figures: Of) -> dict[str, Any]:
                 one | {"entries": [places[names[i]] for i in one["entries"]]} if "entries" in one else one
                 for one in panel["series"]
             ]
-            title = ": ".join(part for part in (letter, panel["title"]) if part)
+            title = ": ".join(part for part in (letter, panel["title"] or panel["y"]["label"]) if part)
             axes = {axis: panel[axis] | {"limits": limits[axis]} for axis in limits}
             panels.append(panel | {"title": title, "series": series} | axes)
     return {"panels": panels, "legend": legend}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from pathlib import Path
 
 from ..penalties.palette import GREY, INK
@@ -41,7 +42,9 @@ def save(figure: Figure, folder: Path, name: str) -> None:
 
     plain = figure.plain()
     add_figure(folder, name, plain)
+    numbers: dict[str, str] = {}  # Vega counts on from figure to figure
     drawn = vl_convert.vegalite_to_svg(picture(plain))
+    drawn = re.sub(r"\bclip\d+\b", lambda found: numbers.setdefault(found[0], f"clip{len(numbers)}"), drawn)
     (folder / f"{name}.svg").write_text(drawn, encoding="utf-8")
     (folder / f"{name}.png").write_bytes(vl_convert.svg_to_png(drawn, ppi=PIXELS_PER_INCH))
 
@@ -112,16 +115,20 @@ def _axis(axis: Plain, ends: str | None) -> Plain:
     scale |= {} if kind == "log" else {"zero": False}
     scale |= {"constant": axis["linear"]} if kind == "symlog" else {}
     look: Plain = {"title": axis["label"] or None, "tickCount": 5, "labelExpr": NUMBER}
+    look |= {"tickMinStep": 1} if axis.get("whole") else {}
     if "ticks" in axis:
         values, texts = (list(part) for part in zip(*axis["ticks"], strict=True))
         named = f"{json.dumps(texts, ensure_ascii=False)}[indexof({json.dumps(values)}, datum.value)]"
-        look |= {"values": values, "labelExpr": named}
+        look |= {"values": values, "labelExpr": named, "labelOverlap": False}
         look |= {"labelAngle": -40} if max(map(len, texts)) > 6 else {}
     elif kind == "log":
         ratio = f"{ends}[1] / {ends}[0]" if ends else str(limits[1] / limits[0])
         digits = f"{ratio} > 300 ? [1] : {ratio} > 3 ? [1, 2, 5] : [1, 2, 3, 4, 5, 6, 7, 8, 9]"
+        named = f"indexof({digits}, {DIGIT}) >= 0"
         look["tickCount"] = {"expr": f"{ratio} > 3 ? 20 : 4"}
-        look["labelExpr"] = f"indexof({digits}, {DIGIT}) < 0 ? '' : {NUMBER}"
+        look["labelExpr"] = f"{named} ? {NUMBER} : ''"
+        look["gridOpacity"] = {"condition": {"test": named, "value": 1}, "value": 0}
+        look["tickOpacity"] = {"condition": {"test": named, "value": 1}, "value": 0.4}
     return {"type": "quantitative", "scale": scale, "axis": look}
 
 
@@ -153,11 +160,15 @@ def _layer(style: Plain, order: str) -> Plain:
         mark |= {"type": "line", "strokeWidth": style.get("width", 1.5), "strokeDash": style.get("dash", [])}
         mark |= {"interpolate": "step-after"} if style.get("steps") else {}
         return {"mark": mark, "encoding": {"order": {"field": "i", "type": "quantitative"}}}
-    words: Plain = {"type": "text", "baseline": "bottom", "fontSize": 11}
+    words: Plain = {"type": "text", "fontSize": 11}
     if kind == "text":
-        return {"mark": words | {"align": "left", "dx": 7}, "encoding": {"text": {"field": "words"}}}
+        side = {"align": style["align"], "baseline": style["baseline"], "dx": 7 if style["align"] == "left" else -7}
+        return {"mark": words | side, "encoding": {"text": {"field": "words"}}}
     corner = {"x": {"value": "width"}, "y": {"value": "height"}, "text": {"field": "words"}}
-    return {"mark": words | {"align": "right", "dx": -8, "dy": -6, "fontStyle": "italic"}, "encoding": corner}
+    return {
+        "mark": words | {"align": "right", "baseline": "bottom", "dx": -8, "dy": -6, "fontStyle": "italic"},
+        "encoding": corner,
+    }
 
 
 def _point(marker: str, style: Plain) -> Plain:

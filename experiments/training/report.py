@@ -99,7 +99,7 @@ def curves(outcomes: Outcomes, least: float | None = None, part: str = "validati
         "zeros": Axis("zeros of u  [%]", (-2, 102)),
     }
     for name, y in axes.items():
-        panel = figure.panel("", Axis("epoch"), y)
+        panel = figure.panel("", Axis("epoch", whole=True), y)
         for i, (label, runs) in enumerate(outcomes.items()):
             if not runs:
                 continue
@@ -160,9 +160,10 @@ def tradeoff(
             means.setdefault(name, []).append(tuple(points.mean(0)))
     for name, found in means.items():
         panel.line(*np.array(sorted(found)).T, look(methods.index(name), name, "diamond"), width=1.2)
-    for name, (accuracy, share_of_zeros) in paper.items():
+    for i, (name, (accuracy, share_of_zeros)) in enumerate(paper.items()):
         panel.points([share_of_zeros], [accuracy], Look(marker="cross"), PAPER)
-        panel.text(share_of_zeros, accuracy, f"paper: {name}")
+        # On the side that has room, and above and below in turns.
+        panel.text(share_of_zeros, accuracy, f"paper: {name}", share_of_zeros < 60, i % 2 == 0)
     return figure
 
 

@@ -167,7 +167,7 @@ def tradeoff(cells: pd.DataFrame) -> Figure:
                 own = cells[(cells.penalty == penalty) & (cells.beta == beta) & (cells.method == method)]
                 zeros, theta, look = 100 * own.zeros_mean, own.theta_u_mean, Look(name, *LOOKS[method])
                 rests = own.rests >= RESTS
-                panel.line(zeros, theta, dataclasses.replace(look, marker=""))
                 panel.points(zeros[rests], theta[rests], look)
+                panel.line(zeros, theta, dataclasses.replace(look, marker=""))
                 panel.points(zeros[~rests], theta[~rests], look, RESTLESS, size=4)
     return figure

@@ -28,7 +28,7 @@ def figure_4(descents: xr.Dataset) -> Figure:
     figure.legend = {look.name: look for look in looks.values()}
     shown = {name: descents[name].transpose("run", "step").values for name in ("theta", "lagrangian", "gamma")}
     shown["above"] = shown["lagrangian"] - shown["lagrangian"].min(1, keepdims=True)
-    places = {0.0: "0", **{10.0**i: f"1e{i}" for i in (-8, -6, -4, -2)}}
+    places = {0.0: "0", **{10.0**i: f"1e{i}" for i in range(-7, -1)}}
     axes = {
         "theta": Axis("θ(w, w*)  [rad]", scale="log"),
         "lagrangian": Axis("L(u, w)", scale="log"),

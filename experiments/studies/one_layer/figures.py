@@ -113,7 +113,7 @@ def against(lanes: xr.Dataset, axis: str) -> Figure:
     log = axis != "d" and bool(np.all(places > 0))
     x = Axis(LABELS[axis], scale="log" if log else "linear", ticks={float(one): f"{one:g}" for one in places})
     for metric in metrics:
-        y = Axis(LABELS[metric], scale="linear" if metric == "zeros" else _log(lanes[metric]))
+        y = Axis(LABELS[metric], scale="linear" if metric == "zeros" else _log(lanes[metric]), whole=metric == "zeros")
         panel = figure.panel("", x, y)
         for i, look in enumerate(looks(lanes)):
             values = lanes[metric].isel(penalty=i).transpose(axis, "seed").values

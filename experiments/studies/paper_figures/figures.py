@@ -56,9 +56,9 @@ def huber(envelopes: pd.DataFrame) -> Figure:
 
 def angles(gamma: pd.DataFrame) -> Figure:
     """Returns Figure 6: γ over the draws."""
-    return _lines(gamma, Axis("draw of X"), Axis("γ = θ(X, prox(X))  [rad]", (0, None)), width=620)
+    return _lines(gamma, Axis("draw of X", whole=True), Axis("γ = θ(X, prox(X))  [rad]", (0, None)), width=620)
 
 
 def descent(lagrangian: pd.DataFrame) -> Figure:
     """Returns Figure 7: the Lagrangian over the steps."""
-    return _lines(lagrangian, Axis("step"), Axis("L(u, w)", scale="log"))
+    return _lines(lagrangian, Axis("step", whole=True), Axis("L(u, w)", scale="log"))

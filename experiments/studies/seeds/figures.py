@@ -64,7 +64,7 @@ def learning(curves: pd.DataFrame) -> Figure:
     }
     figure = Figure(width=520, height=200, share="x")
     for metric, y in axes.items():
-        panel = figure.panel("", Axis("epoch"), y)
+        panel = figure.panel("", Axis("epoch", whole=True), y)
         for penalty, part in curves[curves.chosen].groupby("penalty", sort=False):
             bands = part.groupby("epoch")[metric].apply(interval)
             middle, half = 100 * np.array(bands.tolist()).T

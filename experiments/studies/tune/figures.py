@@ -56,7 +56,7 @@ def _draw_paths(results: xr.Dataset, paths: pd.DataFrame) -> Figure:
     rows = {"theta": ("train_theta", Axis("mean θ(ū, w*)  [rad]")), "a": ("a", Axis("a", scale="log"))}
     for name, (by_grid, y) in rows.items():
         for share in shares:
-            panel = figure.panel(f"{100 * share:g} % zeros in ū", Axis("step of Adam"), y)
+            panel = figure.panel(f"{100 * share:g} % zeros in ū", Axis("step of Adam", whole=True), y)
             for n, d in enumerate(results.d.values):
                 chosen = paths[(paths.d == d) & (paths.sparsity == share) & (paths.truth_zeros == truth)]
                 grid = results.sel(penalty="tl1", d=d, sparsity=share, truth_zeros=truth, tuner="grid")
