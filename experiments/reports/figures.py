@@ -64,7 +64,7 @@ class Axis:
     label: str
     limits: tuple[float | None, float | None] = (None, None)
     scale: Scale = "linear"
-    ticks: Mapping[float, str] | None = None
+    ticks: Mapping[float, str] | Mapping[int, str] | None = None
     linear: float = 1.0
     whole: bool = False
 

@@ -54,7 +54,7 @@ def libraries() -> str:
     """Returns Vega, Vega-Lite and Vega-Embed as one script: the versions that draw the pictures too."""
     import vl_convert
 
-    bundle: str = vl_convert.javascript_bundle()
+    bundle: str = vl_convert.javascript_bundle()  # type: ignore[call-arg] # its annotation forgets the default
     return bundle
 
 
@@ -139,20 +139,20 @@ def _layers(series: list[Plain]) -> list[Plain]:
         style = {key: value for key, value in one.items() if key not in ("x", "y", "top", "name", "color", "entries")}
         styles.setdefault(json.dumps(style), []).append(number)
     layers = []
-    for order in ("band", "segments", "line", "points", *WORDS):
-        for style, members in styles.items():
-            if layer := _layer(json.loads(style), order):
+    for kind in ("band", "segments", "line", "points", *WORDS):
+        for looks, members in styles.items():
+            if layer := _layer(json.loads(looks), kind):
                 layers.append(layer | {"transform": [{"filter": f"indexof({members}, datum.s) >= 0"}]})
     return layers or [{"mark": "point"}]
 
 
-def _layer(style: Plain, order: str) -> Plain:
+def _layer(style: Plain, drawn: str) -> Plain:
     """Returns what a style draws of a kind; a line with markers draws lines and points."""
     kind, marker = style["kind"], style.get("marker")
     mark: Plain = {"clip": True, "opacity": style.get("opacity", 1)}
-    if order == "points" and marker and kind in ("line", "points"):
+    if drawn == "points" and marker and kind in ("line", "points"):
         return {"mark": mark | _point(marker, style)}
-    if order != kind:
+    if drawn != kind:
         return {}
     if kind == "band":
         return {"mark": mark | {"type": "area"}, "encoding": {"y2": {"field": "top"}}}

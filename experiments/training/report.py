@@ -71,12 +71,12 @@ def layer_table(outcomes: Outcomes, parameters: int) -> Table:
 
 def overall(run: dict[str, Any], parameters: int) -> float:
     """Returns the share of zeros over all parameters; those that are no kernels have none."""
-    return sum(zeros for zeros, _ in run["zeros_by_leaf"].values()) / parameters
+    return float(sum(zeros for zeros, _ in run["zeros_by_leaf"].values()) / parameters)
 
 
 def share(counts: Sequence[Sequence[int]]) -> float:
     """Returns zeros over size of all pairs (zeros, size) together."""
-    return sum(zeros for zeros, _ in counts) / sum(size for _, size in counts)
+    return float(sum(zeros for zeros, _ in counts) / sum(size for _, size in counts))
 
 
 def look(place: int, name: str, marker: str = "") -> Look:

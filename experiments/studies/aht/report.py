@@ -32,7 +32,7 @@ def summarize(lanes: pd.DataFrame) -> pd.DataFrame:
     for place, part in lanes.groupby([*CELL, "meets"], sort=False):
         found = part[part.end == RECOVERED]
         low, high = wilson(len(found), len(part))
-        steps = {}
+        steps: dict[str, float] = {}
         for name in ("support_steps", "steps"):
             numbers = np.percentile(found[name], [50, 95, 100]) if len(found) else [np.nan] * 3
             steps |= {f"{name}_{at}": number for at, number in zip(("median", "p95", "max"), numbers, strict=True)}

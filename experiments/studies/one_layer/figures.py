@@ -146,7 +146,7 @@ def distributions(lanes: xr.Dataset) -> Figure:
 
 
 def _is_relu(lanes: xr.Dataset) -> bool:
-    return lanes.attrs.get("activation", "relu") == "relu"
+    return bool(lanes.attrs.get("activation", "relu") == "relu")
 
 
 def _log(values: xr.DataArray) -> Scale:
@@ -158,7 +158,7 @@ def _percentiles(values: np.ndarray, *percents: float) -> np.ndarray:
     """Returns the percentiles over the last axis of what is no NaN; NaN where all is."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
-        return np.nanpercentile(values, percents, axis=-1)
+        return np.asarray(np.nanpercentile(values, percents, axis=-1))
 
 
 def _spread(length: int, most: int) -> list[int]:

@@ -11,8 +11,8 @@ from ...penalties.registry import look
 from ...reports.figures import Axis, Figure, Look, level_lines
 
 DASHES = {"l1": "solid", "tl1": "dashed", "l0": "dashdot"}
-LEVELS = ("#FDE725", "#B5DE2B", "#6ECE58", "#35B779", "#1F9E89", "#26828E", "#31688E", "#3E4989", "#482878", "#440154")
-"""Viridis, from the lowest level to the highest."""
+LEVELS = ("#B0DD2F", "#70CF57", "#3DBC74", "#21A585", "#218E8D", "#2A768E", "#355E8D", "#414287", "#482475", "#440154")
+"""Viridis without its palest part, from the lowest level to the highest."""
 
 
 def levels(values: Mapping[str, np.ndarray]) -> Figure:
@@ -44,8 +44,8 @@ def thresholding(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
 def _lines(table: pd.DataFrame, x: Axis, y: Axis, title: str = "", width: int = 480) -> Figure:
     figure = Figure(width=width, height=300)
     panel = figure.panel(title, x, y)
-    for name, values in table.items():
-        panel.line(table.index, values, Look(look(name).label, look(name).color, dash=DASHES[name]))
+    for name in map(str, table.columns):
+        panel.line(table.index, table[name], Look(look(name).label, look(name).color, dash=DASHES[name]))
     return figure
 
 

@@ -32,7 +32,8 @@ def tradeoff(summary: pd.DataFrame) -> Figure:
     # Towards many zeros each halving of what is left has the same room.
     left = {100: "0", 50: "50", 20: "80", 10: "90", 5: "95", 2: "98"}
     figure = Figure(width=520, height=340)
-    x = Axis("zeros in u  [%]", (105, 100 * LEFT), "log", left)
+    ends = 105.0, 100 * LEFT
+    x = Axis("zeros in u  [%]", ends, "log", left)
     panel = figure.panel("", x, Axis("validation accuracy of u  [%]", (top - 100 * SHOWN, top + 0.5)))
     rates = summary.learning_rate.nunique() > 1
     strengths = summary.dropna(subset="beta")[["beta", "learning_rate"]].drop_duplicates().to_numpy().tolist()
@@ -40,16 +41,17 @@ def tradeoff(summary: pd.DataFrame) -> Figure:
         Look(f"β = {beta:g}" + f", η = {rate:g}" * rates, dash=list(DASHES)[i % len(DASHES)])
         for i, (beta, rate) in enumerate(strengths)
     ]
-    for penalty, part in summary.groupby("penalty", sort=False):
+    for penalty in dict.fromkeys(summary.penalty):
+        part, own = summary[summary.penalty == penalty], _look(penalty)
         if penalty == "none":
-            best = part.loc[part.accuracy_u.idxmax()]
+            best = part.nlargest(1, "accuracy_u").iloc[0]
             middle, half = 100 * best.accuracy_u, 100 * best.accuracy_u_half
-            panel.band(x.limits, [middle - half] * 2, [middle + half] * 2, _look(penalty), opacity=0.15)
-            panel.line(x.limits, [middle] * 2, _look(penalty))
+            panel.band(ends, [middle - half] * 2, [middle + half] * 2, own, opacity=0.15)
+            panel.line(ends, [middle] * 2, own)
             continue
         for strength, line in part.sort_values("zeros").groupby(["beta", "learning_rate"]):
             places, values = 100 - 100 * line.zeros, 100 * line.accuracy_u
-            looks = _look(penalty), kinds[strengths.index(list(strength))]
+            looks = own, kinds[strengths.index(list(strength))]
             panel.line(places, values, *looks)
             panel.errors(places, values, 100 * line.accuracy_u_half, *looks, across=100 * line.zeros_half)
     return figure
@@ -65,7 +67,8 @@ def learning(curves: pd.DataFrame) -> Figure:
     figure = Figure(width=520, height=200, share="x")
     for metric, y in axes.items():
         panel = figure.panel("", Axis("epoch", whole=True), y)
-        for penalty, part in curves[curves.chosen].groupby("penalty", sort=False):
+        for penalty in dict.fromkeys(curves[curves.chosen].penalty):
+            part = curves[curves.chosen & (curves.penalty == penalty)]
             bands = part.groupby("epoch")[metric].apply(interval)
             middle, half = 100 * np.array(bands.tolist()).T
             look = Look(name_of(penalty), _look(penalty).color)

@@ -48,7 +48,8 @@ def ends(outcomes: Outcomes, config: Lenet5CompressConfig) -> Figure:
     ]
     figure = Figure(columns=2, width=360, share="y")
     dense = 100 * np.array(column(outcomes["dense"], "test_accuracy_u"))
-    x = Axis("method", (-0.6, len(config.methods) - 0.4), ticks=dict(enumerate(config.methods)))
+    edges = -0.6, len(config.methods) - 0.4
+    x = Axis("method", edges, ticks=dict(enumerate(config.methods)))
     for sparsity in shown or config.sparsity[:1]:
         panel = figure.panel(f"{100 * sparsity:g} % zeros", x, Axis("test accuracy of u  [%]"))
         for i, name in enumerate(config.methods):
@@ -58,7 +59,7 @@ def ends(outcomes: Outcomes, config: Lenet5CompressConfig) -> Figure:
             if len(values):
                 panel.segments([((i - 0.3, i + 0.3), [values.mean()] * 2)], own, width=2.5)
         if len(dense):
-            panel.line(x.limits, [dense.mean()] * 2, Look("dense", dash="dashed"), width=1.2)
+            panel.line(edges, [dense.mean()] * 2, Look("dense", dash="dashed"), width=1.2)
     return figure
 
 
