@@ -165,7 +165,9 @@ class Panel:
         named = [look for look in looks if look.name]
         there = bool(np.any(~np.isnan(drawn["x"]) & ~np.isnan(drawn["y"])))
         for look in named if there else [look for look in named if look is first]:
-            (self.figure.legend if look is first else self.figure.meanings).setdefault(look.name, look)
+            book = self.figure.legend if look is first else self.figure.meanings
+            if look.name not in book or (look.marker and not book[look.name].marker):
+                book[look.name] = look
         dash = next((look.dash for look in reversed(looks) if look.dash != "solid"), "solid")
         style = {"marker": first.marker, "hollow": any(look.hollow for look in looks), "dash": DASHES[dash]}
         name = {"name": ", ".join(look.name for look in named)}

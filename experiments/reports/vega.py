@@ -114,8 +114,7 @@ def _axis(axis: Plain, ends: str | None) -> Plain:
     scale = {"type": kind, "domain": {"expr": ends} if ends else limits, "nice": False}
     scale |= {} if kind == "log" else {"zero": False}
     scale |= {"constant": axis["linear"]} if kind == "symlog" else {}
-    look: Plain = {"title": axis["label"] or None, "tickCount": 5, "labelExpr": NUMBER}
-    look |= {"tickMinStep": 1} if axis.get("whole") else {}
+    look: Plain = {"title": axis["label"] or None, "labelExpr": NUMBER}
     if "ticks" in axis:
         values, texts = (list(part) for part in zip(*axis["ticks"], strict=True))
         named = f"{json.dumps(texts, ensure_ascii=False)}[indexof({json.dumps(values)}, datum.value)]"
@@ -129,6 +128,8 @@ def _axis(axis: Plain, ends: str | None) -> Plain:
         look["labelExpr"] = f"{named} ? {NUMBER} : ''"
         look["gridOpacity"] = {"condition": {"test": named, "value": 1}, "value": 0}
         look["tickOpacity"] = {"condition": {"test": named, "value": 1}, "value": 0.4}
+    else:
+        look |= {"tickCount": 5} | ({"tickMinStep": 1} if axis.get("whole") else {})
     return {"type": "quantitative", "scale": scale, "axis": look}
 
 

@@ -163,7 +163,7 @@ def tradeoff(
     for i, (name, (accuracy, share_of_zeros)) in enumerate(paper.items()):
         panel.points([share_of_zeros], [accuracy], Look(marker="cross"), PAPER)
         # On the side that has room, and above and below in turns.
-        panel.text(share_of_zeros, accuracy, f"paper: {name}", share_of_zeros < 60, i % 2 == 0)
+        panel.text(share_of_zeros, accuracy, name, share_of_zeros < 80, i % 2 == 0)
     return figure
 
 
