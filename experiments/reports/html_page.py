@@ -143,15 +143,16 @@ def _figure(block: Drawn, records: Mapping[str, Record]) -> Plain | None:
         return None
     whole = joined(found)
     told = ("name", "kind", "entries", "x", "y", "top")
-    panels = [
-        panel
-        | {"series": [{key: one[key] for key in told if key in one} for one in panel["series"]]}
-        | {"spec": vega.specification(panel)}
-        for panel in whole["panels"]
-    ]
+    specs: list[Plain] = []
+    panels = []
+    for panel in whole["panels"]:
+        spec = vega.specification(panel)
+        specs += [spec] * (spec not in specs)  # those of a grid of cells are a few
+        series = [{key: one[key] for key in told if key in one} for one in panel["series"]]
+        panels.append(panel | {"series": series, "spec": specs.index(spec)})
     tags = dict.fromkeys(tag for panel in panels for tag in panel.get("tags", {}))
     choices = {tag: list(dict.fromkeys(panel["tags"][tag] for panel in panels if "tags" in panel)) for tag in tags}
-    return {"panels": panels, "legend": whole["legend"], "choices": choices}
+    return {"panels": panels, "specs": specs, "legend": whole["legend"], "choices": choices}
 
 
 def _pictures(block: Drawn, records: Mapping[str, Record]) -> list[str]:

@@ -23,6 +23,7 @@ LETTER, ROW = 6.8, 20
 CONFIG: Plain = {
     "font": "DejaVu Sans, sans-serif",
     "background": "white",
+    "aria": False,
     "view": {"stroke": None},
     "axis": {"gridColor": "#e6e6e6", "domainColor": GREY, "tickColor": GREY, "labelFontSize": 11, "labelOverlap": True}
     | {"titleFontSize": 12, "titleFontWeight": "normal", "titlePadding": 8},
@@ -77,7 +78,7 @@ def picture(figure: Plain) -> Plain:
 
 
 def specification(panel: Plain) -> Plain:
-    """Returns what the page draws of a panel: as wide as there is room; its script sets points, ends, hidden series."""
+    """Returns what the page draws of a panel, in the room there is; points, ends and what is hidden its script sets."""
     return _view(panel, live=True) | {"width": "container", "height": "container"}
 
 
@@ -89,14 +90,11 @@ def _view(panel: Plain, live: bool) -> Plain:
     if any(one["kind"] in WORDS for one in series):
         names = json.dumps([one["name"] for one in series], ensure_ascii=False)
         transform.append({"calculate": f"{names}[datum.s]", "as": "words"})
-    own: Plain = {}
     if live:
         transform.append({"filter": "indexof(hidden, datum.s) < 0"})
-        ends = [{"name": f"{name}Ends", "value": panel[name]["limits"]} for name in ("x", "y")]
-        own["params"] = [*ends, {"name": "hidden", "value": []}]
     encoding = {name: _axis(panel[name], f"{name}Ends" if live else None) | {"field": name} for name in ("x", "y")}
     encoding |= {"color": {"field": "color", "scale": None}, "detail": {"field": "s"}}
-    return own | {"data": data, "transform": transform, "encoding": encoding, "layer": _layers(series)}
+    return {"data": data, "transform": transform, "encoding": encoding, "layer": _layers(series)}
 
 
 def _rows(series: list[Plain]) -> list[Plain]:

@@ -21,7 +21,7 @@ const shaded = (spec) => JSON.parse(JSON.stringify(spec).replace(/#[0-9a-f]{6}\b
 const look = () => {
   const axis = { gridColor: style("--grid"), domainColor: style("--line"), tickColor: style("--line"), labelColor: style("--soft"), titleColor: style("--soft") };
   const font = { labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", labelOverlap: true };
-  return { background: null, font: getComputedStyle(document.body).fontFamily, view: { stroke: null }, axis: { ...axis, ...font }, text: { color: style("--soft") } };
+  return { aria: false, background: null, font: getComputedStyle(document.body).fontFamily, view: { stroke: null }, axis: { ...axis, ...font }, text: { color: style("--soft") } };
 };
 
 const number = (value) => {
@@ -37,9 +37,9 @@ const shown = (panel, name, value) => {
 };
 
 class View {
-  constructor(panel, hidden) {
+  constructor(panel, spec, hidden) {
     this.rows = panel.series.flatMap(({ x, y, top }, s) => x.map((at, i) => ({ s, x: at, y: y[i], top: (top ?? y)[i] })));
-    Object.assign(this, { panel, hidden, ends: { x: panel.x.limits, y: panel.y.limits } });
+    Object.assign(this, { panel, spec, hidden, ends: { x: panel.x.limits, y: panel.y.limits } });
     this.tip = make("div", { className: "tip", hidden: true });
     this.dot = make("div", { className: "dot", hidden: true });
     this.lens = make("div", { className: "lens", hidden: true });
@@ -55,12 +55,12 @@ class View {
   async draw() {
     if (this.view || this.begun) return;
     this.begun = true;
-    const spec = shaded(this.panel.spec);
+    const spec = shaded(this.spec);
     spec.data.values = this.rows;
+    spec.params = [{ name: "xEnds", value: this.ends.x }, { name: "yEnds", value: this.ends.y }, { name: "hidden", value: [] }];
     const drawn = await vegaEmbed(this.plot, spec, { ast: true, actions: false, renderer: "svg", tooltip: false, config: look() });
     this.view = drawn.view;
     this.hide();
-    await this.set(this.ends);
   }
 
   again() {
@@ -233,7 +233,7 @@ class Drawing {
   frame() {
     const panels = this.whole.panels.filter(({ tags }) => this.choices.every(({ dataset, value }) => !tags?.[dataset.tag] || tags[dataset.tag] === value));
     this.views?.forEach(({ view }) => view?.finalize());
-    this.views = panels.map((panel) => new View(panel, this.hidden));
+    this.views = panels.map((panel) => new View(panel, this.whole.specs[panel.spec], this.hidden));
     const room = this.figure.querySelector(".panels");
     room.classList.toggle("alone", panels.length < 3);
     // Four in two rows, not three and one.

@@ -213,4 +213,6 @@ def test_the_page_carries_the_points_of_the_figures(read, made_up):
     for name, drawn in json.loads(read.texts("script")[0]).items():
         for panel, shown in zip(there[name]["panels"], drawn["panels"], strict=True):
             assert [one["y"] for one in panel["series"]] == [one["y"] for one in shown["series"]]
-            assert "url" not in json.dumps(shown["spec"])
+        assert "url" not in json.dumps(drawn["specs"])
+        assert len(drawn["specs"]) <= len(drawn["panels"])
+    assert len(drawn["specs"]) == 6  # of the cells, one for each quantity
