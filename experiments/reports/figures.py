@@ -6,10 +6,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -17,8 +15,6 @@ from numpy.typing import ArrayLike
 
 from ..penalties.palette import INK
 
-FIGURES = "figures.json"
-"""The figures of a record, by name."""
 DASHES = {"solid": [], "dashed": [6, 4], "dotted": [2, 3], "dashdot": [6, 3, 2, 3]}
 LINE = 160
 """Points of a line, at most; of a longer one, the lowest and the highest of each part."""
@@ -29,7 +25,6 @@ ROOM = 0.04
 WORDS = ("text", "corner")
 """Kinds of series that have no say in where an axis ends."""
 Scale = Literal["linear", "log", "symlog"]
-Values = ArrayLike
 Plain = dict[str, Any]
 
 
@@ -99,44 +94,48 @@ class Axis:
         return (least if low is None else low), (most if high is None else high)
 
 
+@dataclasses.dataclass
 class Panel:
     """A panel of a figure. The first look of a series gives its colour, all of them name it in the legend."""
 
-    def __init__(self, figure: Figure, title: str, x: Axis, y: Axis, tags: Mapping[str, str], square: bool) -> None:
-        self.figure, self.title, self.x, self.y, self.tags, self.square = figure, title, x, y, dict(tags), square
-        self.series: list[tuple[tuple[Look, ...], Plain]] = []
+    figure: Figure
+    title: str
+    x: Axis
+    y: Axis
+    tags: Mapping[str, str]
+    square: bool
+    series: list[tuple[list[Look], Plain]] = dataclasses.field(default_factory=list)
 
     def line(
-        self, x: Values, y: Values, *looks: Look, width: float = 1.8, steps: bool = False, opacity: float = 1
+        self, x: ArrayLike, y: ArrayLike, *looks: Look, width: float = 1.8, steps: bool = False, opacity: float = 1
     ) -> None:
         """Draws a line with markers if its look has them; it is broken where a value is missing."""
         x, y = self.x.seen(x), self.y.seen(y)
         kept = _fewer(np.log(x) if self.x.scale == "log" else x, y)
         self._add("line", looks, x=x[kept], y=y[kept], width=width, steps=steps, opacity=opacity)
 
-    def points(self, x: Values, y: Values, *looks: Look, size: float = 4.5, opacity: float = 1) -> None:
+    def points(self, x: ArrayLike, y: ArrayLike, *looks: Look, size: float = 4.5, opacity: float = 1) -> None:
         """Draws markers, their radius in pixels."""
         marker = {} if looks[0].marker else {"marker": "circle"}
         self._add("points", looks, x=self.x.seen(x), y=self.y.seen(y), size=size, opacity=opacity, **marker)
 
-    def band(self, x: Values, low: Values, high: Values, *looks: Look, opacity: float = 0.2) -> None:
+    def band(self, x: ArrayLike, low: ArrayLike, high: ArrayLike, *looks: Look, opacity: float = 0.2) -> None:
         """Shades what is between two lines."""
         found = {"x": self.x.seen(x), "y": self.y.seen(low), "top": self.y.seen(high)}
         self._add("band", looks, **found, opacity=opacity, marker="")
 
-    def segments(self, lines: Iterable[tuple[Values, Values]], *looks: Look, width: float = 1.4) -> None:
+    def segments(self, lines: Iterable[tuple[ArrayLike, ArrayLike]], *looks: Look, width: float = 1.4) -> None:
         """Draws lines of any form that tell no values of their own: error bars, level lines."""
         parts = [np.stack([np.ravel(x), np.ravel(y)]).astype(float) for x, y in lines]
         gap = np.full((2, 1), np.nan)
         x, y = np.concatenate([whole for part in parts for whole in (part, gap)], axis=1) if parts else gap
         self._add("segments", looks, x=self.x.seen(x), y=self.y.seen(y), width=width, marker="")
 
-    def errors(self, x: Values, y: Values, half: Values, *looks: Look, across: Values | None = None) -> None:
+    def errors(self, x: ArrayLike, y: ArrayLike, half: ArrayLike, *looks: Look, across: ArrayLike = ()) -> None:
         """Draws error bars of ``half`` up and down, and of ``across`` to either side."""
         x, y, half = np.broadcast_arrays(*(np.asarray(values, float) for values in (x, y, half)))
         bars = [((a, a), (b - h, b + h)) for a, b, h in zip(x, y, half, strict=True)]
-        if across is not None:
-            bars += [((a - h, a + h), (b, b)) for a, b, h in zip(x, y, np.asarray(across, float), strict=True)]
+        bars += [((a - h, a + h), (b, b)) for a, b, h in zip(x, y, np.asarray(across, float), strict=False)]
         self.segments(bars, *(dataclasses.replace(look, dash="solid") for look in looks))
 
     def text(self, x: float, y: float, words: str, right: bool = True, above: bool = True) -> None:
@@ -148,7 +147,7 @@ class Panel:
         """Writes words into the lower right corner."""
         self._add("corner", (Look(),), x=np.zeros(1), y=np.zeros(1), name=words)
 
-    def ecdf(self, values: Values, *looks: Look) -> None:
+    def ecdf(self, values: ArrayLike, *looks: Look) -> None:
         """Draws the cumulative distribution of the finite values, in % of all of them."""
         found = np.sort(np.ravel(np.asarray(values, float)))
         share = 100 * np.arange(1, len(found) + 1) / max(len(found), 1)
@@ -171,7 +170,7 @@ class Panel:
         dash = next((look.dash for look in reversed(looks) if look.dash != "solid"), "solid")
         style = {"marker": first.marker, "hollow": any(look.hollow for look in looks), "dash": DASHES[dash]}
         name = {"name": ", ".join(look.name for look in named)}
-        self.series.append((tuple(named), {"kind": kind, "color": first.color} | name | style | drawn))
+        self.series.append((named, {"kind": kind, "color": first.color} | name | style | drawn))
 
     def plain(self, entries: Sequence[str]) -> Plain:
         """Returns the panel as JSON has it; ``entries`` are the names in the legend."""
@@ -192,20 +191,24 @@ class Panel:
 _USUAL = {"marker": "", "hollow": False, "steps": False, "dash": [], "opacity": 1}
 
 
+@dataclasses.dataclass
 class Figure:
-    """Panels under one legend.
+    """Panels under one legend, which has the looks of series in their order, then what kinds of markers or lines mean.
 
-    Args:
+    Attributes:
       columns: panels beside each other in the picture.
-      width, height: of a panel of the picture, in pixels.
+      width: of a panel of the picture, in pixels.
+      height: likewise.
       share: "x", "y", "xy" or "": axes with the same ends in all panels, named once.
     """
 
-    def __init__(self, columns: int = 1, width: int = 250, height: int = 270, share: str = "") -> None:
-        self.columns, self.width, self.height, self.share = columns, width, height, share
-        self.panels: list[Panel] = []
-        self.legend: dict[str, Look] = {}
-        self.meanings: dict[str, Look] = {}
+    columns: int = 1
+    width: int = 250
+    height: int = 270
+    share: str = ""
+    panels: list[Panel] = dataclasses.field(default_factory=list)
+    legend: dict[str, Look] = dataclasses.field(default_factory=dict)
+    meanings: dict[str, Look] = dataclasses.field(default_factory=dict)
 
     def panel(self, title: str, x: Axis, y: Axis, tags: Mapping[str, str] | None = None, square: bool = False) -> Panel:
         """Returns a new panel.
@@ -232,23 +235,6 @@ class Figure:
         legend = [look.plain() for look in looks.values()]
         layout = {"columns": self.columns, "size": [self.width, self.height], "share": self.share}
         return {"panels": panels, "legend": legend, "layout": layout}
-
-
-def add_figure(folder: Path, name: str, figure: Plain) -> None:
-    """Adds a figure to ``figures.json``."""
-    write_json(folder / FIGURES, read_json(folder / FIGURES, {}) | {name: figure})
-
-
-def read_json(path: Path, otherwise: Any = None) -> Any:
-    """Returns what a file holds; ``otherwise``, if that is given, where there is no file."""
-    if otherwise is not None and not path.exists():
-        return otherwise
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Writes a file without spaces."""
-    path.write_text(json.dumps(data, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
 def plain_numbers(values: Iterable[float], digits: int = 5) -> list[float | int | None]:
@@ -286,13 +272,13 @@ def level_lines(axis: np.ndarray, surface: np.ndarray, level: float) -> list[tup
 
 def _fewer(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Returns the places of at most ``LINE`` points: of each part of the line its lowest and highest, and gaps."""
-    if len(x) <= LINE:
+    if len(x) <= LINE or np.isnan(x).all():
         return np.arange(len(x))
     inner = np.nanmin(x) + (np.nanmax(x) - np.nanmin(x)) * np.linspace(0, 1, LINE // 2)[1:-1]
     parts = np.split(np.arange(len(x)), np.searchsorted(np.maximum.accumulate(np.nan_to_num(x, nan=-np.inf)), inner))
-    kept = [0, len(x) - 1, *np.flatnonzero(np.diff(np.isnan(y)))]
+    edges = np.flatnonzero(np.diff(np.isnan(y)))
+    kept = [0, len(x) - 1, *edges, *(edges + 1)]
     for part in parts:
         own = part[~np.isnan(y[part])]
         kept += [own[y[own].argmin()], own[y[own].argmax()]] if len(own) else part[:1].tolist()
-    kept += [place + 1 for place in np.flatnonzero(np.diff(np.isnan(y)))]
     return np.unique(kept)

@@ -19,9 +19,10 @@ from ..records import run_info
 from ..records.folder import CONFIG, BadInput
 from ..records.program import PROGRAMS
 from . import vega
-from .document import Section, from_data, to_data
-from .figures import FIGURES, Plain, read_json, write_json
+from .document import Section, from_data, read_json, to_data, write_json
+from .figures import Plain
 from .merge import Drawn, Grid, arranged, figures_first, joined
+from .vega import FIGURES
 
 if TYPE_CHECKING:
     from markupsafe import Markup

@@ -12,12 +12,15 @@ import re
 from pathlib import Path
 
 from ..penalties.palette import GREY, INK
-from .figures import WORDS, Figure, Plain, add_figure
+from .document import read_json, write_json
+from .figures import WORDS, Figure, Plain
 
+FIGURES = "figures.json"
+"""The figures of a record, by name."""
 OLD_MARKERS = {"rect": "square", "triangle": "triangle-up", "rectRot": "diamond", "crossRot": "cross"}
 """Names in records of earlier versions."""
 CROSS = "M-0.7,-0.7L0.7,0.7M-0.7,0.7L0.7,-0.7"
-PIXELS_PER_INCH = 160
+PIXELS_PER_INCH = 144
 LETTER, ROW = 6.8, 20
 """Width of a letter and height of a row in the legend of a picture, in pixels."""
 CONFIG: Plain = {
@@ -48,6 +51,11 @@ def save(figure: Figure, folder: Path, name: str) -> None:
     drawn = re.sub(r"\bclip\d+\b", lambda found: numbers.setdefault(found[0], f"clip{len(numbers)}"), drawn)
     (folder / f"{name}.svg").write_text(drawn, encoding="utf-8")
     (folder / f"{name}.png").write_bytes(vl_convert.svg_to_png(drawn, ppi=PIXELS_PER_INCH))
+
+
+def add_figure(folder: Path, name: str, figure: Plain) -> None:
+    """Adds a figure to ``figures.json``."""
+    write_json(folder / FIGURES, read_json(folder / FIGURES, {}) | {name: figure})
 
 
 @functools.cache

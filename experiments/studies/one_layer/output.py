@@ -10,8 +10,7 @@ from typing import Any
 import xarray as xr
 
 from ...records.zarr_store import write_zarr
-from ...reports.figures import add_figure
-from ...reports.vega import save
+from ...reports.vega import add_figure, save
 from . import distributions
 from .figures import sweep_figures
 from .summary import summarize, to_frame

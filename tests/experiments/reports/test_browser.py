@@ -255,9 +255,8 @@ def test_the_dark_page_is_dark_with_light_text_and_lines(visit, made_up):
 
     def stroke():
         """The colour of the line of ℓ0; None while the figure is drawn again."""
-        return drawn.evaluate(
-            "own => { const path = own.querySelectorAll('.mark-line path')[1]; return path && getComputedStyle(path).stroke; }"
-        )
+        find = "const path = own.querySelectorAll('.mark-line path')[1];"
+        return drawn.evaluate(f"own => {{ {find} return path && getComputedStyle(path).stroke; }}")
 
     def colors(color):
         return [float(part) / 255 for part in re.findall(r"[\d.]+", color)[:3]]

@@ -12,6 +12,7 @@ import pytest
 from experiments.cli import main as cli
 from experiments.cli.flags import HOW, command_line
 from experiments.reports import html_page as page
+from experiments.reports import vega
 from experiments.reports.document import from_data
 
 VOID = {"meta", "link", "input", "img"}
@@ -216,3 +217,10 @@ def test_the_page_carries_the_points_of_the_figures(read, made_up):
         assert "url" not in json.dumps(drawn["specs"])
         assert len(drawn["specs"]) <= len(drawn["panels"])
     assert len(drawn["specs"]) == 6  # of the cells, one for each quantity
+
+
+def test_the_page_carries_its_library_and_whose_it_is(read, made_up):
+    text = (made_up / "report.html").read_text(encoding="utf-8")
+    assert vega.libraries().replace("</script", "<\\/script") in text
+    assert "BSD-3-Clause" in text
+    assert len(read.texts("script")) == 4  # data, tables, library, figures: none ends another
