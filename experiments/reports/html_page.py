@@ -153,7 +153,7 @@ def _figure(block: Drawn, records: Mapping[str, Record]) -> Plain | None:
         panels.append(panel | {"series": series, "spec": specs.index(spec)})
     tags = dict.fromkeys(tag for panel in panels for tag in panel.get("tags", {}))
     choices = {tag: list(dict.fromkeys(panel["tags"][tag] for panel in panels if "tags" in panel)) for tag in tags}
-    return {"panels": panels, "specs": specs, "legend": whole["legend"], "choices": choices}
+    return {"records": len(found), "panels": panels, "specs": specs, "legend": whole["legend"], "choices": choices}
 
 
 def _pictures(block: Drawn, records: Mapping[str, Record]) -> list[str]:

@@ -236,8 +236,8 @@ class Drawing {
     this.views = panels.map((panel) => new View(panel, this.whole.specs[panel.spec], this.hidden));
     const room = this.figure.querySelector(".panels");
     room.classList.toggle("alone", panels.length < 3);
-    // Four in two rows, not three and one.
-    room.style.setProperty("--least", panels.length === 4 ? "22rem" : "17.5rem");
+    // Four in two rows, not three and one; two records beside each other.
+    room.style.setProperty("--least", panels.length === 4 || this.whole.records === 2 ? "22rem" : "17.5rem");
     room.replaceChildren(...this.views.map((view) => view.room));
     this.color();
     if (this.seen) this.draw();

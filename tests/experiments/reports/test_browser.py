@@ -284,7 +284,11 @@ def test_records_beside_each_other(visit, made_up, make_record, tmp_path):
     out = tmp_path / "page.html"
     cli.main(["report", str(made_up), str(make_record("beside", seeds=25)), "--out", str(out), "--quiet"])
     shown = visit(out)
-    assert len(figure(shown, "against_k").locator(".view svg").all()) == 8
+    boxes = figure(shown, "against_k").locator(".view svg")
+    assert boxes.count() == 8
+    (a, b), (x, y) = zip(*((box["y"], box["x"]) for box in (boxes.nth(i).bounding_box() for i in (0, 1))), strict=True)
+    assert a == b
+    assert x < y
     rows = shown.locator("#facts tbody tr:visible")
     every = rows.count()
     shown.get_by_label("only what differs").check()
