@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..penalties.palette import GREY, INK
@@ -40,22 +41,29 @@ NUMBER = (
 DIGIT = "round(datum.value / pow(10, floor(log(datum.value) / LN10 + 1e-9)))"
 
 
-def save(figure: Figure, folder: Path, name: str) -> None:
-    """Writes NAME.png and NAME.svg, and the figure as data for the page; the same figure gives the same bytes."""
+def save(figures: Mapping[str, Figure], folder: Path) -> None:
+    """Writes NAME.png and NAME.svg, and the figures as data for the page; the same figure gives the same bytes."""
     import vl_convert
 
-    plain = figure.plain()
-    add_figure(folder, name, plain)
+    plain = {name: figure.plain() for name, figure in figures.items()}
+    add_figures(folder, plain)
+    for name, figure in plain.items():
+        drawn = _svg(figure)
+        (folder / f"{name}.svg").write_text(drawn, encoding="utf-8")
+        (folder / f"{name}.png").write_bytes(vl_convert.svg_to_png(drawn, ppi=PIXELS_PER_INCH))
+
+
+def _svg(figure: Plain) -> str:
+    import vl_convert
+
     numbers: dict[str, str] = {}  # Vega counts on from figure to figure
-    drawn = vl_convert.vegalite_to_svg(picture(plain))
-    drawn = re.sub(r"\bclip\d+\b", lambda found: numbers.setdefault(found[0], f"clip{len(numbers)}"), drawn)
-    (folder / f"{name}.svg").write_text(drawn, encoding="utf-8")
-    (folder / f"{name}.png").write_bytes(vl_convert.svg_to_png(drawn, ppi=PIXELS_PER_INCH))
+    drawn = vl_convert.vegalite_to_svg(picture(figure))
+    return re.sub(r"\bclip\d+\b", lambda found: numbers.setdefault(found[0], f"clip{len(numbers)}"), drawn)
 
 
-def add_figure(folder: Path, name: str, figure: Plain) -> None:
-    """Adds a figure to ``figures.json``."""
-    write_json(folder / FIGURES, read_json(folder / FIGURES, {}) | {name: figure})
+def add_figures(folder: Path, figures: Mapping[str, Plain]) -> None:
+    """Adds figures to ``figures.json``."""
+    write_json(folder / FIGURES, read_json(folder / FIGURES, {}) | figures)
 
 
 @functools.cache

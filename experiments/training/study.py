@@ -101,8 +101,7 @@ def conduct_study(
             outcomes = train_all(study, config, console)
         with clock.phase("report"):
             training_report.frame(outcomes).to_csv(folder / "runs.csv", index=False)
-            for name, figure in report.figures(outcomes, config).items():
-                vega.save(figure, folder, name)
+            vega.save(report.figures(outcomes, config), folder)
             sections = report.sections(study, outcomes, config)
             if config.docs:
                 fill(Path(config.docs), marker, to_markdown("", sections[:-1]))

@@ -67,7 +67,7 @@ def run(config: BinaryConfig, console: Console, clock: Clock) -> Path:
         with clock.phase("report"):
             summary, figures = write_data(folder, lanes)
             descents.drop_vars(["steps", "converged"]).to_dataframe().to_csv(folder / "figure_4.csv")
-            vega.save(binary_plots.figure_4(descents), folder, "figure_4")
+            vega.save({"figure_4": binary_plots.figure_4(descents)}, folder)
         facts = {name: getattr(result, name) for name in ("devices", *FACTS)}
         return how_it_went(grid.size, facts, summary), lambda facts: binary_report.sections(
             lanes, summary, descents, many, facts, figures

@@ -10,7 +10,7 @@ from typing import Any
 import xarray as xr
 
 from ...records.zarr_store import write_zarr
-from ...reports.vega import add_figure, save
+from ...reports.vega import add_figures, save
 from . import distributions
 from .figures import sweep_figures
 from .summary import summarize, to_frame
@@ -57,8 +57,7 @@ def write_summary(
     to_frame(summary).to_csv(folder / "summary.csv", index=False)
     count = math.prod(lanes.sizes.values()) // lanes.sizes["seed"]
     shown = lanes.isel(seed=slice(0, max(1, FIGURE_LANES // count))).load()
-    add_figure(folder, distributions.NAME, distributions.cells(shown).plain())
+    add_figures(folder, {distributions.NAME: distributions.cells(shown).plain()})
     drawn = sweep_figures(shown)
-    for name, figure in drawn.items():
-        save(figure, folder, name)
+    save(drawn, folder)
     return summary, list(drawn)

@@ -39,8 +39,7 @@ def run(config: FiguresConfig, console: Console, clock: Clock) -> Path:
                 "figure_7": paper_plots.descent(descents),
             }
         with clock.phase("report"):
-            for name, figure in figures.items():
-                vega.save(figure, folder, name)
+            vega.save(figures, folder)
             angles.to_csv(folder / "figure_6.csv", index_label="draw")
             descents.to_csv(folder / "figure_7.csv", index_label="step")
         return {"choices": figure_data.CHOICES}, _sections(angles, descents)

@@ -38,7 +38,7 @@ def run(config: StoppingConfig, console: Console, clock: Clock) -> Path:
         with clock.phase("report"):
             table.to_csv(folder / "scores.csv", index=False)
             curves.to_csv(folder / "curves.csv", index=False)
-            vega.save(stopping_report.figure(table, curves), folder, "rules")
+            vega.save({"rules": stopping_report.figure(table, curves)}, folder)
         return {"rules": len(table)}, stopping_report.sections(table, config)
 
     return conduct("stopping", "Stopping rules against the paper's θ(w̄,w*)", config, console, clock, work)

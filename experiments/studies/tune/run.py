@@ -47,8 +47,7 @@ def run(config: TuneConfig, console: Console, clock: Clock) -> Path:
             paths.to_csv(folder / "paths.csv", index=False)
             write_zarr(results, folder / "data.zarr")
             figures = tune_plots.tune_figures(results, paths)
-            for name, figure in figures.items():
-                vega.save(figure, folder, name)
+            vega.save(figures, folder)
         return {}, tune_report.sections(results, table, list(figures))
 
     return conduct("tune", "Tuned at a required sparsity", config, console, clock, work)

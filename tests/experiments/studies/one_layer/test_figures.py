@@ -11,8 +11,7 @@ def test_same_data_same_bytes(make_lanes, tmp_path):
     lanes = make_lanes()
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
-        for name, figure in plots.sweep_figures(lanes).items():
-            vega.save(figure, tmp_path / folder, name)
+        vega.save(plots.sweep_figures(lanes), tmp_path / folder)
     files = sorted(path.name for path in (tmp_path / "one").iterdir())
     assert len(files) == 7  # three as PNG and SVG, all as data
     for name in files:
@@ -24,8 +23,7 @@ def test_few_converged_lanes(make_lanes, tmp_path, kept):
     lanes = make_lanes(k=(2, 3))
     lanes.status[..., kept:] = 2
     lanes = lanes.assign({name: lanes[name].where(lanes.status == 0) for name in ("theta_w", "theta_u")})
-    for name, figure in plots.sweep_figures(lanes).items():
-        vega.save(figure, tmp_path, name)
+    vega.save(plots.sweep_figures(lanes), tmp_path)
 
 
 def test_every_axis_with_several_values_has_a_figure(make_lanes):
