@@ -10,9 +10,10 @@ const make = (tag, options = {}, ...children) => {
 };
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-// A colour chosen for white paper, light enough for a dark page.
+// A colour chosen for white paper, light enough for a dark page; what was nearly black is nearly white there.
 const shade = (color) => {
   let parts = [1, 3, 5].map((i) => parseInt(color.slice(i, i + 2), 16));
+  if (dark.matches && Math.max(...parts) === Math.min(...parts)) parts = parts.map((part) => 255 - part);
   const light = () => (0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]) / 255;
   while (dark.matches && light() < 0.5) parts = parts.map((part) => part + 0.08 * (255 - part));
   return `#${parts.map((part) => Math.round(part).toString(16).padStart(2, "0")).join("")}`;
@@ -57,6 +58,8 @@ class View {
     this.begun = true;
     const spec = shaded(this.spec);
     spec.data.values = this.rows;
+    // Names of points have no room on a phone.
+    if (this.box.clientWidth < 400) spec.layer = spec.layer.filter(({ mark }) => mark.type !== "text" || mark.fontStyle);
     spec.params = [{ name: "xEnds", value: this.ends.x }, { name: "yEnds", value: this.ends.y }, { name: "hidden", value: [] }];
     const drawn = await vegaEmbed(this.plot, spec, { ast: true, actions: false, renderer: "svg", tooltip: false, config: look() });
     this.view = drawn.view;
@@ -94,6 +97,11 @@ class View {
     }
     return this.set(ends);
   }
+  // Where the panel's own corner is in its box.
+  origin() {
+    const [x, y] = this.view.origin(), { left, top } = this.view.padding();
+    return [x + left, y + top];
+  }
   range() { return { x: [0, this.view.width()], y: [this.view.height(), 0] }; }
   zoom(factor) {
     const away = ([from, to]) => [from, to].map((end) => (from + to) / 2 + (end - (from + to) / 2) / factor);
@@ -123,7 +131,7 @@ class View {
     return [name, ...lines, ...(band ? [`shaded: ${shown(panel, "y", band.y)} to ${shown(panel, "y", band.top)}`] : [])].filter(Boolean);
   }
   tell({ row, x, y }) {
-    const [left, top] = this.view.origin(), lines = this.told(row);
+    const [left, top] = this.origin(), lines = this.told(row);
     this.at = row;
     this.tip.replaceChildren(...lines.map((line, i) => make(i || lines.length < 3 ? "div" : "strong", { textContent: line })));
     this.tip.hidden = this.dot.hidden = false;
@@ -162,7 +170,7 @@ class View {
   listen() {
     const { box, lens } = this;
     const place = (event) => {
-      const { left, top } = box.getBoundingClientRect(), [x, y] = this.view.origin();
+      const { left, top } = box.getBoundingClientRect(), [x, y] = this.origin();
       return [event.clientX - left - x, event.clientY - top - y];
     };
     let from;
@@ -178,7 +186,7 @@ class View {
       if (lens.hidden) return this.near([x, y]);
       box.setPointerCapture(event.pointerId);
       this.forget();
-      const [left, top] = this.view.origin();
+      const [left, top] = this.origin();
       Object.assign(lens.style, { left: `${left + Math.min(x, from[0])}px`, top: `${top + Math.min(y, from[1])}px`, width: `${Math.abs(x - from[0])}px`, height: `${Math.abs(y - from[1])}px` });
     });
     box.addEventListener("pointerup", (event) => {

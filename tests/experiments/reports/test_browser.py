@@ -132,7 +132,7 @@ def place(box, name, index=0):
         """(box, [name, index]) => {
             const own = drawings.flatMap(({ views }) => views).find((one) => one.box === box);
             const line = own.panel.series.find((one) => one.name === name && one.kind === "line");
-            const [left, top] = own.view.origin(), { x, y } = own.box.getBoundingClientRect();
+            const [left, top] = own.origin(), { x, y } = own.box.getBoundingClientRect();
             return [x + left + own.view.scale("x")(line.x[index]), y + top + own.view.scale("y")(line.y[index])];
         }""",
         [name, index],
@@ -141,6 +141,10 @@ def place(box, name, index=0):
 
 ENDS = "[...own.view.scale('x').domain(), ...own.view.scale('y').domain()]"
 SEEN = "[...new Set(own.points().map(({ row }) => own.panel.series[row.s].name))]"
+
+
+def middle(box):
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
 def test_hovering_shows_values(shown):
@@ -152,6 +156,9 @@ def test_hovering_shows_values(shown):
     assert said[:2] == ["ℓ1", "dimension d: 20"]
     assert re.fullmatch(r"θ\(w̄, w\*\): [\d.]+", said[2])
     assert re.fullmatch(r"shaded: [\d.]+ to [\d.]+", said[3])
+    dot, marks = box.locator(".dot").bounding_box(), box.locator(".mark-symbol path")
+    centers = [middle(marks.nth(i).bounding_box()) for i in range(marks.count())]
+    assert min(np.hypot(*np.subtract(middle(dot), center)) for center in centers) < 1.5
     shown.mouse.move(0, 0)
     assert not box.locator(".tip").is_visible()
 
