@@ -6,8 +6,11 @@ copies and checks each of hundreds of panels takes a second for every ten of the
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import importlib.metadata
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,10 +71,23 @@ def add_figures(folder: Path, figures: Mapping[str, Plain]) -> None:
 
 @functools.cache
 def libraries() -> str:
-    """Returns Vega, Vega-Lite and Vega-Embed as one script: the versions that draw the pictures too."""
+    """Returns Vega, Vega-Lite and Vega-Embed as one script: the versions that draw the pictures too.
+
+    It takes more than a second to put together, so it is kept in the user's cache.
+    """
+    import platformdirs
     import vl_convert
 
+    version = importlib.metadata.version("vl-convert-python")
+    kept = platformdirs.user_cache_path("rvsmjax") / f"vega-{version}.js"
+    with contextlib.suppress(OSError):
+        return kept.read_text(encoding="utf-8")
     bundle: str = vl_convert.javascript_bundle()  # type: ignore[call-arg] # its annotation forgets the default
+    with contextlib.suppress(OSError):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        part = kept.with_suffix(f".{os.getpid()}")
+        part.write_text(bundle, encoding="utf-8")
+        part.replace(kept)
     return bundle
 
 

@@ -224,3 +224,15 @@ def test_the_page_carries_its_library_and_whose_it_is(read, made_up):
     assert vega.libraries().replace("</script", "<\\/script") in text
     assert "BSD-3-Clause" in text
     assert len(read.texts("script")) == 4  # data, tables, library, figures: none ends another
+
+
+def test_the_library_is_kept_where_there_is_a_cache(tmp_path, monkeypatch):
+    whole = vega.libraries()
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / name)
+    assert vega.libraries.__wrapped__() == whole
+    (kept,) = (tmp_path / "rvsmjax").iterdir()
+    monkeypatch.setattr("vl_convert.javascript_bundle", lambda: pytest.fail("put together again"))
+    assert vega.libraries.__wrapped__() == whole == kept.read_text(encoding="utf-8")
+    monkeypatch.setattr("vl_convert.javascript_bundle", lambda: "new")
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: kept / name)  # a file, no folder
+    assert vega.libraries.__wrapped__() == "new"
