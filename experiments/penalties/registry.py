@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import rvsmjax as rv
 from rvsmjax.sweep.grid import PENALTIES as IN_GRIDS
 
+from .palette import BLUE, INK, RED, YELLOW
+
 
 class Entry(NamedTuple):
     """A penalty as studies see it.
@@ -18,15 +20,15 @@ class Entry(NamedTuple):
       make: its class, or what returns it.
       label: in reports.
       color: in figures.
-      marker: in figures, as of matplotlib.
+      marker: in figures, as Vega calls it.
       parameter: the number that ``make`` takes and the flag ``--a`` varies; empty where there is none.
     """
 
     name: str
     make: Callable[..., rv.Penalty]
     label: str
-    color: str = "0.4"
-    marker: str = "D"
+    color: str = INK
+    marker: str = "diamond"
     parameter: str = ""
 
     def __call__(self, value: Any = 1.0) -> rv.Penalty:
@@ -34,13 +36,12 @@ class Entry(NamedTuple):
         return self.make(value) if self.parameter else self.make()
 
 
-# Paul Tol's high-contrast scheme: apart for the colour-blind, and in grey.
 PENALTIES = {
     entry.name: entry
     for entry in (
-        Entry("l1", rv.L1, "ℓ1", "#DDAA33", "o"),
-        Entry("l0", rv.L0, "ℓ0", "#004488", "^"),
-        Entry("tl1", rv.TransformedL1, "Tℓ1", "#BB5566", "s", "a"),
+        Entry("l1", rv.L1, "ℓ1", YELLOW, "circle"),
+        Entry("l0", rv.L0, "ℓ0", BLUE, "triangle-up"),
+        Entry("tl1", rv.TransformedL1, "Tℓ1", RED, "square", "a"),
     )
 }
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .folder import Facts
 
-PACKAGES = ["jax", "jaxlib", "optax", "flax", "numpy", "xarray", "zarr", "matplotlib", "pandas"]
+PACKAGES = ["jax", "jaxlib", "optax", "flax", "numpy", "xarray", "zarr", "pandas", "vl-convert-python"]
 
 
 def describe() -> Facts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -91,6 +92,18 @@ def from_data(data: Sequence[dict[str, Any]]) -> list[Section]:
         return found
 
     return [Section(**part | {"blocks": [block(plain) for plain in part["blocks"]]}) for part in data]
+
+
+def read_json(path: Path, otherwise: Any = None) -> Any:
+    """Returns what a file holds; ``otherwise``, if that is given, where there is no file."""
+    if otherwise is not None and not path.exists():
+        return otherwise
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Writes a file without spaces."""
+    path.write_text(json.dumps(data, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
 def fill(page: Path, marker: str, text: str) -> None:

@@ -107,7 +107,7 @@ def joined(figures: Of) -> dict[str, Any]:
                 one | {"entries": [places[names[i]] for i in one["entries"]]} if "entries" in one else one
                 for one in panel["series"]
             ]
-            title = ": ".join(part for part in (letter, panel["title"]) if part)
+            title = ": ".join(part for part in (letter, panel["title"] or panel["y"]["label"]) if part)
             axes = {axis: panel[axis] | {"limits": limits[axis]} for axis in limits}
             panels.append(panel | {"title": title, "series": series} | axes)
     return {"panels": panels, "legend": legend}
@@ -144,15 +144,15 @@ def merged(tables: Mapping[str, Table], count: int) -> list[Grid]:
             for key, cells, own in zip(keys, filled, values, strict=True)
         }
     found = []
-    for key in _union([list(own) for own in rows.values()]):
-        here = {letter: own[key] for letter, own in rows.items() if key in own}
+    for key in _union([list(there) for there in rows.values()]):
+        here = {letter: there[key] for letter, there in rows.items() if key in there}
         said: dict[tuple[str, ...], list[str]] = {}
-        for letter, (_, values) in here.items():
-            said.setdefault(tuple(values), []).append(letter)
+        for letter, (_, own) in here.items():
+            said.setdefault(tuple(own), []).append(letter)
         head = next(iter(here.values()))[0]
-        for number, (values, letters) in enumerate(said.items()):
+        for number, (row, letters) in enumerate(said.items()):
             who = "all" if len(letters) == count else " ".join(letters)
-            found.append(Row([*head, who, *values], labels * (number > 0), number == 0))
+            found.append(Row([*head, who, *row], labels * (number > 0), number == 0))
     names = [str(name) for name, _ in every]
     head = list(next(iter(tables.values())).columns[:labels])
     return [Grid([*head, "record", *names], found, next(iter(tables.values())).title, labels + 1)]
@@ -162,7 +162,7 @@ def _block(of: Mapping[str, Block], count: int) -> list[Text | Grid | Drawn]:
     first = next(iter(of.values()))
     if isinstance(first, Table):
         tables = {letter: block for letter, block in of.items() if isinstance(block, Table)}
-        return [grid(first)] if count == 1 else merged(tables, count)
+        return [grid(first)] if count == 1 else [*merged(tables, count)]
     if isinstance(first, (Picture, Chart)):
         name = first.name if isinstance(first, Chart) else first.path.rpartition(".")[0]
         return [Drawn(name, first.caption, list(of))]

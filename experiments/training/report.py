@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
+from ..penalties.palette import PALETTE
 from ..reports.document import Table
-from ..reports.style import STYLE, new_figure
+from ..reports.figures import DASHES, Axis, Figure, Look, Panel
 from .run_store import Outcomes, Study
 
-PALETTE = ["#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB", "#222222"]
-"""Paul Tol's bright scheme, and black."""
+PAPER = Look("printed in the paper", marker="cross", line=False)
 LAYERS = "Zeros of u by layer, from the first to the last: mean over seeds, range shaded"
 """Caption of ``layers``."""
 MEASURES = ("test_accuracy_u", "test_accuracy_w", "validation_accuracy_u", "validation_accuracy_w", "zeros")
@@ -73,15 +71,19 @@ def layer_table(outcomes: Outcomes, parameters: int) -> Table:
 
 def overall(run: dict[str, Any], parameters: int) -> float:
     """Returns the share of zeros over all parameters; those that are no kernels have none."""
-    return sum(zeros for zeros, _ in run["zeros_by_leaf"].values()) / parameters
+    return float(sum(zeros for zeros, _ in run["zeros_by_leaf"].values()) / parameters)
 
 
 def share(counts: Sequence[Sequence[int]]) -> float:
     """Returns zeros over size of all pairs (zeros, size) together."""
-    return sum(zeros for zeros, _ in counts) / sum(size for _, size in counts)
+    return float(sum(zeros for zeros, _ in counts) / sum(size for _, size in counts))
 
 
-@matplotlib.rc_context(STYLE)
+def look(place: int, name: str, marker: str = "") -> Look:
+    """Returns how the series at a place is drawn: a colour of its own, and a dash where they begin again."""
+    return Look(name, PALETTE[place % len(PALETTE)], marker, list(DASHES)[place // len(PALETTE) % 3])
+
+
 def curves(outcomes: Outcomes, least: float | None = None, part: str = "validation") -> Figure:
     """Returns validation accuracy and zeros of u over the epochs evaluated: means of the seeds, and their range.
 
@@ -90,51 +92,46 @@ def curves(outcomes: Outcomes, least: float | None = None, part: str = "validati
       least: accuracy from which the axis begins.
       part: images that were evaluated on after an epoch.
     """
-    figure, panels = new_figure(11.0, 4.4, ncols=2)
-    for i, (label, runs) in enumerate(outcomes.items()):
-        if not runs:
-            continue
-        color, style = PALETTE[i % len(PALETTE)], ("-", "--", ":")[i // len(PALETTE) % 3]
-        for axes, name in zip(panels, ("accuracy_u", "zeros"), strict=True):
+    figure = Figure(columns=2, width=400, height=300)
+    low = None if least is None else 100 * least
+    axes = {
+        "accuracy_u": Axis(f"{part} accuracy of u  [%]", (low, None)),
+        "zeros": Axis("zeros of u  [%]", (-2, 102)),
+    }
+    for name, y in axes.items():
+        panel = figure.panel("", Axis("epoch", whole=True), y)
+        for i, (label, runs) in enumerate(outcomes.items()):
+            if not runs:
+                continue
             values = 100 * np.array([run["curves"][name] for run in runs], float)
             evaluated = ~np.isnan(values).any(0)
             values, epochs = values[:, evaluated], 1 + np.flatnonzero(evaluated)
-            marker = "o" if len(epochs) == 1 else None
-            axes.plot(epochs, values.mean(0), color=color, ls=style, marker=marker, label=label, lw=1.5)
-            if len(runs) > 1:
-                axes.fill_between(epochs, values.min(0), values.max(0), color=color, alpha=0.2, lw=0)
-    for axes in panels:
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    panels[0].set(xlabel="epoch", title=f"{part} accuracy of u  [%]")
-    if least is not None:
-        panels[0].set_ylim(bottom=100 * least)
-    panels[1].set(xlabel="epoch", title="zeros of u  [%]", ylim=(-2, 102))
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9)
+            _range(panel, epochs, values, look(i, label, "circle" if len(epochs) == 1 else ""))
     return figure
 
 
-@matplotlib.rc_context(STYLE)
 def layers(outcomes: Outcomes) -> Figure:
     """Returns zeros of u by layer, from the first to the last: means of the seeds, and their range."""
     there = {label: runs for label, runs in outcomes.items() if runs and any(run["zeros"] for run in runs)}
     names = list(next((runs[0]["zeros_by_leaf"] for runs in there.values()), {}))
-    figure, axes = new_figure(max(6.4, 3.0 + 0.36 * len(names)), 4.6)
-    place = np.arange(len(names))
+    figure = Figure(width=max(460, 34 * len(names)), height=300)
+    ticks = {i: name.removesuffix("/kernel") for i, name in enumerate(names)}
+    panel = figure.panel(
+        "", Axis("layer", (-0.3, max(len(names), 1) - 0.7), ticks=ticks), Axis("zeros of u  [%]", (-2, 102))
+    )
     for i, (label, runs) in enumerate(there.items()):
-        color, style = PALETTE[i % len(PALETTE)], ("-", "--", ":")[i // len(PALETTE) % 3]
         shares = 100 * np.array([[share([run["zeros_by_leaf"][name]]) for name in names] for run in runs])
-        axes.plot(place, shares.mean(0), color=color, ls=style, marker="o", ms=4, lw=1.5, label=label)
-        if len(runs) > 1:
-            axes.fill_between(place, shares.min(0), shares.max(0), color=color, alpha=0.2, lw=0)
-    axes.set_xticks(place, [name.removesuffix("/kernel") for name in names], rotation=45, ha="right")
-    axes.set(ylabel="zeros of u  [%]", ylim=(-2, 102))
-    if there:
-        figure.legend(loc="outside lower center", ncols=3, fontsize=9)
+        _range(panel, np.arange(len(names)), shares, look(i, label, "circle"))
     return figure
 
 
-@matplotlib.rc_context(STYLE)
+def _range(panel: Panel, x: np.ndarray, values: np.ndarray, look: Look) -> None:
+    """Draws the mean over the rows of values, and their range where there are several."""
+    if len(values) > 1:
+        panel.band(x, values.min(0), values.max(0), look)
+    panel.line(x, values.mean(0), look)
+
+
 def tradeoff(
     outcomes: Outcomes,
     zeros: Callable[[dict[str, Any]], float],
@@ -151,30 +148,22 @@ def tradeoff(
       paper: accuracy and zeros, in percent, that a paper has, by name.
       counted: what the zeros are of.
     """
-    figure, axes = new_figure(7.2, 4.8)
+    figure = Figure(width=520, height=340)
+    panel = figure.panel("", Axis(f"zeros of {counted}  [%]"), Axis("test accuracy of u  [%]"))
     methods = list(dict.fromkeys(map(method, outcomes)))
-    lines: dict[str, list[tuple[float, float]]] = {}
+    means: dict[str, list[tuple[float, float]]] = {}
     for label, runs in outcomes.items():
-        if not runs:
-            continue
-        points = 100 * np.array([[zeros(run), run["test_accuracy_u"]] for run in runs])
-        name = method(label)
-        color = PALETTE[methods.index(name) % len(PALETTE)]
-        axes.plot(*points.T, "o", color=color, alpha=0.35, ms=4)
-        lines.setdefault(name, []).append(tuple(points.mean(0)))
-        axes.plot(*points.mean(0), "D", color=color, ms=6, label=None if len(lines[name]) > 1 else name)
-    for i, (name, means) in enumerate(lines.items()):
-        color = PALETTE[methods.index(name) % len(PALETTE)]
-        axes.plot(*np.array(sorted(means)).T, "-", color=color, lw=1.2, zorder=-i)
-    if paper:
-        axes.plot([], [], "x", color="0.3", ms=8, label="printed in the paper")
-    for name, (accuracy, share_of_zeros) in paper.items():
-        axes.plot(share_of_zeros, accuracy, "x", color="0.3", ms=8, label=f"_paper: {name}")
-        axes.annotate(
-            f"paper: {name}", (share_of_zeros, accuracy), textcoords="offset points", xytext=(6, 4), fontsize=8
-        )
-    axes.set(xlabel=f"zeros of {counted}  [%]", ylabel="test accuracy of u  [%]")
-    axes.legend(loc="best")
+        if runs:
+            points = 100 * np.array([[zeros(run), run["test_accuracy_u"]] for run in runs])
+            name = method(label)
+            panel.points(*points.T, look(methods.index(name), name, "circle"), size=2.7, opacity=0.35)
+            means.setdefault(name, []).append(tuple(points.mean(0)))
+    for name, found in means.items():
+        panel.line(*np.array(sorted(found)).T, look(methods.index(name), name, "diamond"), width=1.2)
+    for i, (name, (accuracy, share_of_zeros)) in enumerate(paper.items()):
+        panel.points([share_of_zeros], [accuracy], Look(marker="cross"), PAPER)
+        # On the side that has room, and above and below in turns.
+        panel.text(share_of_zeros, accuracy, name, share_of_zeros < 80, i % 2 == 0)
     return figure
 
 

@@ -15,10 +15,9 @@ from ..cli.runner import Report, conduct
 from ..records.environment import Clock
 from ..records.folder import BadInput, Facts, require_one_of
 from ..reports.document import Section, fill, to_markdown
+from ..reports.figures import Figure
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from .loop import Row
     from .recipes import Recipe
     from .run_store import Outcomes, Study
@@ -95,15 +94,14 @@ def conduct_study(
     """
 
     def work(folder: Path) -> tuple[Facts, Report]:
-        from ..reports import style
+        from ..reports import vega
         from . import report as training_report
 
         with clock.phase("run"):
             outcomes = train_all(study, config, console)
         with clock.phase("report"):
             training_report.frame(outcomes).to_csv(folder / "runs.csv", index=False)
-            for name, figure in report.figures(outcomes, config).items():
-                style.save(figure, folder, name)
+            vega.save(report.figures(outcomes, config), folder)
             sections = report.sections(study, outcomes, config)
             if config.docs:
                 fill(Path(config.docs), marker, to_markdown("", sections[:-1]))

@@ -1,4 +1,4 @@
-// Figures from data, drawn by Chart.js: values on hover, zoom by dragging, buttons or keys, a legend that hides.
+// What a reader does with the figures that Vega draws: values, zoom, by mouse and keys; the legend hides, a choice changes.
 "use strict";
 
 const data = JSON.parse(document.getElementById("figures").textContent);
@@ -10,92 +10,25 @@ const make = (tag, options = {}, ...children) => {
 };
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-// A colour chosen for white paper, light enough for a dark page.
-const shade = (color, opacity = 1) => {
+// A colour chosen for white paper, light enough for a dark page; what was nearly black is nearly white there.
+const shade = (color) => {
   let parts = [1, 3, 5].map((i) => parseInt(color.slice(i, i + 2), 16));
+  if (dark.matches && Math.max(...parts) === Math.min(...parts)) parts = parts.map((part) => 255 - part);
   const light = () => (0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]) / 255;
   while (dark.matches && light() < 0.5) parts = parts.map((part) => part + 0.08 * (255 - part));
-  return `rgb(${parts.map(Math.round).join(" ")} / ${opacity})`;
+  return `#${parts.map((part) => Math.round(part).toString(16).padStart(2, "0")).join("")}`;
+};
+const shaded = (spec) => JSON.parse(JSON.stringify(spec).replace(/#[0-9a-f]{6}\b/gi, shade).replaceAll('"white"', `"${style("--card")}"`));
+const look = () => {
+  const axis = { gridColor: style("--grid"), domainColor: style("--line"), tickColor: style("--line"), labelColor: style("--soft"), titleColor: style("--soft") };
+  const font = { labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", labelOverlap: true };
+  return { aria: false, background: null, font: getComputedStyle(document.body).fontFamily, view: { stroke: null }, axis: { ...axis, ...font }, text: { color: style("--soft") } };
 };
 
 const number = (value) => {
   const near = value === 0 || (Math.abs(value) >= 1e-3 && Math.abs(value) < 1e5);
   return near ? String(Number(value.toPrecision(4))) : value.toExponential(2).replace(/\.?0+e/, "e");
 };
-
-// Chart.js has linear and logarithmic axes; another is drawn through its transform on a linear one.
-const transform = (axis) =>
-  axis.scale === "symlog" ? [(v) => Math.asinh(v / axis.linear), (v) => Math.sinh(v) * axis.linear] : [(v) => v, (v) => v];
-
-// Round numbers, evenly apart.
-const even = (low, high) => {
-  const power = 10 ** Math.floor(Math.log10((high - low) / 4));
-  const step = power * [1, 2, 5, 10].find((own) => own * power >= (high - low) / 4);
-  return [...Array(12)].map((_, i) => (Math.ceil(low / step) + i) * step).filter((value) => value <= high);
-};
-
-const decades = [...Array(60)].map((_, i) => Number(`1e${i - 30}`));
-
-// Where an axis has marks: where the figure has them; else round numbers. Undefined: where Chart.js puts them.
-const marks = (axis, low, high) => {
-  const [there] = transform(axis);
-  const inside = (values) => values.filter((value) => value >= low && value <= high);
-  const fixed = inside((axis.ticks ?? []).map(([value]) => there(value)));
-  if (fixed.length) return fixed;
-  if (axis.scale === "symlog") {
-    const far = decades.filter((value) => value >= axis.linear);
-    return inside([...far.map((value) => -value).reverse(), 0, ...far].map(there));
-  }
-  if (axis.scale !== "log") return undefined;
-  const steps = Math.log10(high / low) > 2.5 ? [1] : [1, 2, 5];
-  const round = inside(decades.flatMap((decade) => steps.map((step) => step * decade)));
-  return round.length > 2 ? round : even(low, high);
-};
-
-const scale = (axis) => {
-  const [there, back] = transform(axis);
-  const [low, high] = axis.limits.map(there);
-  return {
-    type: axis.scale === "log" ? "logarithmic" : "linear",
-    min: Math.min(low, high), max: Math.max(low, high), reverse: low > high,
-    title: { display: Boolean(axis.label), text: axis.label, color: style("--soft") },
-    grid: { color: style("--grid") }, border: { color: style("--line") },
-    afterBuildTicks: (own) => {
-      const places = marks(axis, own.min, own.max);
-      if (places) own.ticks = places.map((value) => ({ value }));
-    },
-    ticks: {
-      color: style("--soft"), includeBounds: false, autoSkipPadding: 10,
-      maxRotation: axis.ticks?.some(([, text]) => text.length > 6) ? 60 : 0,
-      callback: (value) => axis.ticks?.find(([own]) => Math.abs(there(own) - value) < 1e-9 * (1 + Math.abs(value)))?.[1] ?? number(back(value)),
-    },
-  };
-};
-
-// Marks of one size look of one size.
-const swell = { rect: 1.15, rectRot: 1.15, crossRot: 1.3 };
-const datasets = (panel) => panel.series.flatMap((series, place) => {
-  const [tx, ty] = [transform(panel.x)[0], transform(panel.y)[0]];
-  const at = (value, there) => (value === null ? NaN : there(value));
-  const points = (values) => series.x.map((x, i) => ({ x: at(x, tx), y: at(values[i], ty), raw: [x, values[i]] }));
-  const color = shade(series.color, series.opacity);
-  const base = {
-    label: series.name, series, order: -place, borderColor: color, backgroundColor: color, borderWidth: series.width ?? 1.5,
-    pointRadius: 0, pointHoverRadius: 0,
-  };
-  if (series.kind === "band") {
-    const edge = { ...base, borderWidth: 0, showLine: true };
-    return [{ ...edge, data: points(series.y) }, { ...edge, data: points(series.top), fill: "-1" }];
-  }
-  const size = (series.size ?? 3) * (swell[series.marker] ?? 1);
-  return [{
-    ...base, data: points(series.y), showLine: series.kind !== "points", stepped: series.steps ? "before" : false, borderDash: series.dash ?? [],
-    pointStyle: series.marker || "circle", pointRadius: series.marker ? size : 0, pointHoverRadius: series.kind === "segments" ? 0 : Math.max(4, size + 1.5),
-    pointBackgroundColor: series.hollow ? style("--card") : color, pointBorderColor: color, pointBorderWidth: series.hollow || series.marker === "crossRot" ? 1.8 : 0,
-    pointHoverBorderWidth: 2, pointHoverBorderColor: shade(series.color),
-  }];
-});
-
 // An axis without a label of its own has the panel's title.
 const label = (panel, name) => panel[name].label || (name === "y" && panel.title) || name;
 const worded = (panel, name) => label(panel, name).replace(/\s*\[.*\]/, "").trim();
@@ -104,198 +37,233 @@ const shown = (panel, name, value) => {
   return panel[name].ticks?.find(([own]) => own === value)?.[1] ?? number(value) + unit;
 };
 
-// What a point says: its series, its place, and the band around it.
-const told = (panel, series, [x, y]) => {
-  const band = panel.series.find((own) => own.kind === "band" && own.name === series.name && own.x.includes(x));
-  const at = band?.x.indexOf(x);
-  const lines = [`${worded(panel, "x")}: ${shown(panel, "x", x)}`, `${worded(panel, "y")}: ${shown(panel, "y", y)}`];
-  if (band) lines.push(`shaded: ${shown(panel, "y", band.y[at])} to ${shown(panel, "y", band.top[at])}`);
-  return lines;
-};
-
-// The nearest point in sight of what has points of its own to tell.
-const telling = (dataset) => !["band", "segments"].includes(dataset.series.kind);
-Chart.Interaction.modes.telling = (chart, event) => {
-  const pointer = Chart.helpers.getRelativePosition(event, chart);
-  const { left, right, top, bottom } = chart.chartArea;
-  let nearest = [], least = Infinity;
-  for (const { data: points, index: datasetIndex } of chart.getSortedVisibleDatasetMetas()) {
-    if (!telling(chart.data.datasets[datasetIndex])) continue;
-    points.forEach((element, index) => {
-      const { x, y } = element;
-      const far = Math.hypot(x - pointer.x, y - pointer.y);
-      if (far >= least || x < left - 1 || x > right + 1 || y < top - 1 || y > bottom + 1) return;
-      [nearest, least] = [[{ element, datasetIndex, index }], far];
-    });
+class View {
+  constructor(panel, spec, hidden) {
+    this.rows = panel.series.flatMap(({ x, y, top }, s) => x.map((at, i) => ({ s, x: at, y: y[i], top: (top ?? y)[i] })));
+    Object.assign(this, { panel, spec, hidden, ends: { x: panel.x.limits, y: panel.y.limits } });
+    this.tip = make("div", { className: "tip", hidden: true });
+    this.dot = make("div", { className: "dot", hidden: true });
+    this.lens = make("div", { className: "lens", hidden: true });
+    this.plot = make("div", { className: "plot" });
+    this.box = make("div", { className: `view${panel.square ? " square" : ""}`, tabIndex: 0 }, this.plot, this.lens, this.dot, this.tip);
+    const axes = `${worded(panel, "y")} over ${worded(panel, "x")}`;
+    this.box.setAttribute("role", "img");
+    this.box.setAttribute("aria-label", `${[panel.title, axes].filter(Boolean).join(": ")}. Arrow keys read the values, + and − zoom, 0 resets.`);
+    this.room = make("div", { className: "panel" }, ...(panel.title ? [make("h4", { textContent: panel.title })] : []), this.box);
+    this.listen();
   }
-  return nearest;
-};
 
-const draw = (canvas, panel) => new Chart(canvas, {
-  type: "scatter",
-  data: { datasets: datasets(panel) },
-  options: {
-    responsive: true, maintainAspectRatio: false, animation: false,
-    events: ["mousemove", "mouseout", "touchstart", "touchmove"],
-    interaction: { mode: "telling", intersect: false, axis: "xy" },
-    scales: { x: scale(panel.x), y: scale(panel.y) },
-    plugins: {
-      legend: { display: false },
-      tooltip: {
-        displayColors: false, backgroundColor: style("--ink"), bodyColor: style("--paper"), titleColor: style("--paper"), padding: 8,
-        callbacks: { title: ([item]) => item?.dataset.series.name, label: (item) => told(panel, item.dataset.series, item.raw.raw) },
-      },
-      zoom: {
-        limits: { x: { min: "original", max: "original" }, y: { min: "original", max: "original" } },
-        zoom: { mode: "xy", drag: { enabled: true, threshold: 6, backgroundColor: shade("#888888", 0.25) }, wheel: { enabled: true, modifierKey: "ctrl" } },
-      },
-    },
-  },
-});
+  async draw() {
+    if (this.view || this.begun) return;
+    this.begun = true;
+    const spec = shaded(this.spec);
+    spec.data.values = this.rows;
+    // Names of points have no room on a phone.
+    if (this.box.clientWidth < 400) spec.layer = spec.layer.filter(({ mark }) => mark.type !== "text" || mark.fontStyle);
+    spec.params = [{ name: "xEnds", value: this.ends.x }, { name: "yEnds", value: this.ends.y }, { name: "hidden", value: [] }];
+    const drawn = await vegaEmbed(this.plot, spec, { ast: true, actions: false, renderer: "svg", tooltip: false, config: look() });
+    this.view = drawn.view;
+    this.hide();
+  }
 
-// Keys on a panel that has the focus: arrows go from point to point and from line to line.
-const keys = (chart, panel, state) => (event) => {
-  const shift = 0.1 * chart.width;
-  const pan = { ArrowLeft: { x: shift }, ArrowRight: { x: -shift }, ArrowUp: { y: shift }, ArrowDown: { y: -shift } };
-  const zoom = { "+": 1.4, "=": 1.4, "-": 1 / 1.4 };
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.key in zoom) chart.zoom(zoom[event.key], "none");
-  else if (event.key === "0" || event.key === "Escape") chart.resetZoom("none");
-  else if (event.shiftKey && event.key in pan) chart.pan(pan[event.key], undefined, "none");
-  else if (event.key in pan) step(chart, panel, state, event.key);
-  else return;
-  event.preventDefault();
-};
-const step = (chart, panel, state, key) => {
-  const sets = chart.data.datasets.map((_, i) => i).filter((i) => telling(chart.data.datasets[i]) && chart.isDatasetVisible(i));
-  if (!sets.length) return;
-  const place = Math.max(0, sets.indexOf(state.set));
-  state.set = sets[(place + ({ ArrowUp: sets.length - 1, ArrowDown: 1 }[key] ?? 0)) % sets.length];
-  const { left, right, top, bottom } = chart.chartArea;
-  const inside = chart.getDatasetMeta(state.set).data
-    .map((point, index) => ({ index, x: point.x, y: point.y }))
-    .filter(({ x, y }) => x >= left - 1 && x <= right + 1 && y >= top - 1 && y <= bottom + 1);
-  if (!inside.length) return;
-  const now = inside.findIndex(({ index }) => index >= (state.index ?? -1));
-  const next = { ArrowLeft: now - 1, ArrowRight: state.index === undefined ? 0 : now + 1 }[key] ?? now;
-  const at = inside[Math.min(Math.max(next, 0), inside.length - 1)];
-  state.index = at.index;
-  const active = [{ datasetIndex: state.set, index: at.index }];
-  chart.setActiveElements(active);
-  chart.tooltip.setActiveElements(active, { x: at.x, y: at.y });
-  chart.update("none");
-  const dataset = chart.data.datasets[state.set];
-  document.getElementById("said").textContent = [dataset.series.name, ...told(panel, dataset.series, dataset.data[at.index].raw)].join(", ");
-};
+  again() {
+    this.view?.finalize();
+    this.view = this.begun = undefined;
+    this.forget();
+    return this.draw();
+  }
 
-// The sign of an entry of the legend.
-const sign = (entry) => {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  const color = shade(entry.color);
-  const part = (tag, attributes) => {
-    const element = document.createElementNS(svg.namespaceURI, tag);
-    for (const [name, value] of Object.entries({ stroke: color, fill: entry.hollow ? "none" : color, "stroke-width": 2, ...attributes })) element.setAttribute(name, value);
-    svg.append(element);
-  };
-  for (const [name, value] of Object.entries({ width: 26, height: 14, "aria-hidden": "true" })) svg.setAttribute(name, value);
-  if (entry.line) part("line", { x1: 1, x2: 25, y1: 7, y2: 7, "stroke-dasharray": entry.dash.join(" ") });
-  const shapes = { circle: "M9 7a4 4 0 1 0 8 0a4 4 0 1 0 -8 0", rect: "M9 3h8v8h-8z", triangle: "M13 2.5l4.5 8h-9z", rectRot: "M13 2l5 5l-5 5l-5-5z", crossRot: "M9 3l8 8m0-8l-8 8" };
-  if (entry.marker) part("path", { d: shapes[entry.marker] });
-  return svg;
-};
+  out({ entries }) { return Boolean(entries?.some((entry) => this.hidden.has(entry))); }
+  hide() {
+    const out = this.panel.series.flatMap((own, i) => (this.out(own) ? [i] : []));
+    this.view?.signal("hidden", out).run();
+    this.forget();
+  }
+
+  set(ends) {
+    this.ends = ends;
+    this.forget();
+    return this.view.signal("xEnds", ends.x).signal("yEnds", ends.y).runAsync();
+  }
+  reset() { return this.set({ x: this.panel.x.limits, y: this.panel.y.limits }); }
+  // Shows what is between pixels; never more than the whole.
+  show(pixels) {
+    const ends = {};
+    for (const name of ["x", "y"]) {
+      const scale = this.view.scale(name), whole = this.panel[name].limits;
+      const [low, high] = [Math.min(...whole), Math.max(...whole)];
+      ends[name] = pixels[name].map((pixel) => Math.min(Math.max(scale.invert(pixel), low), high));
+      if (ends[name][0] === ends[name][1]) ends[name] = this.ends[name];
+    }
+    return this.set(ends);
+  }
+  // Where the panel's own corner is in its box.
+  origin() {
+    const [x, y] = this.view.origin(), { left, top } = this.view.padding();
+    return [x + left, y + top];
+  }
+  range() { return { x: [0, this.view.width()], y: [this.view.height(), 0] }; }
+  zoom(factor) {
+    const away = ([from, to]) => [from, to].map((end) => (from + to) / 2 + (end - (from + to) / 2) / factor);
+    const { x, y } = this.range();
+    return this.show({ x: away(x), y: away(y) });
+  }
+  pan(x, y) {
+    const { x: across, y: up } = this.range();
+    return this.show({ x: across.map((end) => end + x * this.view.width()), y: up.map((end) => end - y * this.view.height()) });
+  }
+
+  // The points in sight of what has points of its own to tell, with their places.
+  points() {
+    const [x, y] = [this.view.scale("x"), this.view.scale("y")], { x: [, width], y: [height] } = this.range();
+    const telling = this.panel.series.map((own) => ["line", "points"].includes(own.kind) && !this.out(own));
+    return this.rows
+      .filter((row) => telling[row.s] && row.x !== null && row.y !== null)
+      .map((row) => ({ row, x: x(row.x), y: y(row.y) }))
+      .filter((at) => at.x >= -1 && at.x <= width + 1 && at.y >= -1 && at.y <= height + 1);
+  }
+  // What a point says: its series, its place, and the band around it.
+  told({ s, x, y }) {
+    const { panel } = this, { name } = panel.series[s];
+    const shades = panel.series.map((own) => own.kind === "band" && own.name === name);
+    const band = this.rows.find((row) => shades[row.s] && row.x === x);
+    const lines = [`${worded(panel, "x")}: ${shown(panel, "x", x)}`, `${worded(panel, "y")}: ${shown(panel, "y", y)}`];
+    return [name, ...lines, ...(band ? [`shaded: ${shown(panel, "y", band.y)} to ${shown(panel, "y", band.top)}`] : [])].filter(Boolean);
+  }
+  tell({ row, x, y }) {
+    const [left, top] = this.origin(), lines = this.told(row);
+    this.at = row;
+    this.tip.replaceChildren(...lines.map((line, i) => make(i || lines.length < 3 ? "div" : "strong", { textContent: line })));
+    this.tip.hidden = this.dot.hidden = false;
+    this.dot.style.translate = `${left + x}px ${top + y}px`;
+    const { width, height } = this.tip.getBoundingClientRect();
+    const over = top + y - height - 12;
+    const aside = Math.min(Math.max(0, left + x - width / 2), this.box.clientWidth - width);
+    this.tip.style.translate = `${aside}px ${over < 0 ? top + y + 12 : over}px`;
+    return lines;
+  }
+  forget() { this.tip.hidden = this.dot.hidden = true; }
+
+  // The keys: arrows go from point to point and from line to line.
+  step(key) {
+    const points = this.points(), sets = [...new Set(points.map(({ row }) => row.s))];
+    if (!sets.length) return;
+    const place = Math.max(0, sets.indexOf(this.at?.s)), move = { ArrowUp: sets.length - 1, ArrowDown: 1 }[key] ?? 0;
+    const own = points.filter(({ row }) => row.s === sets[(place + move) % sets.length]);
+    const now = this.at ? Math.max(0, own.findIndex(({ row }) => (move ? row.x >= this.at.x : row === this.at))) : -1;
+    const next = now + ({ ArrowLeft: -1, ArrowRight: 1 }[key] ?? 0);
+    document.getElementById("said").textContent = this.tell(own[Math.min(Math.max(next, 0), own.length - 1)]).join(", ");
+  }
+  key(event) {
+    const pan = { ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, 0.1], ArrowDown: [0, -0.1] };
+    const zoom = { "+": 1.4, "=": 1.4, "-": 1 / 1.4 };
+    if (!this.view || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key in zoom) this.zoom(zoom[event.key]);
+    else if (event.key === "0" || event.key === "Escape") this.reset();
+    else if (event.shiftKey && event.key in pan) this.pan(...pan[event.key]);
+    else if (event.key in pan) this.step(event.key);
+    else return;
+    event.preventDefault();
+  }
+
+  // The pointer: the nearest point tells; a drag of the mouse zooms into what it spans.
+  listen() {
+    const { box, lens } = this;
+    const place = (event) => {
+      const { left, top } = box.getBoundingClientRect(), [x, y] = this.origin();
+      return [event.clientX - left - x, event.clientY - top - y];
+    };
+    let from;
+    box.addEventListener("pointerdown", (event) => {
+      if (!this.view) return;
+      if (event.pointerType === "mouse" && event.button === 0) from = place(event);
+      else this.near(place(event));
+    });
+    box.addEventListener("pointermove", (event) => {
+      if (!this.view || event.pointerType !== "mouse") return;
+      const [x, y] = place(event);
+      lens.hidden = !from || Math.hypot(x - from[0], y - from[1]) < 6;
+      if (lens.hidden) return this.near([x, y]);
+      box.setPointerCapture(event.pointerId);
+      this.forget();
+      const [left, top] = this.origin();
+      Object.assign(lens.style, { left: `${left + Math.min(x, from[0])}px`, top: `${top + Math.min(y, from[1])}px`, width: `${Math.abs(x - from[0])}px`, height: `${Math.abs(y - from[1])}px` });
+    });
+    box.addEventListener("pointerup", (event) => {
+      const [x, y] = this.view ? place(event) : [];
+      if (from && !lens.hidden) this.show({ x: [from[0], x].sort((a, b) => a - b), y: [from[1], y].sort((a, b) => b - a) });
+      from = undefined;
+      lens.hidden = true;
+    });
+    box.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && this.forget());
+    box.addEventListener("dblclick", () => this.view && this.reset());
+    box.addEventListener("keydown", (event) => this.key(event));
+    box.addEventListener("blur", () => this.forget());
+    box.addEventListener("wheel", (event) => {
+      if (!event.ctrlKey || !this.view) return;
+      event.preventDefault();
+      this.zoom(event.deltaY < 0 ? 1.2 : 1 / 1.2);
+    }, { passive: false });
+  }
+  near([x, y]) {
+    const far = (at) => Math.hypot(at.x - x, at.y - y);
+    const nearest = this.points().reduce((best, at) => (!best || far(at) < far(best) ? at : best), undefined);
+    nearest ? this.tell(nearest) : this.forget();
+  }
+}
 
 class Drawing {
-  constructor(figure, spec) {
-    Object.assign(this, { figure, spec, hidden: new Set(), chosen: {}, charts: [] });
-    this.panels = make("div", { className: "panels" });
-    this.controls = make("div", { className: "controls" });
-    figure.append(this.controls, this.panels);
-    const tags = [...new Set(spec.panels.flatMap((panel) => Object.keys(panel.tags ?? {})))];
-    this.choices = tags.map((tag) => [tag, [...new Set(spec.panels.map((panel) => panel.tags?.[tag]).filter(Boolean))]]);
-    for (const [tag, values] of this.choices) this.chosen[tag] = values[0];
-    this.control();
+  constructor(figure, whole) {
+    Object.assign(this, { figure, whole, hidden: new Set() });
+    this.keys = [...figure.querySelectorAll(".key")];
+    this.choices = [...figure.querySelectorAll("select")];
+    this.keys.forEach((key, i) => key.addEventListener("click", () => {
+      this.hidden.has(i) ? this.hidden.delete(i) : this.hidden.add(i);
+      key.setAttribute("aria-pressed", String(!this.hidden.has(i)));
+      this.views.forEach((view) => view.hide());
+    }));
+    this.choices.forEach((choice) => {
+      choice.parentElement.hidden = choice.hidden;
+      choice.addEventListener("change", () => this.frame());
+    });
+    for (const button of figure.querySelectorAll("[data-zoom]")) {
+      const factor = Number(button.dataset.zoom);
+      button.addEventListener("click", () => this.views.forEach(async (view) => {
+        await view.draw();
+        factor ? view.zoom(factor) : view.reset();
+      }));
+    }
+    figure.querySelector(".controls").hidden = false;
     this.frame();
-  }
-
-  control() {
-    const entries = this.spec.legend.map((entry, i) => {
-      const button = make("button", { className: "key", type: "button" }, sign(entry), entry.name);
-      button.setAttribute("aria-pressed", String(!this.hidden.has(i)));
-      button.title = "Show or hide";
-      button.addEventListener("click", () => {
-        this.hidden.has(i) ? this.hidden.delete(i) : this.hidden.add(i);
-        button.setAttribute("aria-pressed", String(!this.hidden.has(i)));
-        this.charts.forEach((chart) => this.hide(chart));
-      });
-      return button;
-    });
-    const selects = this.choices.filter(([, values]) => values.length > 1).map(([tag, values]) => {
-      const select = make("select", {}, ...values.map((value) => make("option", { textContent: value, selected: value === this.chosen[tag] })));
-      select.addEventListener("change", () => {
-        this.chosen[tag] = select.value;
-        this.frame();
-      });
-      return make("label", { textContent: `${tag} ` }, select);
-    });
-    const zoom = [["−", "Zoom out", (chart) => chart.zoom(1 / 1.4, "none")], ["+", "Zoom in", (chart) => chart.zoom(1.4, "none")], ["Reset", "Reset the zoom", (chart) => chart.resetZoom("none")]].map(([text, title, work]) => {
-      const button = make("button", { className: "plain", type: "button", textContent: text, title });
-      button.setAttribute("aria-label", title);
-      button.addEventListener("click", () => { this.draw(); this.charts.forEach(work); });
-      return button;
-    });
-    this.controls.replaceChildren(...selects, ...entries, make("span", { className: "zoom" }, ...zoom));
   }
 
   // Makes room for the panels that were chosen; they are drawn when they come into sight.
   frame() {
-    this.charts.forEach((chart) => chart.destroy());
-    this.charts = [];
-    const panels = this.spec.panels.filter((panel) => this.choices.every(([tag]) => !panel.tags?.[tag] || panel.tags[tag] === this.chosen[tag]));
-    this.rooms = panels.map((panel) => {
-      const canvas = make("canvas", { tabIndex: 0 });
-      canvas.setAttribute("role", "img");
-      const axes = `${worded(panel, "y")} over ${worded(panel, "x")}`;
-      canvas.setAttribute("aria-label", `${[panel.title, axes].filter(Boolean).join(": ")}. Arrow keys read the values, + and − zoom, 0 resets.`);
-      const room = make("div", { className: "panel" }, ...(panel.title ? [make("h4", { textContent: panel.title })] : []), make("div", { className: panel.square ? "square" : "" }, canvas));
-      return { panel, canvas, room };
-    });
-    this.panels.classList.toggle("alone", panels.length < 3);
-    // Four in two rows, not three and one.
-    this.panels.style.setProperty("--least", panels.length === 4 ? "22rem" : "17.5rem");
-    this.panels.replaceChildren(...this.rooms.map(({ room }) => room));
+    const panels = this.whole.panels.filter(({ tags }) => this.choices.every(({ dataset, value }) => !tags?.[dataset.tag] || tags[dataset.tag] === value));
+    this.views?.forEach(({ view }) => view?.finalize());
+    this.views = panels.map((panel) => new View(panel, this.whole.specs[panel.spec], this.hidden));
+    const room = this.figure.querySelector(".panels");
+    room.classList.toggle("alone", panels.length < 3);
+    // Four in two rows, not three and one; two records beside each other.
+    room.style.setProperty("--least", panels.length === 4 || this.whole.records === 2 ? "22rem" : "17.5rem");
+    room.replaceChildren(...this.views.map((view) => view.room));
+    this.color();
     if (this.seen) this.draw();
   }
 
+  color() { this.keys.forEach((key) => { key.querySelector("svg").style.color = shade(key.dataset.color); }); }
+
   draw() {
     this.seen = true;
-    if (this.charts.length) return;
-    this.charts = this.rooms.map(({ panel, canvas }) => {
-      const chart = draw(canvas, panel);
-      this.hide(chart);
-      canvas.onkeydown = keys(chart, panel, {});
-      canvas.ondblclick = () => chart.resetZoom("none");
-      canvas.onblur = () => {
-        chart.setActiveElements([]);
-        chart.tooltip.setActiveElements([], { x: 0, y: 0 });
-        chart.update("none");
-      };
-      return chart;
-    });
-  }
-
-  hide(chart) {
-    chart.data.datasets.forEach((dataset, i) => chart.setDatasetVisibility(i, !(dataset.series.entries ?? []).some((entry) => this.hidden.has(entry))));
-    chart.update("none");
+    this.views.forEach((view) => view.draw());
   }
 
   again() {
-    this.control();
-    this.frame();
+    this.color();
+    if (this.seen) this.views.forEach((view) => view.again());
   }
 }
 
-Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
-Chart.defaults.font.size = 12;
 const drawings = [...document.querySelectorAll("figure[data-chart]")].map((figure) => new Drawing(figure, data[figure.dataset.chart]));
 const near = new IntersectionObserver((changes) => {
   for (const { isIntersecting, target } of changes) if (isIntersecting) drawings.find(({ figure }) => figure === target).draw();

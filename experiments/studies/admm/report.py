@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
+from ...penalties.palette import BLUE, RED, YELLOW
 from ...penalties.registry import label
 from ...reports.document import Picture, Section, Table
-from ...reports.style import STYLE, new_figure
+from ...reports.figures import Axis, Figure, Look
 from .simulate import METHODS
 
 CELL = ["penalty", "normalize", "nonzero", "beta", "lam"]
 METRICS = ["zeros", "theta_w", "theta_u", "gap", "norm_u", "loss_u", "steps"]
-COLORS = {"rvsm": "#004488", "admm": "#BB5566", "modified": "#DDAA33"}
-MARKERS = {"rvsm": "o", "admm": "s", "modified": "^"}
+LOOKS = {"rvsm": (BLUE, "circle"), "admm": (RED, "square"), "modified": (YELLOW, "triangle-up")}
+RESTLESS = Look("not all at rest", marker="diamond", hollow=True, line=False)
 RESTS = 0.9
 """Share of runs that must rest for a cell to be compared."""
 
@@ -29,7 +29,7 @@ def summarize(lanes: pd.DataFrame) -> pd.DataFrame:
     """
     groups = lanes.groupby([*CELL, "method"], sort=False)
     found = groups[METRICS].agg(["mean", "std"])
-    found.columns = [f"{metric}_{statistic}" for metric, statistic in found.columns]
+    found.columns = found.columns.map("_".join)
     return pd.concat(
         [groups.size().rename("runs"), groups.converged.mean().rename("rests"), found], axis=1
     ).reset_index()
@@ -62,6 +62,7 @@ def sections(cells: pd.DataFrame, figures: list[str], config: Any) -> list[Secti
 def claim(cells: pd.DataFrame, k: int) -> Section:
     """Returns in how many cells RVSM's u has more zeros than ADMM's, and why."""
     rows = []
+    place: Any  # the stubs of pandas leave keys of groups open
     for place, part in cells.groupby(["nonzero", "penalty", "normalize"], sort=False):
         wide = part.pivot(index=["beta", "lam"], columns="method", values=["zeros_mean", "rests", "gap_mean"])
         zeros = wide["zeros_mean"]
@@ -103,6 +104,7 @@ def claim(cells: pd.DataFrame, k: int) -> Section:
 def equal_sparsity(cells: pd.DataFrame) -> Section:
     """Returns how the angles of u compare where λ is chosen for an equal share of zeros."""
     rows = []
+    place: Any  # the stubs of pandas leave keys of groups open
     for place, part in cells.groupby(["nonzero", "penalty", "normalize", "beta"], sort=False):
         curves = {}
         for method in METHODS:
@@ -132,6 +134,7 @@ def equal_sparsity(cells: pd.DataFrame) -> Section:
 def _table(part: pd.DataFrame, place: tuple[Any, ...]) -> Section:
     penalty, normalize, nonzero = place
     rows = []
+    row: Any
     for (beta, lam), own in part.groupby(["beta", "lam"], sort=False):
         for row in own.itertuples():
             values = [
@@ -155,26 +158,19 @@ def figures(cells: pd.DataFrame) -> dict[str, Figure]:
     return found
 
 
-@matplotlib.rc_context(STYLE)
 def tradeoff(cells: pd.DataFrame) -> Figure:
     """Returns the angle of u over its share of zeros, λ along each line; rows are penalties, columns β."""
     penalties, betas = (list(dict.fromkeys(cells[name])) for name in ("penalty", "beta"))
-    size = {"nrows": len(penalties), "ncols": len(betas)}
-    figure, panels = new_figure(
-        3.2 * size["ncols"] + 0.8, 2.7 * size["nrows"] + 0.7, **size, sharex=True, sharey=True, squeeze=False
-    )
-    for i, penalty in enumerate(penalties):
-        for j, beta in enumerate(betas):
-            axes = panels[i][j]
+    figure = Figure(columns=len(betas), width=220, height=180, share="xy")
+    x, y = Axis("zeros in u  [%]", (-4, 104)), Axis("θ(u, w*)  [rad]", scale="log")
+    for penalty in penalties:
+        for beta in betas:
+            panel = figure.panel(f"{label(penalty)}, β = {beta:g}", x, y)
             for method, name in METHODS.items():
                 own = cells[(cells.penalty == penalty) & (cells.beta == beta) & (cells.method == method)]
-                x, y = 100 * own.zeros_mean.to_numpy(), own.theta_u_mean.to_numpy()
-                look = {"color": COLORS[method], "marker": MARKERS[method]}
-                axes.plot(x, y, **look, label=name, mfc="white", mew=1.6)
-                rests = own.rests.to_numpy() >= RESTS
-                axes.plot(x[rests], y[rests], **look, ls="")
-            axes.set(title=f"{label(penalty)}, β = {beta:g}", yscale="log", xlim=(-4, 104))
-    figure.supxlabel("zeros in u  [%]", fontsize=11)
-    figure.supylabel("θ(u, w*)  [rad]", fontsize=11)
-    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+                zeros, theta, look = 100 * own.zeros_mean, own.theta_u_mean, Look(name, *LOOKS[method])
+                rests = own.rests >= RESTS
+                panel.points(zeros[rests], theta[rests], look)
+                panel.line(zeros, theta, dataclasses.replace(look, marker=""))
+                panel.points(zeros[~rests], theta[~rests], look, RESTLESS, size=4)
     return figure

@@ -32,7 +32,7 @@ def run(config: AdmmConfig, console: Console, clock: Clock) -> Path:
     _check(config)
 
     def work(folder: Path) -> tuple[Facts, Report]:
-        from ...reports import style
+        from ...reports import vega
         from . import report as admm_report
 
         with clock.phase("run"):
@@ -42,8 +42,7 @@ def run(config: AdmmConfig, console: Console, clock: Clock) -> Path:
             cells.to_csv(folder / "summary.csv", index=False)
             lanes.to_csv(folder / "lanes.csv.gz", index=False)
             figures = admm_report.figures(cells)
-            for name, figure in figures.items():
-                style.save(figure, folder, name)
+            vega.save(figures, folder)
         return {"lanes": len(lanes)}, admm_report.sections(cells, list(figures), config)
 
     return conduct("admm", "RVSM beside ADMM on the one-layer network", config, console, clock, work)

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
+from ...penalties.palette import PALETTE
 from ...reports.document import Picture, Section, Table
-from ...reports.style import STYLE, new_figure
+from ...reports.figures import Axis, Figure, Look
 from .simulate import CAP, ENDS, RECOVERED, STARTS
 
 CELL = ["normalize", "d", "s", "k", "start"]
-COLORS = {
-    "same": "#4477AA",
-    "half": "#66CCEE",
-    "one": "#228833",
-    "ties": "#CCBB44",
-    "near": "#EE6677",
-    "none": "#AA3377",
-    "opposite": "#BBBBBB",
-}
-"""Paul Tol's bright scheme."""
 
 
 def wilson(hits: int, of: int) -> tuple[float, float]:
@@ -43,7 +32,7 @@ def summarize(lanes: pd.DataFrame) -> pd.DataFrame:
     for place, part in lanes.groupby([*CELL, "meets"], sort=False):
         found = part[part.end == RECOVERED]
         low, high = wilson(len(found), len(part))
-        steps = {}
+        steps: dict[str, float] = {}
         for name in ("support_steps", "steps"):
             numbers = np.percentile(found[name], [50, 95, 100]) if len(found) else [np.nan] * 3
             steps |= {f"{name}_{at}": number for at, number in zip(("median", "p95", "max"), numbers, strict=True)}
@@ -149,24 +138,20 @@ def _names(lanes: pd.DataFrame) -> dict[str, bool]:
     return {"support_normalized" if normalize else "support": normalize for normalize in dict.fromkeys(lanes.normalize)}
 
 
-@matplotlib.rc_context(STYLE)
 def support(lanes: pd.DataFrame) -> Figure:
     """Returns the share of lanes with the right support over the steps, a panel for each k, a line for each start."""
     patches = sorted(set(lanes.k))
     # With equal supports there is nothing to find, and at an angle of π nothing is found.
     shown = [start for start in STARTS if (lanes.support_steps[lanes.start == start] > 0).any() and start != "opposite"]
-    figure, panels = new_figure(3.2 * len(patches) + 0.8, 3.8, ncols=len(patches), sharey=True, squeeze=False)
-    for k, axes in zip(patches, panels[0], strict=True):
+    figure = Figure(columns=len(patches), height=240, share="y")
+    for k in patches:
+        largest = lanes.support_steps[(lanes.k == k) & (lanes.end == RECOVERED)].max()
+        x = Axis("step", (1, max(2, 1.3 * largest)), "log")
+        panel = figure.panel(f"k = {k}", x, Axis("lanes with the support of w*  [%]", (0, 102)))
         for start in shown:
             part = lanes[(lanes.start == start) & (lanes.k == k)]
             if start != "none":
                 part = part[part.meets]
             steps = np.where(part.end == RECOVERED, np.maximum(part.support_steps, 1), np.inf)
-            if len(part):
-                axes.ecdf(np.minimum(steps, 1e9), color=COLORS[start], label=start)
-        largest = lanes.support_steps[(lanes.k == k) & (lanes.end == RECOVERED)].max()
-        axes.set(xscale="log", xlim=(1, max(2, 1.3 * largest)), title=f"k = {k}", xlabel="step")
-    panels[0][0].set_ylabel("share with the support of w*")
-    handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=6)
+            panel.ecdf(steps, Look(start, PALETTE[STARTS.index(start)]))
     return figure

@@ -32,7 +32,7 @@ def run(config: AhtConfig, console: Console, clock: Clock) -> Path:
     config = config.resolved()
 
     def work(folder: Path) -> tuple[Facts, Report]:
-        from ...reports import style
+        from ...reports import vega
         from . import report as aht_report
 
         with clock.phase("run"):
@@ -41,8 +41,7 @@ def run(config: AhtConfig, console: Console, clock: Clock) -> Path:
             cells = aht_report.summarize(lanes)
             cells.to_csv(folder / "summary.csv", index=False)
             lanes.to_csv(folder / "lanes.csv.gz", index=False)
-            for name, figure in aht_report.figures(lanes).items():
-                style.save(figure, folder, name)
+            vega.save(aht_report.figures(lanes), folder)
         return {"lanes": len(lanes)}, aht_report.sections(lanes, cells, config)
 
     return conduct("aht", "Adaptive hard thresholding: Theorem 2", config, console, clock, work)

@@ -40,7 +40,7 @@ def run(config: BinaryConfig, console: Console, clock: Clock) -> Path:
         from rvsmjax.sweep import Grid, run_sweep
 
         from ...penalties.registry import for_grid
-        from ...reports import style
+        from ...reports import vega
         from ..one_layer.output import how_it_went, write_data
         from . import figures as binary_plots
         from . import report as binary_report
@@ -74,7 +74,7 @@ def run(config: BinaryConfig, console: Console, clock: Clock) -> Path:
         with clock.phase("report"):
             summary, figures = write_data(folder, lanes)
             descents.drop_vars(["steps", "converged"]).to_dataframe().to_csv(folder / "figure_4.csv")
-            style.save(binary_plots.figure_4(descents), folder, "figure_4")
+            vega.save({"figure_4": binary_plots.figure_4(descents)}, folder)
         facts = {name: getattr(result, name) for name in ("devices", *FACTS)}
         return how_it_went(grid.size, facts, summary), lambda facts: binary_report.sections(
             lanes, summary, descents, many, facts, figures

@@ -8,10 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 from flax import nnx
-from matplotlib.figure import Figure
 
 from ...papers.intellisys_2020 import TABLES
 from ...reports.document import Picture, Section, Table
+from ...reports.figures import Figure
 from ...training.report import LAYERS, column, curves, finished, layers, overall, percent, share, tradeoff
 from ...training.run_store import Outcomes, Study
 from .config import CifarConfig

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
 
 import numpy as np
 import xarray as xr
-from matplotlib.colors import to_hex
 
-from ...reports.chart_data import Entry, plain_numbers
+from ...reports.figures import Axis, Figure
 from ...reports.names import ROWS
 from .figures import looks
 from .summary import CELL
@@ -25,19 +24,19 @@ MOST = 12
 """Settings of the axes other than d; the rest have their statistics in ``summary.csv``."""
 
 
-def cells(lanes: xr.Dataset) -> dict[str, Any]:
+def cells(lanes: xr.Dataset) -> Figure:
     """Returns the figure: a panel for each quantity, setting and d, a line for each penalty.
 
     Args:
       lanes: a sweep.
     """
-    shown = looks(lanes)
-    entries = [Entry(look.name, to_hex(look.color), "-", "", False) for look in shown]
+    figure = Figure()
+    shown = [dataclasses.replace(look, marker="") for look in looks(lanes)]
     rest = [dim for dim in CELL if dim not in ("penalty", "d")]
     converged = lanes.transpose(*rest, "d", "penalty", "seed", ...)
     ended = converged.status.values == 0
     settings = list(np.ndindex(*(lanes.sizes[dim] for dim in rest)))[:MOST]
-    panels = []
+    y = Axis("seeds below  [%]", (0, 100))
     for metric, label in QUANTITIES.items():
         values = converged[metric].values
         for setting in settings:
@@ -46,17 +45,13 @@ def cells(lanes: xr.Dataset) -> dict[str, Any]:
                 [_quantiles(values[setting][j, i][ended[setting][j, i]]) for i in range(len(shown))]
                 for j in range(lanes.sizes["d"])
             ]
-            axis = _axis(label, row, log=metric != "zeros")
+            x = _axis(label, row, log=metric != "zeros")
             for d, found in zip(lanes.d.values, row, strict=True):
-                series = [
-                    {"kind": "line", "name": entry.name, "color": entry.color, "entries": [i], "width": 1.8}
-                    | {"x": plain_numbers(x, 4), "y": SHARES}
-                    for i, (entry, x) in enumerate(zip(entries, found, strict=True))
-                    if len(x) and (x[0] > 0 or "scale" not in axis)
-                ]
-                y = {"label": "seeds below  [%]", "limits": [0, 100]}
-                panels.append({"title": f"d = {d}", "tags": tags, "x": axis, "y": y, "series": series})
-    return {"panels": panels, "legend": [entry.plain() for entry in entries]}
+                panel = figure.panel(f"d = {d}", x, y, tags)
+                for look, quantiles in zip(shown, found, strict=True):
+                    if len(quantiles) and (quantiles[0] > 0 or x.scale == "linear"):
+                        panel.line(quantiles, SHARES, look)
+    return figure
 
 
 def _quantiles(values: np.ndarray) -> np.ndarray:
@@ -65,16 +60,16 @@ def _quantiles(values: np.ndarray) -> np.ndarray:
     return np.sort(values)[places] if len(values) else values
 
 
-def _axis(label: str, row: list[list[np.ndarray]], log: bool) -> dict[str, Any]:
+def _axis(label: str, row: list[list[np.ndarray]], log: bool) -> Axis:
     """Returns an axis that holds all cells of a row, without their longest tails."""
     inner = np.array([(x[2], x[-3]) for cell in row for x in cell if len(x)])
     if not len(inner):
-        return {"label": label, "limits": [0, 1]}
+        return Axis(label, (0, 1))
     low, high = float(inner.min()), float(inner.max())
     if log and low > 0:
-        return {"label": label, "limits": plain_numbers([low / 1.1, high * 1.1], 4), "scale": "log"}
+        return Axis(label, (low / 1.1, high * 1.1), "log")
     room = 0.05 * (high - low) or 0.5
-    return {"label": label, "limits": plain_numbers([low - room, high + room], 4)}
+    return Axis(label, (low - room, high + room))
 
 
 def _text(lanes: xr.Dataset, place: dict[str, int]) -> str:

@@ -1,27 +1,18 @@
-"""Figures of a sweep: functions from data to matplotlib Figures, without global state."""
+"""Figures of a sweep."""
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
-from typing import Any, Literal
 
-import matplotlib
 import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from ...papers import arxiv_1812_05719 as paper
 from ...papers import frontiers_2020 as paper_rvscgd
 from ...penalties import registry
 from ...reports import names as naming
+from ...reports.figures import PRINTED, Axis, Figure, Look, Scale, pale, spread
 from ...reports.names import family
-from ...reports.style import STYLE, new_figure
 from .paper_comparison import in_paper
 from .summary import CELL
 
@@ -32,7 +23,7 @@ LABELS = {
     "steps": "steps to the limit",
     **naming.AXES,
 }
-CLOUD = 500
+CLOUD = 300
 """Seeds drawn in a cloud of points."""
 
 
@@ -44,11 +35,10 @@ def sweep_figures(lanes: xr.Dataset) -> dict[str, Figure]:
         part = lanes.isel({dim: place for dim, place in base.items() if dim not in axes})
         return part.where(part.status == 0)
 
-    with matplotlib.rc_context(STYLE):
-        figures = {"tradeoff": tradeoff(along("d")), "distributions": distributions(along("d"))}
-        for axis in ("d", "k", "lam", "beta", "learning_rate"):
-            if lanes.sizes[axis] > 1:
-                figures[f"against_{axis}"] = against(along(axis), axis)
+    figures = {"tradeoff": tradeoff(along("d")), "distributions": distributions(along("d"))}
+    for axis in ("d", "k", "lam", "beta", "learning_rate"):
+        if lanes.sizes[axis] > 1:
+            figures[f"against_{axis}"] = against(along(axis), axis)
     return figures
 
 
@@ -61,23 +51,14 @@ def base_setting(lanes: xr.Dataset) -> dict[str, int]:
     return base
 
 
-@dataclasses.dataclass(frozen=True)
-class Look:
-    """How one entry of the penalty axis is drawn."""
-
-    name: str
-    color: Any
-    marker: str
-
-
 def looks(lanes: xr.Dataset) -> list[Look]:
     """Returns a look for each penalty; those of one family share hue and marker and grow paler."""
     families = [family(label) for label in lanes.penalty.values]
     found = []
     for i, (kind, name) in enumerate(zip(families, naming.entry_names(lanes), strict=True)):
-        pale = 0.7 * families[:i].count(kind) / families.count(kind)
-        color = np.array(to_rgb(registry.look(kind).color)) * (1 - pale) + pale
-        found.append(Look(name, tuple(color), registry.look(kind).marker))
+        own = registry.look(kind)
+        share = 0.7 * families[:i].count(kind) / families.count(kind)
+        found.append(Look(name, pale(own.color, share), own.marker))
     return found
 
 
@@ -100,25 +81,22 @@ def tradeoff(lanes: xr.Dataset) -> Figure:
     Args:
       lanes: dimensions penalty, d and seed; up to three d are shown.
     """
-    chosen = _spread(lanes.sizes["d"], 3)
-    figure, panels = new_figure(3.4 * len(chosen) + 0.8, 4.2, ncols=len(chosen), sharey=True, squeeze=False)
+    figure = Figure(columns=3, share="y")
     shown = lanes.isel(seed=slice(CLOUD))
-    shift = np.random.default_rng(0).uniform(-0.5, 0.5, shown.sizes["seed"])
-    for j, axes in zip(chosen, panels[0], strict=True):
-        d = lanes.d.values[j]
+    x, y = Axis("zeros in ū  [%]", (-7, 107)), Axis(LABELS["theta_u"], scale=_log(lanes.theta_u))
+    for j in _spread(lanes.sizes["d"], 3):
+        d = int(lanes.d.values[j])
+        panel = figure.panel(f"d = {d}", x, y)
         for i, look in enumerate(looks(lanes)):
             # Zeros are whole numbers: spread within their unit, so that the seeds can be seen.
-            x, y = shown.zeros.isel(penalty=i, d=j) + shift, shown.theta_u.isel(penalty=i, d=j)
-            axes.scatter(100 * x / d, y, s=7, color=look.color, alpha=0.25, lw=0, rasterized=True)
+            share = spread(100 / d * shown.zeros.isel(penalty=i, d=j), 100 / d, 0, 100)
+            panel.points(share, shown.theta_u.isel(penalty=i, d=j), look, size=1.7, opacity=0.35)
         for i, look in enumerate(looks(lanes)):
             mean = lanes.isel(penalty=i, d=j).mean("seed")
-            axes.plot(100 * mean.zeros / d, mean.theta_u, ls="", mec="white", ms=12, zorder=3, **_style(look))
+            panel.points(100 / d * mean.zeros, mean.theta_u, look, size=7)
             zeros, theta = printed(lanes, i, "zeros")[j], printed(lanes, i, "theta_u")[j]
-            axes.plot(100 * zeros / d, theta, **_paper_style(look), zorder=4)
-        axes.set(xlim=(-7, 102), xlabel="zeros in ū  [%]", title=f"d = {d}")
-        _log_axis(axes, "y")
-    panels[0][0].set_ylabel(LABELS["theta_u"])
-    _legend(figure, lanes)
+            panel.points(100 / d * zeros, theta, look, PRINTED, size=5)
+        panel.corner("better ↘")
     return figure
 
 
@@ -130,24 +108,20 @@ def against(lanes: xr.Dataset, axis: str) -> Figure:
       axis: d, k, lam, beta or learning_rate.
     """
     metrics = ["theta_w", "theta_u", "zeros"] + ["steps"] * (axis != "d")
-    figure, panels = new_figure(3.3 * len(metrics), 4.0, ncols=len(metrics))
-    x = lanes[axis].values
-    for metric, axes in zip(metrics, panels, strict=True):
+    figure = Figure(columns=len(metrics), width=220)
+    places = lanes[axis].values
+    log = axis != "d" and bool(np.all(places > 0))
+    x = Axis(LABELS[axis], scale="log" if log else "linear", ticks={float(one): f"{one:g}" for one in places})
+    for metric in metrics:
+        y = Axis(LABELS[metric], scale="linear" if metric == "zeros" else _log(lanes[metric]), whole=metric == "zeros")
+        panel = figure.panel("", x, y)
         for i, look in enumerate(looks(lanes)):
             values = lanes[metric].isel(penalty=i).transpose(axis, "seed").values
             low, middle, high = _percentiles(values, 5, 50, 95)
-            axes.fill_between(x, low, high, color=look.color, alpha=0.2, lw=0)
-            axes.plot(x, middle, mec="white", ms=8, **_style(look))
+            panel.band(places, low, high, look)
+            panel.line(places, middle, look)
             if axis == "d":
-                axes.plot(x, printed(lanes, i, metric), **_paper_style(look))
-        axes.set(xlabel=LABELS[axis], title=LABELS[metric])
-        if metric != "zeros":
-            _log_axis(axes, "y")
-        if axis != "d" and np.all(x > 0):
-            axes.set_xscale("log")
-        axes.set_xticks(x, [f"{value:g}" for value in x])
-        axes.minorticks_off()
-    _legend(figure, lanes, paper_too=axis == "d")
+                panel.points(places, printed(lanes, i, metric), look, PRINTED, size=5)
     return figure
 
 
@@ -157,61 +131,34 @@ def distributions(lanes: xr.Dataset) -> Figure:
     Args:
       lanes: dimensions penalty, d and seed.
     """
-    chosen = _spread(lanes.sizes["d"], 5)
-    figure, panels = new_figure(8.0, 1.0 + 1.3 * len(chosen), nrows=len(chosen), sharex=True, squeeze=False)
-    for j, axes in zip(chosen, panels[:, 0], strict=True):
-        for i, look in enumerate(looks(lanes)):
-            values = lanes.theta_u.isel(penalty=i, d=j).values
-            if np.isfinite(values).any():
-                axes.ecdf(values[np.isfinite(values)], color=look.color)
-            axes.plot(printed(lanes, i, "theta_u")[j], 0.5, **_paper_style(look))
-        axes.set(ylabel=f"d = {lanes.d.values[j]}", yticks=[0, 0.5, 1])
-    _log_axis(axes, "x")
+    figure = Figure(width=560, height=100, share="x")
     # Long tails would squeeze the rest.
     low = np.nanmin(_percentiles(lanes.theta_u.transpose(..., "seed").values, 0.3), initial=np.inf)
-    if 0 < low < np.inf:
-        axes.set_xlim(left=0.9 * low)
-    axes.set_xlabel(LABELS["theta_u"])
-    figure.supylabel("share of the seeds below")
-    _legend(figure, lanes)
+    x = Axis(LABELS["theta_u"], (0.9 * low if 0 < low < np.inf else None, None), _log(lanes.theta_u))
+    y = Axis("seeds below  [%]", (0, 102), ticks={0: "0", 50: "50", 100: "100"})
+    for j in _spread(lanes.sizes["d"], 5):
+        panel = figure.panel(f"d = {lanes.d.values[j]}", x, y)
+        for i, look in enumerate(looks(lanes)):
+            values = lanes.theta_u.isel(penalty=i, d=j).values
+            panel.ecdf(values[np.isfinite(values)], look)
+            panel.points(printed(lanes, i, "theta_u")[j], 50, look, PRINTED, size=5)
     return figure
 
 
 def _is_relu(lanes: xr.Dataset) -> bool:
-    return lanes.attrs.get("activation", "relu") == "relu"
+    return bool(lanes.attrs.get("activation", "relu") == "relu")
 
 
-def _style(look: Look) -> dict[str, Any]:
-    return {"color": look.color, "marker": look.marker, "label": look.name}
-
-
-def _paper_style(look: Look) -> dict[str, Any]:
-    return {"ls": "", "marker": look.marker, "mfc": "white", "mec": look.color, "mew": 1.8, "ms": 8}
-
-
-def _legend(figure: Figure, lanes: xr.Dataset, paper_too: bool = True) -> None:
-    entries = [Line2D([], [], ms=9, **_style(look)) for look in looks(lanes)]
-    if paper_too and any(np.isfinite(printed(lanes, i, "theta_u")).any() for i in range(lanes.sizes["penalty"])):
-        hollow: dict[str, Any] = {"mfc": "white", "mec": "0.3", "mew": 1.8, "ms": 7}
-        entries.append(Line2D([], [], ls="", marker="D", label="printed in the paper", **hollow))
-    figure.legend(handles=entries, loc="outside upper center", ncols=min(len(entries), 6))
-
-
-def _log_axis(axes: Axes, which: Literal["x", "y"]) -> None:
-    if not np.isfinite(getattr(axes.dataLim, f"minpos{which}")):
-        return  # nothing positive to show
-    axes.set(**{f"{which}scale": "log"})
-    axis: Axis = getattr(axes, f"{which}axis")
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_locator(NullLocator())
+def _log(values: xr.DataArray) -> Scale:
+    """Returns the scale of an axis that is logarithmic if there is anything positive to show."""
+    return "log" if bool((values > 0).any()) else "linear"
 
 
 def _percentiles(values: np.ndarray, *percents: float) -> np.ndarray:
     """Returns the percentiles over the last axis of what is no NaN; NaN where all is."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
-        return np.nanpercentile(values, percents, axis=-1)
+        return np.asarray(np.nanpercentile(values, percents, axis=-1))
 
 
 def _spread(length: int, most: int) -> list[int]:

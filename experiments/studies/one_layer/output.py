@@ -10,8 +10,7 @@ import xarray as xr
 
 from ...records.folder import Facts
 from ...records.zarr_store import write_zarr
-from ...reports.html_page import add_figure
-from ...reports.style import save
+from ...reports.vega import add_figures, save
 from . import distributions
 from .figures import sweep_figures
 from .summary import summarize, to_frame
@@ -58,8 +57,7 @@ def write_summary(
     to_frame(summary).to_csv(folder / "summary.csv", index=False)
     count = math.prod(lanes.sizes.values()) // lanes.sizes["seed"]
     shown = lanes.isel(seed=slice(0, max(1, FIGURE_LANES // count))).load()
-    add_figure(folder, distributions.NAME, distributions.cells(shown))
+    add_figures(folder, {distributions.NAME: distributions.cells(shown).plain()})
     drawn = sweep_figures(shown)
-    for name, figure in drawn.items():
-        save(figure, folder, name)
+    save(drawn, folder)
     return summary, list(drawn)

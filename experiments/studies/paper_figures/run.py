@@ -27,21 +27,20 @@ def run(config: FiguresConfig, console: Console, clock: Clock) -> Path:
 
     def work(folder: Path) -> tuple[Facts, Report]:
         with clock.phase("set-up"):
-            from ...reports import style
+            from ...reports import vega
             from . import data as figure_data
             from . import figures as paper_plots
         with clock.phase("run"):
             angles, descents = figure_data.random_angles(config.key), figure_data.descent(config.key)
             figures = {
-                "figure_2": paper_plots.level_lines(figure_data.level_values()),
+                "figure_2": paper_plots.levels(figure_data.level_values()),
                 "figure_4": paper_plots.thresholding(figure_data.thresholded()),
                 "figure_5": paper_plots.huber(figure_data.huber()),
                 "figure_6": paper_plots.angles(angles),
                 "figure_7": paper_plots.descent(descents),
             }
         with clock.phase("report"):
-            for name, figure in figures.items():
-                style.save(figure, folder, name)
+            vega.save(figures, folder)
             angles.to_csv(folder / "figure_6.csv", index_label="draw")
             descents.to_csv(folder / "figure_7.csv", index_label="step")
         return {"choices": figure_data.CHOICES}, _sections(angles, descents)

@@ -22,7 +22,7 @@ def run(config: SeedsConfig, console: Console, clock: Clock) -> Path:
     _check(config)
 
     def work(folder: Path) -> tuple[Facts, Report]:
-        from ...reports import style
+        from ...reports import vega
         from . import figures as seeds_plots
         from . import report as seeds_report
         from . import study as seeds_study
@@ -35,8 +35,7 @@ def run(config: SeedsConfig, console: Console, clock: Clock) -> Path:
             study.lanes.to_csv(folder / "lanes.csv", index=False)
             study.curves.to_csv(folder / "curves.csv.gz", index=False)
             summary.to_csv(folder / "summary.csv", index=False)
-            for name, figure in seeds_plots.figures(summary, study).items():
-                style.save(figure, folder, name)
+            vega.save(seeds_plots.figures(summary, study), folder)
         ways = {name: timing._asdict() for name, timing in study.timings.items()}
         apart = {penalty: own._asdict() for penalty, own in study.differences.items()}
         facts = {"lanes": len(study.lanes), "timings": ways, "differences": apart}

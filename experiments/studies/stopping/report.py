@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from ...papers import arxiv_1812_05719 as paper
 from ...penalties.registry import look
 from ...reports.document import Picture, Section, Table
-from ...reports.style import STYLE, new_figure
+from ...reports.figures import PRINTED, Axis, Figure, Look
 from .simulate import MADE_TO_FIT
 
 SETTING = ["w_star", "w0", "learning_rate"]
@@ -46,6 +44,7 @@ def best(table: pd.DataFrame) -> pd.DataFrame:
 
 def _best(table: pd.DataFrame, name: str) -> Table:
     rows = []
+    row: Any  # the stubs of pandas leave its fields open
     for row in best(table).itertuples():
         tolerances = [getattr(row, f"tolerance_{penalty}") for penalty in paper.TABLES]
         shown = tolerances[:1] if row.free == 1 else tolerances
@@ -81,26 +80,23 @@ def _caption() -> str:
     )
 
 
-@matplotlib.rc_context(STYLE)
 def figure(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     """Returns θ_w at the stop over d beside the printed values, a panel for each of the best rules."""
     ranked = best(table)
     fitted = ranked[(ranked.rule == MADE_TO_FIT) & (ranked.free == 1)]
     usable = ranked[ranked.rule != MADE_TO_FIT]
     chosen = [part.index[0] for part in (usable[usable.free == 1], usable[usable.free > 1], fitted)]
-    figure, panels = new_figure(4.0 * len(chosen) + 0.6, 4.2, ncols=len(chosen), sharey=True, squeeze=False)
-    for place, axes in zip(chosen, panels[0], strict=True):
+    result = Figure(columns=len(chosen), width=270, share="y")
+    x = Axis("dimension d", ticks={d: f"{d}" for d in paper.DIMENSIONS})
+    for place in chosen:
         row = table.loc[place]
+        kind = "one tolerance" if row.free == 1 else "a tolerance for each penalty"
+        panel = result.panel(f"{row.rule}, {kind}", x, Axis("θ(w, w*) at the stop  [rad]", scale="log"))
         same = np.logical_and.reduce([curves[name] == row[name] for name in (*SETTING, "rule", "free")])
         for penalty in paper.TABLES:
-            part = curves[same & (curves.penalty == penalty)]
-            color, marker = look(penalty).color, look(penalty).marker
-            axes.fill_between(part.d, part.low, part.high, color=color, alpha=0.2, lw=0)
-            axes.plot(part.d, part["median"], color=color, label=look(penalty).label)
+            part, own = curves[same & (curves.penalty == penalty)], look(penalty)
+            panel.band(part.d, part.low, part.high, Look(own.label, own.color))
+            panel.line(part.d, part["median"], Look(own.label, own.color))
             printed = [paper.value(penalty, "theta_w", d) for d in part.d]
-            axes.plot(part.d, printed, ls="", marker=marker, mfc="white", mec=color, mew=1.8, ms=8)
-        kind = "one tolerance" if row.free == 1 else "a tolerance for each penalty"
-        axes.set(yscale="log", xlabel="dimension d", title=f"{row.rule}, {kind}", xticks=list(paper.DIMENSIONS))
-    panels[0][0].set_ylabel("θ(w, w*) at the stop  [rad]")
-    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
-    return figure
+            panel.points(part.d, printed, Look(own.label, own.color, own.marker), PRINTED, size=5)
+    return result

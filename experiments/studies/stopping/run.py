@@ -30,7 +30,7 @@ def run(config: StoppingConfig, console: Console, clock: Clock) -> Path:
     _check(config)
 
     def work(folder: Path) -> tuple[Facts, Report]:
-        from ...reports import style
+        from ...reports import vega
         from . import report as stopping_report
 
         with clock.phase("run"):
@@ -38,7 +38,7 @@ def run(config: StoppingConfig, console: Console, clock: Clock) -> Path:
         with clock.phase("report"):
             table.to_csv(folder / "scores.csv", index=False)
             curves.to_csv(folder / "curves.csv", index=False)
-            style.save(stopping_report.figure(table, curves), folder, "rules")
+            vega.save({"rules": stopping_report.figure(table, curves)}, folder)
         return {"rules": len(table)}, stopping_report.sections(table, config)
 
     return conduct("stopping", "Stopping rules against the paper's θ(w̄,w*)", config, console, clock, work)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import xarray as xr
 
@@ -16,6 +18,8 @@ def sections(results: xr.Dataset, table: pd.DataFrame, pictures: list[str]) -> l
     """Returns the report."""
     found = [Section("Is a tuned Tℓ1 better than both ℓ0 and ℓ1?", _answer(results))] if _all_three(results) else []
     angle_tables, choices = [], []
+    zeros: Any  # the stubs of pandas leave keys of groups open
+    sparsity: Any
     for (zeros, sparsity), part in table.groupby(["truth_zeros", "sparsity"]):
         title = f"{100 * sparsity:g} % zeros in ū, {100 * zeros:g} % in w*"
         angle_tables.append(_angles(part, reference(results), f"θ(ū,w*), {title}"))
@@ -75,6 +79,8 @@ def _answer(results: xr.Dataset) -> list[str | Table]:
         "order, ℓ1 nearest to w*, is that at equal λ and β, where ℓ1 has the fewest zeros."
     )
     rows = []
+    zeros: Any
+    sparsity: Any
     for (zeros, sparsity, d), part in gaps.groupby(["truth_zeros", "sparsity", "d"]):
         row = [f"{100 * zeros:g} %", f"{100 * sparsity:g} %", f"{d}"]
         for other in ("l1", "l0"):
@@ -91,6 +97,8 @@ def _answer(results: xr.Dataset) -> list[str | Table]:
 def _angles(part: pd.DataFrame, shown: str, title: str) -> Table:
     sizes = sorted(part.d.unique())
     rows = []
+    penalty: Any
+    tuner: Any
     for (penalty, tuner), group in part.groupby(["penalty", "tuner"], sort=False):
         by_d = group.set_index("d")
         cells = [f"{by_d.theta[d]:.4f} ± {WIDTH * by_d.theta_sem[d]:.4f}" for d in sizes]
@@ -102,6 +110,7 @@ def _angles(part: pd.DataFrame, shown: str, title: str) -> Table:
 
 def _chosen(part: pd.DataFrame, title: str) -> Table:
     rows = []
+    row: Any
     for row in part.itertuples():
         a = f"{row.a:.3g}" if row.penalty == "tl1" else ""
         numbers = [f"{row.lam:.3g}", f"{row.beta:.3g}", a, f"{100 * row.train_share:.2f}", f"{100 * row.share:.2f}"]

@@ -35,7 +35,7 @@ def run(config: TuneConfig, console: Console, clock: Clock) -> Path:
     def work(folder: Path) -> tuple[Facts, Report]:
         with clock.phase("set-up"):
             from ...records.zarr_store import write_zarr
-            from ...reports import style
+            from ...reports import vega
             from . import figures as tune_plots
             from . import report as tune_report
             from . import summary as tune_summary
@@ -47,8 +47,7 @@ def run(config: TuneConfig, console: Console, clock: Clock) -> Path:
             paths.to_csv(folder / "paths.csv", index=False)
             write_zarr(results, folder / "data.zarr")
             figures = tune_plots.tune_figures(results, paths)
-            for name, figure in figures.items():
-                style.save(figure, folder, name)
+            vega.save(figures, folder)
         return {}, tune_report.sections(results, table, list(figures))
 
     return conduct("tune", "Tuned at a required sparsity", config, console, clock, work)

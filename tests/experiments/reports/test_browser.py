@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 
+import numpy as np
 import pytest
 
 from experiments.cli import main as cli
@@ -118,62 +119,81 @@ def until(shown, holds):
 def figure(shown, name):
     found = shown.locator(f'figure[data-chart="{name}"]')
     found.scroll_into_view_if_needed()
-    until(shown, lambda: chart(found.locator("canvas").first, "Boolean(chart)"))
+    until(shown, lambda: view(found.locator(".view").first, "Boolean(own.view)"))
     return found
 
 
-def chart(canvas, expression):
-    return canvas.evaluate(f"canvas => {{ const chart = Chart.getChart(canvas); return {expression}; }}")
+def view(box, expression):
+    """What an expression says of the panel in a box."""
+    find = "drawings.flatMap(({ views }) => views).find((one) => one.box === box)"
+    return box.evaluate(f"box => {{ const own = {find}; return {expression}; }}")
 
 
-def place(canvas, name, index=0):
+def place(box, name, index=0):
     """Where a point of a named line is on the screen."""
-    return canvas.evaluate(
-        """(canvas, [name, index]) => {
-            const chart = Chart.getChart(canvas);
-            const line = chart.data.datasets.findIndex((own) => own.label === name && own.series.kind === "line");
-            const { x, y } = chart.getDatasetMeta(line).data[index];
-            const box = canvas.getBoundingClientRect();
-            return [box.x + x, box.y + y];
+    return box.evaluate(
+        """(box, [name, index]) => {
+            const own = drawings.flatMap(({ views }) => views).find((one) => one.box === box);
+            const line = own.panel.series.find((one) => one.name === name && one.kind === "line");
+            const [left, top] = own.origin(), { x, y } = own.box.getBoundingClientRect();
+            return [x + left + own.view.scale("x")(line.x[index]), y + top + own.view.scale("y")(line.y[index])];
         }""",
         [name, index],
     )
 
 
+ENDS = "[...own.view.scale('x').domain(), ...own.view.scale('y').domain()]"
+SEEN = "[...new Set(own.points().map(({ row }) => own.panel.series[row.s].name))]"
+
+
+def middle(box):
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
 def test_hovering_shows_values(shown):
-    canvas = figure(shown, "against_d").locator("canvas").first
-    canvas.scroll_into_view_if_needed()
-    shown.mouse.move(*place(canvas, "ℓ1", 1))
-    until(shown, lambda: chart(canvas, "chart.tooltip.opacity > 0"))
-    said = chart(canvas, "[chart.tooltip.title[0], ...chart.tooltip.body[0].lines]")
+    box = figure(shown, "against_d").locator(".view").first
+    box.scroll_into_view_if_needed()
+    shown.mouse.move(*place(box, "ℓ1", 1))
+    box.locator(".tip").wait_for()
+    said = box.locator(".tip > *").all_inner_texts()
     assert said[:2] == ["ℓ1", "dimension d: 20"]
     assert re.fullmatch(r"θ\(w̄, w\*\): [\d.]+", said[2])
     assert re.fullmatch(r"shaded: [\d.]+ to [\d.]+", said[3])
+    dot, marks = box.locator(".dot").bounding_box(), box.locator(".mark-symbol path")
+    centers = [middle(marks.nth(i).bounding_box()) for i in range(marks.count())]
+    assert min(np.hypot(*np.subtract(middle(dot), center)) for center in centers) < 1.5
+    shown.mouse.move(0, 0)
+    assert not box.locator(".tip").is_visible()
 
 
 def test_dragging_zooms_and_a_button_resets(shown):
     found = figure(shown, "tradeoff")
-    canvas = found.locator("canvas").first
-    canvas.scroll_into_view_if_needed()
-    limits = "[chart.scales.x.min, chart.scales.x.max, chart.scales.y.min, chart.scales.y.max]"
-    whole = chart(canvas, limits)
-    box = canvas.bounding_box()
+    view_box = found.locator(".view").first
+    view_box.scroll_into_view_if_needed()
+    whole = view(view_box, ENDS)
+    labels = view_box.locator(".role-axis-label").all_text_contents()
+    box = view_box.bounding_box()
     shown.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.3 * box["height"])
     shown.mouse.down()
     shown.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.6 * box["height"], steps=4)
+    assert view_box.locator(".lens").is_visible()
     shown.mouse.up()
-    part = chart(canvas, limits)
+    until(shown, lambda: view(view_box, ENDS) != whole)
+    part = view(view_box, ENDS)
     assert whole[0] < part[0] < part[1] < whole[1]
     assert whole[2] < part[2] < part[3] < whole[3]
+    assert view_box.locator(".role-axis-label").all_text_contents() != labels
     found.get_by_role("button", name="Reset the zoom").click()
-    assert chart(canvas, limits) == whole
+    until(shown, lambda: view(view_box, ENDS) == whole)
     found.get_by_role("button", name="Zoom in").click()
-    assert whole[0] < chart(canvas, limits)[0]
+    until(shown, lambda: whole[0] < view(view_box, ENDS)[0])
+    view_box.dblclick()
+    until(shown, lambda: view(view_box, ENDS) == whole)
 
 
 def test_keys_read_points_and_zoom(shown):
-    canvas = figure(shown, "against_d").locator("canvas").first
-    canvas.focus()
+    box = figure(shown, "against_d").locator(".view").first
+    box.focus()
     said = shown.locator("#said")
     shown.keyboard.press("ArrowRight")
     first = said.inner_text()
@@ -182,26 +202,35 @@ def test_keys_read_points_and_zoom(shown):
     assert "dimension d: 20" in said.inner_text()
     shown.keyboard.press("ArrowDown")
     assert "printed in the paper" in said.inner_text()
-    whole = chart(canvas, "chart.scales.x.max")
+    whole = view(box, ENDS)
     shown.keyboard.press("+")
-    assert chart(canvas, "chart.scales.x.max") < whole
+    until(shown, lambda: view(box, ENDS)[1] < whole[1])
+    part = view(box, ENDS)
+    shown.keyboard.press("Shift+ArrowRight")
+    until(shown, lambda: view(box, ENDS)[0] > part[0])
     shown.keyboard.press("0")
-    assert chart(canvas, "chart.scales.x.max") == whole
+    until(shown, lambda: view(box, ENDS) == whole)
 
 
 def test_the_legend_hides_and_a_choice_changes_the_panels(shown):
     found = figure(shown, "cells")
-    canvas = found.locator("canvas").first
+    box = found.locator(".view").first
+    lines = found.locator(".view").first.locator(".mark-line path")
+    assert lines.count() == 3
     key = found.get_by_role("button", name="ℓ0", exact=True)
     key.click()
     assert key.get_attribute("aria-pressed") == "false"
-    visible = "chart.data.datasets.filter((_, i) => chart.isDatasetVisible(i)).map((own) => own.label)"
-    assert chart(canvas, visible) == ["ℓ1", "Tℓ1, a = 1"]
+    assert view(box, SEEN) == ["ℓ1", "Tℓ1, a = 1"]
+    until(shown, lambda: lines.count() == 2)
     assert found.locator("h4").all_inner_texts() == ["d = 10", "d = 20"]
     found.get_by_label("Quantity").select_option("steps to the limit")
     found.get_by_label("Setting").select_option("k = 5")
-    assert chart(found.locator("canvas").first, "chart.scales.x.options.title.text") == "steps to the limit"
-    assert chart(found.locator("canvas").first, visible) == ["ℓ1", "Tℓ1, a = 1"]
+    until(shown, lambda: view(found.locator(".view").first, "Boolean(own.view)"))
+    assert "steps to the limit" in found.locator(".view").first.locator(".role-axis-title").all_text_contents()
+    assert view(found.locator(".view").first, SEEN) == ["ℓ1", "Tℓ1, a = 1"]
+    assert lines.count() == 2
+    key.click()
+    assert len(view(found.locator(".view").first, SEEN)) == 3
 
 
 def test_the_command_is_copied(visit, made_up):
@@ -223,34 +252,53 @@ def test_a_phone_scrolls_tables_in_their_boxes_not_the_page(visit, made_up, sche
     assert not shown.locator("nav ol").is_visible()  # contents open when they are asked for
     wide = table(shown, "Table 1: ℓ0").locator(".scroll")
     assert wide.evaluate("box => box.getBoundingClientRect().right <= innerWidth && box.tabIndex === 0")
-    canvas = figure(shown, "against_d").locator("canvas").first
-    assert canvas.evaluate("canvas => canvas.getBoundingClientRect().width > 250")
-    canvas.tap()
-    until(shown, lambda: chart(canvas, "chart.tooltip.opacity > 0"))
+    box = figure(shown, "against_d").locator(".view").first
+    assert box.evaluate("box => box.querySelector('svg').getBoundingClientRect().width > 250")
+    box.tap()
+    box.locator(".tip").wait_for()
+    assert box.locator(".tip").evaluate("tip => tip.getBoundingClientRect().right <= innerWidth")
 
 
 def test_the_dark_page_is_dark_with_light_text_and_lines(visit, made_up):
     shown = visit(made_up / "report.html", color_scheme="dark")
-    canvas = figure(shown, "against_d").locator("canvas").first
+    drawn = figure(shown, "against_d")
+
+    def stroke():
+        """The colour of the line of ℓ0; None while the figure is drawn again."""
+        find = "const path = own.querySelectorAll('.mark-line path')[1];"
+        return drawn.evaluate(f"own => {{ {find} return path && getComputedStyle(path).stroke; }}")
+
+    def colors(color):
+        return [float(part) / 255 for part in re.findall(r"[\d.]+", color)[:3]]
 
     def brightness(color):
-        return sum(map(float, re.findall(r"[\d.]+", color)[:3])) / 3
+        parts = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colors(color)]
+        return sum(np.multiply(parts, [0.2126, 0.7152, 0.0722]))
+
+    def contrast():
+        line, card = brightness(stroke()), brightness(drawn.evaluate("own => getComputedStyle(own).backgroundColor"))
+        return (max(line, card) + 0.05) / (min(line, card) + 0.05)
 
     page, text = shown.evaluate("['backgroundColor', 'color'].map((name) => getComputedStyle(document.body)[name])")
-    assert brightness(page) < 40
-    assert brightness(text) > 200
-    line = "chart.data.datasets.find((own) => own.label === 'ℓ0' && own.series.kind === 'line').borderColor"
-    assert brightness(chart(canvas, line)) > 120
+    assert brightness(page) < 0.02
+    assert brightness(text) > 0.7
+    dark = brightness(stroke())
+    assert contrast() > 4.5
     shown.emulate_media(color_scheme="light")  # changed while the page is open
-    until(shown, lambda: brightness(chart(figure(shown, "against_d").locator("canvas").first, line)) < 90)
-    assert brightness(shown.evaluate("getComputedStyle(document.body).backgroundColor")) > 240
+    until(shown, lambda: (now := stroke()) and brightness(now) < dark)
+    assert contrast() > 4.5
+    assert brightness(shown.evaluate("getComputedStyle(document.body).backgroundColor")) > 0.9
 
 
 def test_records_beside_each_other(visit, made_up, make_record, tmp_path):
     out = tmp_path / "page.html"
     cli.main(["report", str(made_up), str(make_record("beside", seeds=25)), "--out", str(out), "--quiet"])
     shown = visit(out)
-    assert len(figure(shown, "against_k").locator("canvas").all()) == 8
+    boxes = figure(shown, "against_k").locator(".view svg")
+    assert boxes.count() == 8
+    (a, b), (x, y) = zip(*((box["y"], box["x"]) for box in (boxes.nth(i).bounding_box() for i in (0, 1))), strict=True)
+    assert a == b
+    assert x < y
     rows = shown.locator("#facts tbody tr:visible")
     every = rows.count()
     shown.get_by_label("only what differs").check()

@@ -115,11 +115,11 @@ def test_a_run_on_all_images_reports_the_best_epoch_apart(data):
 
 def test_curves_with_gaps_are_drawn(data):
     found = rented.train(RECIPE, data, soon(), evaluate_every=2)
-    figure = curves({"rvsm": [found]}, part="test")
-    line = figure.axes[0].lines[0]
-    assert line.get_xdata().tolist() == [2, 3]
-    assert line.get_ydata().tolist() == pytest.approx([100 * value for value in found["curves"]["accuracy_u"][1:]])
-    assert figure.axes[0].get_title() == "test accuracy of u  [%]"
+    panel = curves({"rvsm": [found]}, part="test").plain()["panels"][0]
+    (line,) = panel["series"]
+    assert line["x"] == [2, 3]
+    assert line["y"] == pytest.approx([100 * value for value in found["curves"]["accuracy_u"][1:]], rel=1e-4)
+    assert panel["y"]["label"] == "test accuracy of u  [%]"
 
 
 def test_what_was_compiled_ahead_is_not_compiled_again(data, as_on_a_card):

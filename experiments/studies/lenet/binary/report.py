@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from ....reports.document import Picture, Section, Table
+from ....reports.figures import Figure
 from ....training.report import LAYERS, column, curves, finished, layer_table, layers, percent, tradeoff
 from ....training.run_store import Outcomes, Study
 from ..recipes import PARAMETERS

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 
+from ....penalties.palette import PALETTE
 from ....reports.document import Picture, Section, Table
-from ....reports.style import STYLE, new_figure
+from ....reports.figures import Axis, Figure, Look
 from ....training.report import (
     LAYERS,
-    PALETTE,
     column,
     curves,
     finished,
@@ -43,28 +41,25 @@ def figures(outcomes: Outcomes, config: Lenet5CompressConfig) -> dict[str, Figur
     }
 
 
-@matplotlib.rc_context(STYLE)
 def ends(outcomes: Outcomes, config: Lenet5CompressConfig) -> Figure:
     """Returns the test accuracy of each method, fine-tuned, each seed a point, its mean a line; a panel a share."""
     shown = [
         share for share in config.sparsity if any(outcomes.get(entry(f"{m}, {TUNED}", share)) for m in config.methods)
     ]
-    shown = shown or list(config.sparsity[:1])
-    figure, panels = new_figure(5.2 * len(shown) + 0.8, 4.2, ncols=len(shown), sharey=True, squeeze=False)
+    figure = Figure(columns=2, width=360, share="y")
     dense = 100 * np.array(column(outcomes["dense"], "test_accuracy_u"))
-    for axes, sparsity in zip(panels[0], shown, strict=True):
+    edges = -0.6, len(config.methods) - 0.4
+    x = Axis("method", edges, ticks=dict(enumerate(config.methods)))
+    for sparsity in shown or config.sparsity[:1]:
+        panel = figure.panel(f"{100 * sparsity:g} % zeros", x, Axis("test accuracy of u  [%]"))
         for i, name in enumerate(config.methods):
             values = 100 * np.array(column(outcomes.get(entry(f"{name}, {TUNED}", sparsity), []), "test_accuracy_u"))
-            axes.plot(np.full(len(values), i), values, "o", color=PALETTE[i], alpha=0.6)
+            own = Look(color=PALETTE[i], marker="circle")
+            panel.points(np.full(len(values), i), values, own, opacity=0.6)
             if len(values):
-                axes.plot([i - 0.3, i + 0.3], [values.mean()] * 2, color=PALETTE[i], lw=2.5)
+                panel.segments([((i - 0.3, i + 0.3), [values.mean()] * 2)], own, width=2.5)
         if len(dense):
-            axes.axhline(dense.mean(), color="0.5", ls="--", lw=1.2, label="dense")
-        axes.set_xticks(range(len(config.methods)), config.methods, rotation=20)
-        axes.set(title=f"{100 * sparsity:g} % zeros", xlim=(-0.6, len(config.methods) - 0.4))
-    panels[0, 0].set_ylabel("test accuracy of u  [%]")
-    if len(dense):
-        panels[0, 0].legend(loc="best")
+            panel.line(edges, [dense.mean()] * 2, Look("dense", dash="dashed"), width=1.2)
     return figure
 
 

@@ -8,21 +8,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import matplotlib
 import numpy as np
 from flax import nnx
-from matplotlib.figure import Figure
 
 import rvsmjax as rv
 from rvsmjax.nets import LeNet, shrink
 
 from ....data.images import Data, load
 from ....reports.document import Picture, Section, Table
-from ....reports.style import STYLE, new_figure
+from ....reports.figures import Axis, Figure
 from ....training.inference import sizes, times
 from ....training.loop import EVALUATED
 from ....training.recipes import Recipe
-from ....training.report import PALETTE, column, finished, percent
+from ....training.report import column, finished, look, percent
 from ....training.run_store import Outcomes, Runs, Study, read
 from ....training.study import KEPT
 from ..recipes import preparation
@@ -147,20 +145,19 @@ def smaller(share: float) -> str:
     return f"{100 * share:g} % of units out"
 
 
-@matplotlib.rc_context(STYLE)
 def figure(measured: Measured) -> Figure:
     """Returns the times of inference by batch size: medians, and the middle half of the repeats."""
-    result, axes = new_figure(6.4, 4.2)
+    result = Figure(width=460, height=300)
+    images = list(measured.seconds)
+    x = Axis("images in a batch", scale="log", ticks={count: f"{count}" for count in images})
+    panel = result.panel("", x, Axis("time of a batch  [ms]", scale="log"))
     for i, name in enumerate(next(iter(measured.seconds.values()))):
         low, middle, high = (
             1e3 * np.array([np.quantile(by_name[name], q) for by_name in measured.seconds.values()])
             for q in (0.25, 0.5, 0.75)
         )
-        color = PALETTE[i % len(PALETTE)]
-        axes.fill_between(list(measured.seconds), low, high, color=color, alpha=0.2, lw=0)
-        axes.plot(list(measured.seconds), middle, "o-", color=color, label=name)
-    axes.set(xscale="log", yscale="log", xlabel="images in a batch", ylabel="time of a batch  [ms]")
-    axes.legend()
+        panel.band(images, low, high, look(i, name))
+        panel.line(images, middle, look(i, name, "circle"))
     return result
 
 

@@ -36,7 +36,7 @@ def run(config: Lenet5ShrinkConfig, console: Console, clock: Clock) -> Path:
     study = make_study(config)
 
     def work(folder: Path) -> tuple[Facts, Report]:
-        from ....reports import style
+        from ....reports import vega
         from ....training import report as training_report
 
         with clock.phase("run"):
@@ -45,7 +45,7 @@ def run(config: Lenet5ShrinkConfig, console: Console, clock: Clock) -> Path:
             measured = report.measure(study, outcomes, config, folder)
         with clock.phase("report"):
             training_report.frame(outcomes).to_csv(folder / "runs.csv", index=False)
-            style.save(report.figure(measured), folder, "inference")
+            vega.save({"inference": report.figure(measured)}, folder)
             sections = report.sections(study, outcomes, config, measured)
             if config.docs:
                 fill(Path(config.docs), NAME, to_markdown("", sections[:-1]))
