@@ -28,7 +28,7 @@ def run(kind, numbers, w0, *, problem=rv.NoOverlapReLU, sphere=True, momentum=0.
 
 
 def outcome(kind, numbers, w0, **options):
-    """A smooth function of w and u that no symmetry makes simple; and the zeros of u, where the run converged."""
+    """Returns a smooth function of w and u without symmetries, and the zeros of u if the run converged."""
     s = run(kind, numbers, w0, **options)
     value = s.w @ jnp.sin(jnp.arange(D)) + jnp.tanh(s.u) @ jnp.cos(jnp.arange(D)) + jnp.sum(s.u**2)
     return value, jnp.where(s.converged, jnp.sum(s.u == 0), -1)
@@ -76,29 +76,29 @@ def test_implicit_derivatives_are_central_differences(problem, kind, sphere, mom
     numbers, w0 = setting(lam=0.008 if kind == "l0" else 0.03)
     options = {"problem": problem, "sphere": sphere, "momentum": momentum, "tol": 1e-14, "max_steps": 4000}
     value = partial(outcome, kind, w0=w0, check_every=20, **options)
-    found, zeros = jax.jit(jax.grad(value, has_aux=True))(numbers)
+    derivatives, zeros = jax.jit(jax.grad(value, has_aux=True))(numbers)
     assert 0 < zeros < D  # converged, to a thresholded support
     expected = central_differences(value, numbers)
-    assert found["rate"] == 0
-    assert (found["a"] == 0) == (kind != "tl1")
-    assert (found["lam"] == 0) == (kind == "l0")
+    assert derivatives["rate"] == 0
+    assert (derivatives["a"] == 0) == (kind != "tl1")
+    assert (derivatives["lam"] == 0) == (kind == "l0")
     for name in numbers:
         size = np.abs(expected[name]).max()
-        np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-5 * size + 1e-9, err_msg=name)
+        np.testing.assert_allclose(derivatives[name], expected[name], rtol=0, atol=1e-5 * size + 1e-9, err_msg=name)
     if unrolled:
         same, _ = jax.jit(jax.grad(partial(value, adjoint="unroll"), has_aux=True))(numbers)
         for name in numbers:
-            np.testing.assert_allclose(found[name], same[name], rtol=1e-9, atol=1e-10, err_msg=name)
+            np.testing.assert_allclose(derivatives[name], same[name], rtol=1e-9, atol=1e-10, err_msg=name)
 
 
 @pytest.mark.slow
 def test_forward_mode_agrees_with_that_of_the_loop(x64):
     numbers, w0 = setting(seed=2)
     value = partial(outcome, "l1", w0=w0, tol=1e-14, check_every=20)
-    found, _ = jax.jit(jax.jacfwd(value, has_aux=True))(numbers)
-    own, _ = jax.jit(jax.jacfwd(partial(value, adjoint=None), has_aux=True))(numbers)
+    derivatives, _ = jax.jit(jax.jacfwd(value, has_aux=True))(numbers)
+    through_loop, _ = jax.jit(jax.jacfwd(partial(value, adjoint=None), has_aux=True))(numbers)
     for name in numbers:
-        np.testing.assert_allclose(found[name], own[name], rtol=1e-9, atol=1e-10, err_msg=name)
+        np.testing.assert_allclose(derivatives[name], through_loop[name], rtol=1e-9, atol=1e-10, err_msg=name)
 
 
 @pytest.mark.slow
@@ -110,13 +110,13 @@ def test_second_derivatives(x64):
         return derive(lambda x: value({**numbers, "lam": x[0], "beta": x[1]})[0])(x)
 
     x, step = np.array([0.03, 0.2]), 1e-5
-    found = jax.jit(partial(slope, derive=jax.hessian))(x)
+    derivatives = jax.jit(partial(slope, derive=jax.hessian))(x)
     moved = jax.jit(jax.vmap(partial(slope, derive=jax.grad)))(x + step * np.concatenate([np.eye(2), -np.eye(2)]))
-    np.testing.assert_allclose(found, (moved[:2] - moved[2:]) / (2 * step), rtol=1e-5)
+    np.testing.assert_allclose(derivatives, (moved[:2] - moved[2:]) / (2 * step), rtol=1e-5)
 
 
-def test_every_way_into_the_chain_counts(x64):
-    """λ captured, as a schedule that has come to rest, and injected into the chain's state."""
+def test_lam_captured_scheduled_or_injected(x64):
+    """λ captured, as a schedule that has become constant, and injected into the state."""
     (w0, w_star), rate = unit_vectors(2), 0.2
 
     def captured(lam):
@@ -156,7 +156,7 @@ CORNERS = {
 
 
 @pytest.mark.parametrize("kind", ["l1", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("tl1", "l0"))])
-def test_no_corner_gives_nan_and_none_touches_its_neighbours(kind):
+def test_edge_cases_give_no_nan_and_do_not_affect_other_lanes(kind):
     lanes = []
     for change in CORNERS.values():
         numbers, w0 = setting()
@@ -177,24 +177,24 @@ def test_no_corner_gives_nan_and_none_touches_its_neighbours(kind):
         ]
 
     both = jax.jit(jax.vmap(both))
-    found = jax.tree.map(np.asarray, both(numbers, w0))
-    status = dict(zip(CORNERS, found[1][0][1].tolist(), strict=True))
+    derivatives = jax.tree.map(np.asarray, both(numbers, w0))
+    status = dict(zip(CORNERS, derivatives[1][0][1].tolist(), strict=True))
     assert status["plain"] == rv.Status.CONVERGED
     assert status["diverges"] == rv.Status.DIVERGED
     assert status["ends at the cap"] == rv.Status.CAP
-    for (value, _), (slopes, slope_start) in found:
+    for (value, _), (slopes, slope_start) in derivatives:
         assert np.isfinite(value).all()
         assert (slope_start == 0).all()
         assert (slopes["rate"] == 0).all()
         for name, slope in slopes.items():
             assert np.isfinite(slope).all(), (name, slope)
     alike = jax.tree.map(lambda x: np.repeat(x[:1], len(x), 0), (numbers, w0))
-    for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(both(*alike)), strict=True):
+    for x, y in zip(jax.tree.leaves(derivatives), jax.tree.leaves(both(*alike)), strict=True):
         np.testing.assert_array_equal(x[0], y[0])
 
 
 def test_a_limit_that_is_not_isolated_has_derivative_zero(x64):
-    """The coarse gradient of the binarized activation does not see the length of w."""
+    """The coarse gradient of the binary activation does not depend on the length of w."""
     w0, w_star = unit_vectors(2)
 
     def end(w_star, link):
@@ -216,7 +216,7 @@ def test_memory_does_not_grow_with_the_steps():
     assert 0 < bytes_used(100_000) == bytes_used(100) < 100_000
 
 
-def test_what_has_no_derivative():
+def test_inputs_without_derivative():
     numbers, w0 = jax.tree.map(jnp.float32, setting())
 
     def rest(numbers, w0):
@@ -227,7 +227,7 @@ def test_what_has_no_derivative():
     assert all((slope == 0).all() for slope in jax.tree.leaves(slopes))
 
 
-def test_a_chain_whose_limit_is_no_equilibrium_says_so():
+def test_a_chain_with_force_at_its_limit_raises():
     w0, w_star = unit_vectors(2).astype("f4")
 
     def value(lam, link, **options):

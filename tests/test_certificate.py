@@ -63,7 +63,7 @@ def test_every_field(kind, x64):
     assert float(alone) == pytest.approx(want["lagrangian"], rel=1e-13)
 
 
-def test_where_u_is_zero_its_angles_are_right_angles():
+def test_angles_with_zero_u_are_right_angles():
     w, w_star = (x.astype("f4") for x in sphere())
     c = jitted(rv.L1(), 10.0, 0.1, w, w_star)
     assert float(c.gamma) == float(c.theta_u) == pytest.approx(np.pi / 2)

@@ -1,4 +1,4 @@
-"""Bad input: one line that names the argument, the rule and the value, at every public edge."""
+"""Invalid input raises one line with the argument, the rule and the value, in every public function."""
 
 import math
 
@@ -119,7 +119,7 @@ def test_whole_numbers_pass(value):
     _checks.integer("x", value, at_least=1)
 
 
-def test_tracers_pass_where_the_number_would_not():
+def test_tracers_pass_unchecked():
     def build(x):
         penalties = [rv.TransformedL1(x), rv.TopK(k=x), rv.TopK(sparsity=x)]
         out = sum(jnp.sum(p.prox(W, x)) for p in penalties)

@@ -1,4 +1,4 @@
-"""u as BCOO, and patterns of N:M that are checked."""
+"""u as BCOO, and checks of N:M patterns."""
 
 import itertools
 
@@ -13,7 +13,7 @@ W = {"conv": {"kernel": np.random.default_rng(0).normal(size=(3, 3, 4, 5)), "bia
 U = rv.sparse_params(rv.rvsm(rv.TopK(sparsity=0.9, scope="global"), 1.0, 1.0).init(W), W)
 
 
-def test_bcoo_holds_the_nonzero_numbers_alone():
+def test_bcoo_holds_only_the_nonzeros():
     sparse = rv.to_bcoo(U)
     kernels = {"conv": sparse["conv"]["kernel"], "head": sparse["head"]}
     dense = {"conv": U["conv"]["kernel"], "head": U["head"]}
@@ -26,7 +26,7 @@ def test_bcoo_holds_the_nonzero_numbers_alone():
     np.testing.assert_allclose(x @ sparse["head"], x @ U["head"], rtol=1e-6)
 
 
-def test_bcoo_and_back_is_the_same(tmp_path):
+def test_bcoo_round_trip(tmp_path):
     sparse = rv.to_bcoo(U, mask=True)
     rv.save_npz(tmp_path / "u.npz", sparse)
     for there in (sparse, rv.load_npz(tmp_path / "u.npz", sparse)):
@@ -47,10 +47,10 @@ def test_violations_are_counted(n, m):
     tree = {
         name: rng.normal(size=shape) * (rng.random(shape) < n / m) for name, shape in [("a", (16, 5)), ("b", (3, 8, 4))]
     }
-    found = rv.nm_violations(tree, n, m)
-    assert found == {name: by_hand(x, n, m, -2) for name, x in tree.items()}
-    assert min(found.values()) > 0
-    assert rv.nm_violations(rv.sparsity_mask(tree), n, m) == found
+    violations = rv.nm_violations(tree, n, m)
+    assert violations == {name: by_hand(x, n, m, -2) for name, x in tree.items()}
+    assert min(violations.values()) > 0
+    assert rv.nm_violations(rv.sparsity_mask(tree), n, m) == violations
     assert rv.nm_violations({"b": tree["b"]}, n, m, axis=1) == {"b": by_hand(tree["b"], n, m, 1)}
 
 
@@ -65,6 +65,6 @@ def test_u_of_n_of_m_is_valid():
         assert rv.nm_violations({"kernel": full}) == {"kernel": broken}
 
 
-def test_a_leaf_that_no_pattern_fits_is_named():
+def test_a_leaf_that_does_not_fit_is_named():
     with pytest.raises(ValueError, match=r"multiple of m = 4, got shape \(5, 5, 1, 20\) at 'conv1/kernel'$"):
         rv.nm_violations({"conv1": {"kernel": np.ones((5, 5, 1, 20))}})

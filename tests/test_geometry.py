@@ -1,4 +1,4 @@
-"""Lengths and angles against 50 digits, finite differences and the edges of the number range."""
+"""Norms and angles compared with 50 digits and finite differences, up to the limits of the number range."""
 
 from functools import partial
 
@@ -18,7 +18,7 @@ EDGES = [0.0, 1e-45, 1e-38, 1e-30, 1e-15, 1.0, 1e15, 1e30]
 
 
 def exact_angle(u, v):
-    """The angle between the very floats in u and v, in 50 digits."""
+    """Returns the angle between exactly the floats in u and v, in 50 digits."""
     with mpmath.workdps(50):
         u, v = (mpmath.matrix([mpmath.mpf(float(x)) for x in a]) for a in (u, v))
         u, v = u / mpmath.norm(u), v / mpmath.norm(v)
@@ -38,11 +38,11 @@ def pairs_at(angles, seed=0, d=7):
     return (lengths[0] * u).astype("f4"), (lengths[1] * w).astype("f4")
 
 
-def test_angle_keeps_its_digits_where_the_arc_cosine_has_none():
+def test_angle_is_accurate_where_the_arc_cosine_is_not():
     small = 10.0 ** np.arange(-7, 0)
     u, v = pairs_at(np.concatenate([small, [0.5, 1.0, 1.5, 2.0, 3.0]]))
     want = np.array([float(exact_angle(a, b)) for a, b in zip(u, v, strict=True)])
-    # Normalising rounds every component: an absolute error of a few units of 6e-8.
+    # Normalizing rounds every component: an absolute error of a few units of 6e-8.
     np.testing.assert_allclose(angle(u, v), want, rtol=3e-7, atol=1.5e-7)
     np.testing.assert_allclose(angle(u, -v), np.pi - want, rtol=3e-7, atol=1.5e-7)
     one = np.array([1.0, 0.0, 0.0], "f4")
@@ -56,7 +56,7 @@ def test_angle_in_float64(x64):
     np.testing.assert_allclose(angle(u, v), want, rtol=1e-9, atol=1e-15)
 
 
-def test_angle_at_its_ends():
+def test_angle_at_zero_and_pi():
     u = jnp.array([1.0, -2.0, 3.0])
     assert float(angle(u, u)) == 0.0
     assert float(angle(u, 4 * u)) == 0.0
@@ -100,7 +100,7 @@ def test_unit_and_tangent():
     assert tangent(jnp.zeros(3), jnp.ones(3)).tolist() == [1, 1, 1]
 
 
-def test_chord_and_length_difference_keep_their_digits_between_near_vectors():
+def test_chord_and_length_difference_are_accurate_for_nearby_vectors():
     with mpmath.workdps(50):
         for i, apart in enumerate([1.0, 1e-2, 1e-4, 1e-6]):
             rng = np.random.default_rng(i)
@@ -144,8 +144,8 @@ def test_derivatives_against_finite_differences(x64):
 def test_derivative_of_the_chord_between_vectors_of_equal_length(x64):
     u, v = np.array([0.6, 0.8, 0.0]), np.array([0.0, 0.8, -0.6])
     for a, b in ((u, v), (v, u)):
-        found = jax.jit(jax.jacfwd(geometry.chord))(a, b)
-        np.testing.assert_allclose(found, np.eye(3) - np.outer(a, a), atol=1e-15)
+        jacobian = jax.jit(jax.jacfwd(geometry.chord))(a, b)
+        np.testing.assert_allclose(jacobian, np.eye(3) - np.outer(a, a), atol=1e-15)
         np.testing.assert_allclose(jax.jit(jax.jacfwd(geometry.chord, 1))(a, b), np.outer(b, b) - np.eye(3), atol=1e-15)
 
 
@@ -186,7 +186,7 @@ def test_float64_is_kept(x64):
     assert {a.dtype.name for a in (norm(v), unit(v), angle(v, v))} == {"float64"}
 
 
-def test_sixteen_bits_round_once():
+def test_16_bit_inputs_round_once():
     v = np.random.default_rng(6).normal(size=(50, 300))
     v = jnp.asarray(v, jnp.bfloat16)
     want = jnp.asarray(np.linalg.norm(np.asarray(v, "f8"), axis=1), jnp.bfloat16)

@@ -1,4 +1,4 @@
-"""The penalty of examples/own_penalty.py: at most ten lines, and right wherever a penalty goes."""
+"""The penalty of examples/own_penalty.py: at most ten lines, and correct everywhere."""
 
 import ast
 from pathlib import Path
@@ -21,7 +21,7 @@ MCP = example.MCP
 
 @pytest.fixture
 def in_the_table(monkeypatch, x64):
-    """Puts the penalty beside l1, l0 and transformed l1, its definition written out again for the oracle."""
+    """Adds the penalty to the tables of l1, l0 and transformed l1, with its definition restated for the oracle."""
     monkeypatch.setitem(
         oracles.RHO, "mcp", lambda x, a: np.minimum(np.abs(x), a) - np.minimum(np.abs(x), a) ** 2 / (2 * a)
     )
@@ -41,7 +41,7 @@ def test_it_has_at_most_ten_lines():
 @pytest.mark.parametrize(
     "test",
     [
-        oracles.test_prox_is_the_global_minimiser,
+        oracles.test_prox_is_the_global_minimizer,
         oracles.test_threshold_from_both_sides,
         oracles.test_moreau_envelope_is_the_minimum,
         oracles.test_value_is_the_sum_over_components,
@@ -54,7 +54,7 @@ def test_the_oracles_of_all_penalties(test):
 
 
 def test_it_splits_in_a_chain():
-    """What is left over where w rests is the gradient of β times the envelope of (λ/β)·P."""
+    """At a fixed point w, the remaining force is the gradient of β times the envelope of (λ/β)·P."""
     target = jnp.array([3.0, 0.4, -1.0, 0.02])
     penalty, lam, beta = MCP(1.5), 0.3, 1.0
     optimizer = optax.chain(rv.rvsm(penalty, lam, beta), optax.sgd(0.2))
@@ -72,20 +72,20 @@ def test_it_splits_in_a_chain():
     np.testing.assert_allclose(slope, 0, atol=1e-6)
 
 
-def test_it_runs_in_a_sweep_beside_the_others(capsys):
+def test_it_runs_in_a_sweep_with_other_penalties(capsys):
     result = example.main(seeds=50)
     assert result.counts["converged"] == 4 * 50
     shown = capsys.readouterr().out
     assert "mcp(gamma=0.1)" in shown
     theta = result.data["theta_u"].reshape(4, -1).mean(1)
     zeros = result.data["zeros"].reshape(4, -1).mean(1)
-    # Large components are left alone: the zeros of l1 at a smaller angle; with a large γ it is l1.
+    # Large components are not shrunk: as many zeros as l1 at a smaller angle; with a large γ it is l1.
     np.testing.assert_allclose(zeros[1:3], zeros[0], atol=0.3)
     assert theta[1] < 0.7 * theta[0]
     assert theta[2] == pytest.approx(theta[0], rel=0.05)
 
 
-def test_a_lane_of_the_sweep_is_the_chain_s_limit():
+def test_a_lane_of_the_sweep_is_the_limit_of_the_chain():
     grid = rv.Grid(penalty=MCP(0.1), d=6, k=2, lam=1e-4, beta=4e-3, seeds=3)
     data = rv.run_sweep(grid, jax.random.key(5), tol=1e-6).data
     chain = optax.chain(rv.rvsm(MCP(0.1), 1e-4, 4e-3), optax.sgd(1 / 4.004), rv.unit_sphere())

@@ -1,4 +1,4 @@
-"""The peers of the benchmarks do what the sweep does."""
+"""The peers of the benchmarks compute the same as the sweep."""
 
 import jax
 import jax.numpy as jnp
@@ -28,13 +28,13 @@ def test_steps_of_every_peer_are_those_of_the_chain(name):
 
     want = jax.jit(jax.vmap(one))(jnp.asarray(w), jnp.asarray(w_star))
     k = np.full(6, 2, np.float32)
-    found = {
+    outcome = {
         "numpy": numpy_rvsm.advance(name, w, w_star, k, 20),
         "python": peers.python_lane(name, w, w_star, 20),
     }
     if (numba := peers.numba_lanes()) is not None:
-        found["numba"] = numba(rates.CODES[name], w, w_star, 20)
-    for peer, values in found.items():
+        outcome["numba"] = numba(rates.CODES[name], w, w_star, 20)
+    for peer, values in outcome.items():
         np.testing.assert_allclose(values, want, atol=2e-6, err_msg=peer)
 
 
@@ -42,12 +42,12 @@ def test_pytorch_steps_are_those_of_numpy():
     torch = pytest.importorskip("torch")
     w, w_star = rates.starts(12, 6)
     for name in PENALTIES:
-        found = peers.torch_lanes(name, torch.from_numpy(w), torch.from_numpy(w_star), 20, peers.torch_step)
+        outcome = peers.torch_lanes(name, torch.from_numpy(w), torch.from_numpy(w_star), 20, peers.torch_step)
         want = numpy_rvsm.advance(name, w, w_star, np.full(6, 2, np.float32), 20)
-        np.testing.assert_allclose(found, want, atol=2e-6)
+        np.testing.assert_allclose(outcome, want, atol=2e-6)
 
 
-def test_rates_are_taken():
+def test_rates_are_measured():
     (result,) = rates.measure(("l1",), (6,), lanes=300, steps=16, repeats=1)
     assert {"ours, all cores", "ours, one core", "NumPy, all lanes at once"} <= set(result["updates/s"])
     for median, least, most in result["updates/s"].values():
@@ -59,11 +59,11 @@ def test_rates_are_taken():
     assert "| ours, one core |" in text
 
 
-def test_what_the_accelerator_queue_measures():
-    found = gpu.grid_seconds("interpret", seeds=2, repeats=1, penalties=("l1",), d=(5,), k=(2, 5))
-    assert found["lanes"] == found["counts"]["converged"] == 4
-    assert len(found["seconds"]) == len(found["call_seconds"]) == 1
-    assert 0 < found["seconds"][0] <= found["call_seconds"][0]
+def test_measurements_of_the_accelerator_queue():
+    outcome = gpu.grid_seconds("interpret", seeds=2, repeats=1, penalties=("l1",), d=(5,), k=(2, 5))
+    assert outcome["lanes"] == outcome["counts"]["converged"] == 4
+    assert len(outcome["seconds"]) == len(outcome["call_seconds"]) == 1
+    assert 0 < outcome["seconds"][0] <= outcome["call_seconds"][0]
     beside = gpu.beside_cpu("interpret", penalties=("l1",), d=(5,), k=(2,), seeds=4)
     assert beside["largest_difference"]["theta_w"] < 1e-4
     assert beside["share_of_lanes_with_the_same_zeros"] == 1

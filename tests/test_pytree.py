@@ -1,4 +1,4 @@
-"""Frozen dataclasses as pytrees, rebuilt past their constructors."""
+"""Frozen dataclasses as pytrees, unflattened without their constructors."""
 
 import dataclasses
 
@@ -51,7 +51,7 @@ def test_instances_stay_frozen_after_a_round_trip():
         line.slope = 5.0
 
 
-def test_new_leaves_do_not_trace_again_and_a_new_static_field_does():
+def test_new_leaves_do_not_retrace_but_a_new_static_field_does():
     traces = []
 
     @jax.jit

@@ -1,4 +1,4 @@
-"""RVSCGD, the chain (rvsm, sgd, unit_sphere) on the binary problem: what its limits satisfy."""
+"""RVSCGD, the chain (rvsm, sgd, unit_sphere) on the binary problem: properties of its limits."""
 
 from functools import partial
 
@@ -32,8 +32,8 @@ def batch(penalty, s, rate, k, lam, beta, w, w_star, options):
 def runs(penalty, k, lam, beta, w, w_star, s=S, rate=1.0, **options):
     """Solutions and certificates of all lanes, in NumPy."""
     numbers = (np.broadcast_to(np.asarray(x, float), len(w)) for x in (k, lam, beta))
-    found = batch(penalty, s, rate, *numbers, w, w_star, tuple(({"tol": 1e-13} | options).items()))
-    return jax.tree.map(np.asarray, found)
+    outputs = batch(penalty, s, rate, *numbers, w, w_star, tuple(({"tol": 1e-13} | options).items()))
+    return jax.tree.map(np.asarray, outputs)
 
 
 def starts(count=240, d=12, seed=0):
@@ -72,7 +72,7 @@ def test_the_limit_is_an_equilibrium_in_every_lane(name, s, x64):
     printed = k / (2 * np.sqrt(2 * np.pi)) * left / (s * k / np.sqrt(8 * np.pi))
     # F eq. 22 is printed for s = 1; with the factor of eq. 8 it is off by √(π/2).
     assert (np.abs(printed - right).max() < 1e-12) == (s == 1.0)
-    # All forces together, not their lengths alone: F eq. 21.
+    # The total force, not only the norms: F eq. 21.
     force = -s * k[:, None] / np.sqrt(8 * np.pi) * w_star - beta[:, None] * solution.u
     assert np.linalg.norm(across(solution.w, force), axis=1).max() < 1e-12
     assert measured.slack_13.min() > -1e-12  # where u = w the bound is zero, and θ the tolerance
@@ -108,7 +108,7 @@ def test_the_limit_equals_f_eq_12(x64):
 
 
 @every_penalty
-def test_the_limit_is_no_minimum_of_the_lagrangian(name, x64):
+def test_the_limit_does_not_minimize_the_lagrangian(name, x64):
     """F Lemma 7 calls it stationary; but L(w) − L(w*) >= θ(k/(2π) − β) on the sphere, as f has a cone at w*."""
     w, w_star = starts(seed=4)
     penalty, k, lam, beta = PENALTIES[name], 5, 1e-4, 4e-3
@@ -144,8 +144,8 @@ def test_the_largest_learning_rate():
     np.testing.assert_allclose(rates, 1 / (np.array([4e-3, 9.0]) + 3 / np.sqrt(2 * np.pi)), rtol=1e-6)
 
 
-def test_a_start_straight_opposite_stays(x64):
-    """At θ = π the coarse gradient is radial: the sphere takes it back."""
+def test_a_start_at_angle_pi_stays(x64):
+    """At θ = π the coarse gradient is radial: the projection onto the sphere cancels it."""
     w_star = np.array([0.6, 0.8, 0.0])
     problem = rv.NoOverlapBinary(2)
     chain = optax.chain(rv.rvsm(rv.L0(), 1e-4, 4e-3), optax.sgd(1.0), rv.unit_sphere())

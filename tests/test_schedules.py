@@ -1,4 +1,4 @@
-"""Schedules of sparsity: their formulas in float64, their ends, bad input."""
+"""Sparsity schedules: formulas in float64, endpoints, invalid input."""
 
 import math
 

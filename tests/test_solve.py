@@ -1,4 +1,4 @@
-"""solve: limits that satisfy the equilibrium, honest statuses, lanes that do not touch each other."""
+"""solve: limits satisfy the equilibrium, statuses are correct, lanes are independent."""
 
 from functools import partial
 
@@ -27,7 +27,7 @@ def chain(penalty, lam, beta, rate=0.24, sphere=True):
 
 
 def gradient(w, w_star, k=K):
-    """∇f as the paper prints it, in NumPy, for rows of w."""
+    """Returns ∇f by the paper's formula, in NumPy, for rows of w."""
     n, n_star = np.linalg.norm(w, axis=-1, keepdims=True), np.linalg.norm(w_star, axis=-1, keepdims=True)
     inner = (w * w_star).sum(-1, keepdims=True)
     theta = np.arctan2(np.linalg.norm(w * inner / n**2 - w_star, axis=-1, keepdims=True), inner / n)
@@ -87,7 +87,7 @@ def test_the_limit_is_an_equilibrium_in_float32(penalty):
     assert equilibrium_gap(s, w_star, BETA).max() < 2e-6
 
 
-def test_without_normalisation_the_forces_cancel(x64):
+def test_without_normalization_the_forces_cancel(x64):
     w, w_star = starts(4, seed=1)
     w, w_star = 1.3 * w, 0.8 * w_star
     s = lanes(rv.TransformedL1(1.0), w, w_star, LAM, BETA, rate=0.5, sphere=False, tol=1e-12, check_every=10)
@@ -118,7 +118,7 @@ def test_statuses():
     assert s.residual[1] > 1e-6
 
 
-def test_a_lane_that_diverges_leaves_its_neighbours_bits_alone():
+def test_a_diverging_lane_does_not_change_other_lanes():
     w, w_star = starts(3, dtype="f4")
     lam, beta = 1e-3, 0.05
     calm = lanes(rv.L1(), w, w_star, lam, beta, rate=[0.5, 0.4, 0.3], sphere=False, tol=2e-7, trace_every=64)
@@ -158,7 +158,7 @@ def test_the_trace_is_that_of_the_run(x64):
     assert all(np.isnan(column[steps // every + 1 :]).all() for column in s.trace)
 
 
-def test_looking_less_often_stops_at_the_next_look(x64):
+def test_rarer_checks_stop_at_the_next_check(x64):
     (w,), (w_star,) = starts(1, seed=4)
     tx = chain(rv.TransformedL1(1.0), 0.01, 0.1)
     each, tenth = (jax.jit(lambda w, n=n: rv.solve(RELU, tx, w, w_star, tol=1e-8, check_every=n))(w) for n in (1, 10))
@@ -167,7 +167,7 @@ def test_looking_less_often_stops_at_the_next_look(x64):
     assert each.trace is None
 
 
-def test_one_trace_for_new_numbers():
+def test_new_numbers_do_not_retrace():
     w, w_star = (x[0] for x in starts(1, dtype="f4"))
 
     @jax.jit

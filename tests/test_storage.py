@@ -1,4 +1,4 @@
-"""u and masks through files: npz, safetensors, and Orbax as it is."""
+"""u and masks saved and loaded: npz, safetensors and Orbax."""
 
 import importlib.util
 import json
@@ -45,7 +45,7 @@ FORMATS = [
     ],
     ids=["u", "mask", "both", "bare", "shapes"],
 )
-def test_a_tree_comes_back_to_the_bit(tree, save, load, tmp_path):
+def test_a_round_trip_is_bit_identical(tree, save, load, tmp_path):
     save(tmp_path / "u.file", tree)
     same(load(tmp_path / "u.file", jax.tree.map(jnp.zeros_like, tree)), tree)
     assert [path.name for path in tmp_path.iterdir()] == ["u.file"]
@@ -53,22 +53,22 @@ def test_a_tree_comes_back_to_the_bit(tree, save, load, tmp_path):
 
 @needs_safetensors
 def test_safetensors_by_the_format_itself(tmp_path):
-    """A length of 8 bytes, as much JSON, then the numbers, as the format's definition has it."""
+    """The format is an 8-byte length, JSON of that length, then the data."""
     kernel = np.arange(6, dtype="float32").reshape(2, 3).T  # not contiguous
     rv.save_safetensors(tmp_path / "u", {"kernel": kernel, "mask": kernel > 2}, {"made by": "a test"})
     raw = (tmp_path / "u").read_bytes()
     start = 8 + int.from_bytes(raw[:8], "little")
     head = json.loads(raw[8:start])
     assert head.pop("__metadata__") == {"made by": "a test"}
-    found = {}
+    arrays = {}
     for name, entry in head.items():
         first, last = (start + offset for offset in entry["data_offsets"])
         dtype = {"F32": "<f4", "BOOL": "?"}[entry["dtype"]]
-        found[name] = np.frombuffer(raw[first:last], dtype).reshape(entry["shape"])
-    same(found, {"kernel": kernel, "mask": kernel > 2})
+        arrays[name] = np.frombuffer(raw[first:last], dtype).reshape(entry["shape"])
+    same(arrays, {"kernel": kernel, "mask": kernel > 2})
 
 
-def test_without_safetensors_one_line_says_what_to_install(tmp_path, monkeypatch):
+def test_a_missing_safetensors_is_a_one_line_error(tmp_path, monkeypatch):
     for name in [name for name in sys.modules if re.match(r"safetensors(\.|$)", name)]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "safetensors", None)
@@ -80,14 +80,14 @@ def test_without_safetensors_one_line_says_what_to_install(tmp_path, monkeypatch
     assert not list(tmp_path.iterdir())
 
 
-def test_zeros_take_next_to_no_room(tmp_path):
+def test_zeros_take_almost_no_space(tmp_path):
     dense = jax.random.normal(jax.random.key(0), (1000, 100))
     for name, leaf in (("w", dense), ("u", rv.TopK(sparsity=0.99).prox(dense))):
         rv.save_npz(tmp_path / f"{name}.npz", {"kernel": leaf})
     assert (tmp_path / "u.npz").stat().st_size < 0.05 * (tmp_path / "w.npz").stat().st_size
 
 
-def test_orbax_takes_u_and_mask_as_they_are(tmp_path):
+def test_orbax_round_trip(tmp_path):
     tree = {"u": U, "mask": rv.sparsity_mask(U)}
     with orbax.checkpoint.StandardCheckpointer() as checkpointer:
         checkpointer.save(tmp_path / "u", tree)
@@ -96,7 +96,7 @@ def test_orbax_takes_u_and_mask_as_they_are(tmp_path):
 
 
 @pytest.mark.parametrize(("save", "load"), FORMATS)
-def test_what_does_not_fit_is_named(save, load, tmp_path):
+def test_mismatches_are_named(save, load, tmp_path):
     path = tmp_path / "u.file"
     save(path, {"a": jnp.zeros(2)})
     for like, message in [

@@ -1,4 +1,4 @@
-"""ResNet and VGG for small images: their size, types, and steps beside the same networks in PyTorch."""
+"""ResNet and VGG for small images: their size, dtypes, and steps compared with the same networks in PyTorch."""
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ def test_counts_are_exact():
 
 
 @pytest.mark.parametrize("kind", [ResNet, VGG16])
-def test_bfloat16_computes_beside_float32_parameters(kind):
+def test_bfloat16_computation_keeps_float32_parameters(kind):
     sizes = {"width": 4} | ({"blocks": (1, 1)} if kind is ResNet else {})
     x = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
     short, full = (kind(dtype=dtype, rngs=nnx.Rngs(0), **sizes) for dtype in (jnp.bfloat16, None))
@@ -49,8 +49,8 @@ def test_errors():
 
 
 @pytest.mark.parametrize(("kind", "sizes"), [(ResNet, {"blocks": (1, 1), "width": 64}), (VGG16, {"width": 32})])
-def test_pytorchs_initialisation(kind, sizes):
-    """Uniform on ±1/√fan_in, weights and biases; norms and the default are as they were."""
+def test_pytorch_initialization(kind, sizes):
+    """Weights and biases are uniform on ±1/√fan_in; norms and the default initialization are unchanged."""
     network = kind(init="torch", rngs=nnx.Rngs(0), **sizes)
     seen = 0
     for path, module in nnx.iter_modules(network):
@@ -70,7 +70,7 @@ def test_pytorchs_initialisation(kind, sizes):
     assert nnx.graphdef(network) == nnx.graphdef(kind(init="torch", rngs=nnx.Rngs(1), **sizes))
 
 
-def test_pytorchs_initialisation_beside_pytorch():
+def test_pytorch_initialization_against_pytorch():
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
     twin = dict(vgg_twin(torch, width=32).named_parameters())
@@ -83,7 +83,7 @@ def test_pytorchs_initialisation_beside_pytorch():
 
 
 def copy(torch, network, twin):
-    """Gives the twin the network's numbers."""
+    """Copies the network's parameters to the twin."""
     for name, module in twin.named_modules():
         ours = network
         for part in filter(None, name.split(".")):
@@ -111,10 +111,10 @@ FULL = pytest.mark.slow
         pytest.param(VGG16, {"width": 64}, marks=FULL, id="vgg16"),
     ],
 )
-def test_steps_beside_pytorch(kind, sizes):
-    """Five steps of SGD with Nesterov momentum and weight decay from the same numbers: the same losses."""
+def test_steps_against_pytorch(kind, sizes):
+    """Five steps of SGD with Nesterov momentum and weight decay from equal parameters give equal losses."""
     torch = pytest.importorskip("torch")
-    # Steps after which the loss of the wide networks rises would show little but how rounding grows.
+    # Longer runs, in which the loss of the wide networks rises, would mostly test the growth of rounding errors.
     rate = 3e-4 if sizes["width"] == 64 else 0.02
     network = kind(rngs=nnx.Rngs(0), **sizes)
     twin = (resnet_twin if kind is ResNet else vgg_twin)(torch, **sizes)

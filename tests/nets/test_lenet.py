@@ -1,4 +1,4 @@
-"""LeNet: its size, its values against a loop, and the derivatives that stand in for those of a step."""
+"""LeNet: its size, its values compared with a loop, and straight-through estimators."""
 
 import functools
 
@@ -57,7 +57,7 @@ def test_scores_against_a_loop(activation, unit):
 
 
 def plain(x, kernel):
-    """XLA's convolution, then its windows of maxima."""
+    """XLA's convolution and max pooling."""
     y = jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
     return jax.lax.reduce_window(y, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
 
@@ -106,7 +106,7 @@ def test_normalized_units():
 
     want, mean, variance = by_layers(net, x)
     np.testing.assert_allclose(scores(net, x), want, atol=1e-4)
-    # Running means begin at 0 and variances at 1.
+    # Running means start at 0 and variances at 1.
     np.testing.assert_allclose(net.norms[2].mean[...], 0.1 * mean, atol=1e-5)
     np.testing.assert_allclose(net.norms[2].var[...], 0.9 + 0.1 * variance, atol=1e-3)
     net.eval()

@@ -1,4 +1,4 @@
-"""Smaller networks give the scores of those they come from, to rounding in float64; idle units are gone."""
+"""Shrunk networks have the same outputs, to rounding in float64, and no idle units."""
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +11,10 @@ from rvsmjax.nets import VGG16, LeNet, ResNet, shrink
 
 
 def random_network(kind, kept="float64", **options):
-    """A network in evaluation, with numbers of both signs everywhere: biases, running means, shifts and scales."""
+    """Returns a network in evaluation mode with biases, running means, shifts and scales of both signs."""
     network = nnx.eval_shape(lambda: kind(rngs=nnx.Rngs(0), **options))
-    for place, (path, leaf) in enumerate(nnx.to_flat_state(nnx.state(network, (nnx.Param, nnx.BatchStat)))):
-        x = np.random.default_rng(place).normal(size=leaf.shape)
+    for index, (path, leaf) in enumerate(nnx.to_flat_state(nnx.state(network, (nnx.Param, nnx.BatchStat)))):
+        x = np.random.default_rng(index).normal(size=leaf.shape)
         kernel = path[-1] == "kernel"
         x = x / np.sqrt(np.prod(x.shape[:-1])) if kernel else np.abs(x) if path[-1] == "var" else 0.4 * x
         leaf.set_value(jnp.asarray(x, kept))
@@ -23,14 +23,14 @@ def random_network(kind, kept="float64", **options):
 
 
 def parts(network):
-    """Its linear maps, from the image to the scores."""
+    """Returns the linear maps, from input to output."""
     if isinstance(network, LeNet):
         return [network.conv1, network.conv2, network.dense1, network.dense2]
     return [*network.convs, network.head]
 
 
 def set_idle(network, into=(), out_of=()):
-    """Sets weights to 0: those into the units of a layer, and those out of them, of ``{layer: units}``."""
+    """Zeroes the weights into and out of the given units, as ``{layer: units}``."""
     maps = parts(network)
     for layer, units in dict(into).items():
         maps[layer].kernel[...] = maps[layer].kernel[...].at[..., np.asarray(units)].set(0)
@@ -66,29 +66,29 @@ def test_lenet(options):
     assert widths(small) == [3, 4, 8]
     assert widths(net) == [6, 8, 12]
     np.testing.assert_allclose(scores(small), scores(net), rtol=1e-11, atol=1e-11)
-    assert np.ptp(scores(net), 0).max() > 1e-3  # the images are told apart
+    assert np.ptp(scores(net), 0).max() > 1e-3  # the images are distinguished
 
 
 @pytest.mark.usefixtures("x64")
 def test_vgg_at_the_edges_of_the_image():
-    """Idle units give the shift of their norm, at the edge beside zeros: a bias behind them would not do."""
+    """Idle units output the shift of their norm; next to zero padding no bias of the next layer has the same effect."""
     net = random_network(VGG16, width=8)
     shifts = {0: [0.5, -0.3, 0.8], 1: [0.7], 2: [-1.0], 5: [1.0, 0.2, -0.4, 0.6], 12: [0.3, 0.4, -0.5]}
     for layer, values in shifts.items():
         conv, norm, idle = net.convs[layer], net.norms[layer], np.arange(len(values))
-        norm.mean[...] = norm.mean[...].at[idle].set(conv.bias[...][idle])  # as running means are, in the end
+        norm.mean[...] = norm.mean[...].at[idle].set(conv.bias[...][idle])  # like trained running means
         norm.bias[...] = norm.bias[...].at[idle].set(np.array(values))
     set_idle(net, into={layer: range(len(values)) for layer, values in shifts.items()}, out_of={3: [4, 5], 12: [9]})
     small = shrink(net)
     gone = np.array(widths(net)) - np.array(widths(small))
-    # Of those with a positive shift one stays, but before the last layer, which sees no edge.
+    # One unit with a positive shift stays, except before the last layer, which has no padding.
     assert {layer: int(count) for layer, count in enumerate(gone) if count} == {0: 2, 2: 1, 3: 2, 5: 3, 12: 4}
     np.testing.assert_allclose(scores(small), scores(net), rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.usefixtures("x64")
-def test_what_becomes_idle_by_the_loss_of_others_goes_too():
-    """The second layer's units 0 and 1 see nothing but an idle unit; unit 2 of the first is seen by them alone."""
+def test_units_that_become_idle_are_removed_too():
+    """Units 0 and 1 of layer 2 have only an idle unit as input, and are the only outputs of unit 2 of layer 1."""
     net = random_network(LeNet, widths=(4, 5, 6))
     set_idle(net, into={0: [3]})
     kernel = net.conv2.kernel
@@ -111,14 +111,14 @@ def test_a_layer_of_idle_units_keeps_one(kind, options, layer):
     np.testing.assert_allclose(scores(small), scores(net), rtol=1e-10, atol=1e-10)
 
 
-def test_nothing_idle_is_nothing_changed():
+def test_a_network_without_idle_units_is_unchanged():
     net = random_network(LeNet, normalize=True, kept="float32")
     for a, b in zip(jax.tree.leaves(nnx.state(net)), jax.tree.leaves(nnx.state(shrink(net))), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_smaller_network_is_one_of_its_widths():
-    """It can be made anew, and filled from a file."""
+def test_a_smaller_network_can_be_rebuilt_from_its_widths():
+    """It can be rebuilt and loaded from a file."""
     net = random_network(LeNet, kept="float32")
     set_idle(net, into={0: range(9), 1: range(30), 2: range(400)})
     small, made = shrink(net), LeNet(widths=(11, 20, 100), rngs=nnx.Rngs(1))
@@ -133,7 +133,7 @@ def test_a_smaller_network_is_one_of_its_widths():
 
 
 def test_u_of_group_penalties_shrinks():
-    """The road from rvsm: u with whole filters at zero goes into the network, and the network gets smaller."""
+    """From rvsm to a smaller network: u with whole zero filters is written into the network, which shrinks."""
     net = random_network(LeNet, kept="float32")
     params = nnx.state(net, nnx.Param)
     units = rv.rvsm(rv.Grouped(rv.TopK(sparsity=0.5), axes="filters"), 1.0, 1.0, overrides={"dense2": None})

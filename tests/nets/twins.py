@@ -1,4 +1,4 @@
-"""The networks for small images in PyTorch, which is passed in: it is no dependency."""
+"""The networks for small images in PyTorch. The module torch is an argument, because it is not a dependency."""
 
 import itertools
 
@@ -24,12 +24,12 @@ def resnet_twin(torch, blocks, width):
         def __init__(self):
             super().__init__()
             self.conv, self.norm = nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
-            found, inside = [], width
+            modules, inside = [], width
             for stage, number in enumerate(blocks):
-                for place in range(number):
-                    found.append(Block(inside, width * 2**stage, 2 if stage and not place else 1))
+                for index in range(number):
+                    modules.append(Block(inside, width * 2**stage, 2 if stage and not index else 1))
                     inside = width * 2**stage
-            self.blocks, self.head = nn.ModuleList(found), nn.Linear(inside, 10)
+            self.blocks, self.head = nn.ModuleList(modules), nn.Linear(inside, 10)
 
         def forward(self, x):
             x = torch.relu(self.norm(self.conv(x)))

@@ -1,4 +1,4 @@
-"""What every penalty keeps to: one table, compared with the public names, drives every test here."""
+"""Requirements on every penalty. One table, checked against the public names, parametrizes all tests."""
 
 import dataclasses
 
@@ -60,12 +60,12 @@ def close(got, want, rtol=2e-6, atol=1e-6):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol), got, want)
 
 
-def test_the_table_holds_every_public_penalty():
+def test_the_table_lists_every_public_penalty():
     public = {x for x in vars(rv).values() if isinstance(x, type) and issubclass(x, rv.Penalty)} - {rv.Penalty}
     assert {type(p) for p in PENALTIES.values()} == public
 
 
-def test_names_are_short_distinct_and_derived_where_none_is_given():
+def test_names_are_short_distinct_and_default_to_the_class_name():
     names = {p.name for p in (rv.L1, rv.L0, rv.TransformedL1, rv.Grouped, rv.TopK)}
     assert names == {"l1", "l0", "tl1", "grouped", "topk"}
     assert type("Ridge", (rv.Penalty,), {}).name == "ridge"
@@ -98,7 +98,7 @@ def test_pytree_round_trip(penalty):
 
 
 @every
-def test_new_numbers_do_not_trace_again(penalty):
+def test_new_numbers_do_not_retrace(penalty):
     changed = jax.tree.map(lambda x: type(x)(x * 1.5), penalty)
     first, traces = jitted(penalty, V, STEP), len(TRACES)
     second = jitted(changed, V + 1, 2 * STEP)
@@ -124,7 +124,7 @@ def test_float64_is_kept(penalty, x64):
 
 
 @every
-def test_sixteen_bits_agree_with_thirty_two(penalty):
+def test_16_bit_results_agree_with_float32(penalty):
     v = jnp.asarray(V, jnp.bfloat16)
     narrow, wide = jitted(penalty, v, STEP), jitted(penalty, v.astype("f4"), STEP)
     for name in ("prox", "shrinkage"):
@@ -132,7 +132,7 @@ def test_sixteen_bits_agree_with_thirty_two(penalty):
 
 
 @every
-def test_shrinkage_is_what_prox_takes_away(penalty):
+def test_shrinkage_is_v_minus_prox(penalty):
     out = jitted(penalty, V, STEP)
     np.testing.assert_allclose(out["shrinkage"], V - out["prox"], atol=3e-7)
 
@@ -162,7 +162,7 @@ def test_step_zero_is_the_identity(penalty):
 
 
 @free
-def test_exactly_at_the_threshold_prox_is_zero(penalty):
+def test_prox_is_zero_exactly_at_the_threshold(penalty):
     steps = np.float32(10.0 ** np.linspace(-6, 2, len(edges(penalty)[1])))  # one compilation serves both tests
     t = thresholds(penalty, steps)
     at = np.zeros((len(steps), 4, 6), "f4")
@@ -173,13 +173,13 @@ def test_exactly_at_the_threshold_prox_is_zero(penalty):
     assert (np.sign(values(penalty, at * np.float32(1.0001), steps)["prox"]) == np.sign(at)).all()
 
 
-def test_top_k_has_no_threshold_and_says_so():
+def test_top_k_threshold_raises():
     with pytest.raises(NotImplementedError, match="TopK has no fixed threshold"):
         rv.TopK(k=1).threshold(0.1)
 
 
 @every
-def test_step_and_numbers_broadcast_where_components_are_separate(penalty):
+def test_step_and_fields_of_separable_penalties_broadcast(penalty):
     if not penalty.separable:
         return
     steps = np.float32([0.0, 0.1, 0.3, 1.0])
@@ -217,7 +217,7 @@ def edges(penalty):
 def test_values_and_gradients_are_finite_at_the_edges(penalty):
     v, steps = edges(penalty)
     constraint = penalty not in FREE.values()
-    if constraint:  # the squared distance to a set may leave the range of float32, and P is infinite outside
+    if constraint:  # the squared distance to a set may overflow float32, and P is infinite outside
         near = np.abs(v).max((1, 2)) < 1e16
         v, steps = v[near], steps[near]
     for name, value in values(penalty, v, steps).items():

@@ -1,4 +1,4 @@
-"""NM against a search over every support of each block, along every axis, alone and inside a compiled step."""
+"""NM compared with a search over every support of each block, along every axis, eagerly and in a compiled step."""
 
 import itertools
 
@@ -12,7 +12,7 @@ import rvsmjax as rv
 
 
 def nearest(block, n):
-    """The first in lexical order of the nearest points with n components kept."""
+    """Returns the nearest point with n components kept; ties go to the first support in lexical order."""
     supports = [np.isin(np.arange(len(block)), kept) for kept in itertools.combinations(range(len(block)), n)]
     distances = [(block[~support] ** 2).sum() for support in supports]
     return np.where(supports[int(np.argmin(distances))], block, 0)
@@ -42,12 +42,12 @@ def test_the_blocks_of_a_kernel_run_over_its_inputs():
     assert rv.NM(1, 3).prox(jnp.array([1.0, -1.0, 1.0, 0.0, 2.0, -5.0])).tolist() == [1, 0, 0, 0, 0, -5]
 
 
-def test_infinities_and_tiny_numbers_have_their_order():
+def test_infinities_and_tiny_numbers_are_ordered_correctly():
     v = jnp.array([1e-36, jnp.inf, -1e-30, 0.0, 3e38, -jnp.inf, 1.0, jnp.inf])
     assert rv.NM(2, 4).prox(v).tolist() == [0, jnp.inf, float(v[2]), 0, 0, -jnp.inf, 0, jnp.inf]
 
 
-def test_the_count_is_exact_where_the_compiler_forms_the_weights_twice():
+def test_the_count_is_exact_if_the_compiler_computes_the_weights_twice():
     rng = np.random.default_rng(0)
     start, grads = rng.normal(size=(2, 8, 4)).astype("f4")
     tx = optax.chain(rv.rvsm(rv.NM(), 0.05, 0.5), optax.sgd(0.1, momentum=0.9))

@@ -1,4 +1,4 @@
-"""prox, threshold and Moreau envelope against brute force in float64, which knows the definition of P alone."""
+"""prox, threshold and Moreau envelope compared with brute force in float64, which uses only the definition of P."""
 
 import itertools
 
@@ -33,9 +33,9 @@ def objective(kind, x, v, s, a):
 
 
 def brute_minimum(kind, v, s, a):
-    """The global minimiser of each scalar problem: 0, or the best of a grid between 0 and v that zooms in."""
+    """Returns the global minimizer of each scalar problem: 0, or the best of a grid between 0 and v that zooms in."""
     v, s, a = (np.asarray(x, float)[:, None] for x in np.broadcast_arrays(v, s, a))
-    # Even steps, and steps that shrink towards both ends, where minimisers hide.
+    # Even steps, and steps that shrink towards both ends, where minimizers may hide.
     share = np.concatenate([np.linspace(0, 1, 4001)[1:], np.logspace(-12, 0, 800), 1 - np.logspace(-12, -1, 800)])
     grid = np.sort(share)
     best = np.argmin(objective(kind, grid * v, v, s, a), 1)
@@ -71,14 +71,14 @@ def problems(kind, count=240, seed=0):
 
 
 @kinds
-def test_prox_is_the_global_minimiser(kind):
+def test_prox_is_the_global_minimizer(kind):
     v, s, a = problems(kind)
     x = np.asarray(proxes[kind](v, s, a))
     want, least, gap = brute_minimum(kind, v, s, a)
     scale = np.maximum(v**2, 1e-300)
     assert ((objective(kind, x, v, s, a) - least) / scale).max() < 1e-13
     off = np.abs(x - want) / np.abs(v)
-    assert off[gap > 1e-8 * scale].max() < 1e-4  # else two points tie, to the grid's eye
+    assert off[gap > 1e-8 * scale].max() < 1e-4  # otherwise two points tie at the resolution of the grid
     assert np.quantile(off, 0.9) < 2e-6  # the rest: near a double root the objective is flat
     assert 0.2 < (x == 0).mean() < 0.8
 
@@ -186,7 +186,7 @@ def test_top_k_against_every_support():
         x = np.asarray(run(v, k))
         supports = [np.isin(np.arange(5), c) for c in itertools.combinations(range(5), min(k, 5))]
         distances = [((v - np.where(kept, v, 0)) ** 2).sum() for kept in supports]
-        # combinations come in lexical order: the first of the best keeps the lowest indices among ties
+        # combinations are in lexical order, so ties go to the lowest indices
         np.testing.assert_array_equal(x, np.where(supports[int(np.argmin(distances))], v, 0))
 
 

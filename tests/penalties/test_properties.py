@@ -1,4 +1,4 @@
-"""What holds of every prox, for any numbers: odd, monotone, shrinking, equivariant."""
+"""Properties of every prox: odd, monotone, shrinking, equivariant."""
 
 import jax
 import numpy as np
@@ -49,7 +49,7 @@ def test_a_larger_step_shrinks_more(kind, v, s, a, factor):
 @given(v=vectors, a=shapes)
 def test_identity_as_the_step_vanishes(kind, v, a):
     for step in F([1e-16, 1e-20, 1e-30, 0]):
-        # P rises at most as fast as at 0, by 1 + 1/a for transformed l1; l0 cuts at √(2·step).
+        # P rises at most as fast as at 0, by 1 + 1/a for transformed l1; the threshold of l0 is √(2·step).
         bound = step * (1 + 1 / a) if kind != "l0" else np.sqrt(2 * step)
         assert (np.abs(prox[kind](v, step, a) - v) <= bound + EPS * np.abs(v)).all()
     np.testing.assert_array_equal(prox[kind](v, F(0), a), v)
@@ -64,7 +64,7 @@ def test_a_group_of_size_one_is_the_scalar_case(kind, v, s, a):
 
 @kinds
 @given(v=vectors, s=steps, a=shapes, turn=between(0, 6.28))
-def test_groups_turn_with_their_vectors(kind, v, s, a, turn):
+def test_group_prox_is_rotation_equivariant(kind, v, s, a, turn):
     v = v.reshape(4, 2)
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     norms = np.linalg.norm(v.astype("f8"), axis=1)
@@ -77,7 +77,7 @@ def test_groups_turn_with_their_vectors(kind, v, s, a, turn):
 
 @kinds
 @given(v=vectors, s=steps, a=shapes, order=st.permutations(range(8)))
-def test_permutations_pass_through(kind, v, s, a, order):
+def test_prox_is_permutation_equivariant(kind, v, s, a, order):
     order = list(order)
     np.testing.assert_array_equal(prox[kind](v[order], s, a), np.asarray(prox[kind](v, s, a))[order])
     rows = v.reshape(8, 1) * F([1, -2])
@@ -85,7 +85,7 @@ def test_permutations_pass_through(kind, v, s, a, order):
 
 
 @given(v=vectors, w=vectors, s=steps)
-def test_soft_thresholding_does_not_expand(v, w, s):
+def test_soft_thresholding_is_nonexpansive(v, w, s):
     gap = np.abs(prox["l1"](v, s, 1.0) - prox["l1"](w, s, 1.0))
     assert (gap <= np.abs(v - w) + EPS * np.maximum(np.abs(v), np.abs(w))).all()
 

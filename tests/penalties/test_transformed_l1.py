@@ -1,4 +1,4 @@
-"""TransformedL1 against a 50-digit minimiser, at its limits, and at the edge where the derivative is infinite."""
+"""TransformedL1 against a 50-digit minimizer, in its limits, and at the threshold where the derivative is infinite."""
 
 import itertools
 
@@ -30,7 +30,7 @@ def threshold(s, a):
 slopes = jax.jit(jax.vmap(jax.grad(lambda v, s, a: parts(v, s, a)[0], (0, 1, 2))))
 
 
-def minimiser(v, s, a):
+def minimizer(v, s, a):
     """argmin over x >= 0 of (x − v)²/2 + s·P(x), in 50 digits: Newton from v down to the outermost stationary point."""
     v, s, a = (mpmath.mpf(float(y)) if not isinstance(y, mpmath.mpf) else y for y in (v, s, a))
     x = v
@@ -70,7 +70,7 @@ def relative_error(got, want):
 def test_float32_shrinkage_has_six_digits():
     v, s, a = points()
     with mpmath.workdps(50):
-        want = [mpmath.mpf(float(v)) - minimiser(v, s, a) for v, s, a in zip(v, s, a, strict=True)]
+        want = [mpmath.mpf(float(v)) - minimizer(v, s, a) for v, s, a in zip(v, s, a, strict=True)]
         assert relative_error(parts(v, s, a)[0], want) < 2e-6
 
 
@@ -78,7 +78,7 @@ def test_float64_shrinkage_has_fourteen_digits(x64):
     v, s, a = (x[::3].astype("f8") for x in points())
     v = v * (1 + 1e-9)
     with mpmath.workdps(50):
-        want = [mpmath.mpf(float(v)) - minimiser(v, s, a) for v, s, a in zip(v, s, a, strict=True)]
+        want = [mpmath.mpf(float(v)) - minimizer(v, s, a) for v, s, a in zip(v, s, a, strict=True)]
         assert relative_error(parts(v, s, a)[0], want) < 3e-14
 
 
@@ -89,8 +89,8 @@ def test_threshold_is_the_last_float_with_prox_zero():
     assert not parts(t, s, a)[1].any()
     with mpmath.workdps(50):
         hair = mpmath.mpf(10) ** -13  # a float that is the threshold to twice the precision may fall on either side
-        at = [minimiser(v * (1 - hair), s, a) for v, s, a in zip(map(float, t), s, a, strict=True)]
-        above = [minimiser(v * (1 + hair), s, a) for v, s, a in zip(map(float, up), s, a, strict=True)]
+        at = [minimizer(v * (1 - hair), s, a) for v, s, a in zip(map(float, t), s, a, strict=True)]
+        above = [minimizer(v * (1 + hair), s, a) for v, s, a in zip(map(float, up), s, a, strict=True)]
     assert not any(at)
     assert all(above)
     jumps = s.astype("f8") > 1.01 * a.astype("f8") ** 2 / (2 * (a.astype("f8") + 1))
@@ -98,7 +98,7 @@ def test_threshold_is_the_last_float_with_prox_zero():
 
 
 def test_prox_does_not_pass_zero_just_above_the_threshold():
-    """There the last digit of the shrinkage is more than what is left of v."""
+    """The last digit of the shrinkage exceeds prox(v) there."""
     rng = np.random.default_rng(1)
     a = F(10 ** rng.uniform(-3, 3, 4000))
     s = F(a.astype("f8") ** 2 / (2 * (a + 1)) * 10 ** rng.uniform(-4, 0, 4000))
@@ -120,7 +120,7 @@ def test_float32_derivatives_of_the_shrinkage():
             for i, x in enumerate(row):
                 h = x * mpmath.mpf(10) ** -18
                 up, down = ([*row[:i], x + sign * h, *row[i + 1 :]] for sign in (1, -1))
-                want = ((up[0] - minimiser(*up)) - (down[0] - minimiser(*down))) / (2 * h)
+                want = ((up[0] - minimizer(*up)) - (down[0] - minimizer(*down))) / (2 * h)
                 assert float(slope[i]) == pytest.approx(float(want), rel=2e-4, abs=1e-6 * float(row[0] / x))
 
 

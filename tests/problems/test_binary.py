@@ -36,7 +36,7 @@ def true_grad(k, w, w_star):
 
 
 def pair(theta, length=1.0, length_star=1.0, d=5, seed=0):
-    """w of a length, at an angle from w* of a length, in float64."""
+    """Returns w and w* with given lengths and angle, in float64."""
     rng = np.random.default_rng(seed)
     basis, _ = np.linalg.qr(rng.normal(size=(d, 2)))
     return length * (np.cos(theta) * basis[:, 0] + np.sin(theta) * basis[:, 1]), length_star * basis[:, 0]
@@ -97,7 +97,7 @@ def test_true_gradient_against_central_differences(k, x64):
 
 
 def exact(k, w, w_star):
-    """F eq. 15 and eq. 14 with its denominator, in 50 digits, for the very floats given."""
+    """F eq. 15 and eq. 14 with its denominator, in 50 digits, for exactly the given floats."""
     w, s = (mpmath.matrix([mpmath.mpf(float(x)) for x in v]) for v in (w, w_star))
     n = mpmath.norm(w)
     w, s = w / n, s / mpmath.norm(s)
@@ -123,7 +123,7 @@ def test_float32_keeps_its_digits_where_w_is_near_the_truth():
                 assert relative_error(true_grad(20, w, -w_star), exact(20, w, -w_star)[1]) < 1e-6
 
 
-def test_other_lengths_cost_the_digits_that_directions_have_not():
+def test_unequal_lengths_lose_the_digits_that_directions_lack():
     with mpmath.workdps(50):
         for i, theta in enumerate([1.0, 1e-2, 1e-4]):
             w, w_star = (x.astype("f4") for x in pair(theta, 0.3, 40.0, seed=i))
@@ -150,11 +150,11 @@ def test_everything_is_finite_at_the_edges():
         inner = jax.vmap(function, (*(None for _ in range(1 + len(numbers))), 0, None))
         lanes = jax.jit(jax.vmap(inner, (0, *(None for _ in numbers), None, None)))
         for target in (w_star, 0 * w_star):
-            found = jax.tree.leaves(lanes(np.array(KS, "f4"), *numbers, w, target))
-            assert all(np.isfinite(x).all() for x in found)
+            leaves = jax.tree.leaves(lanes(np.array(KS, "f4"), *numbers, w, target))
+            assert all(np.isfinite(x).all() for x in leaves)
 
 
-def test_the_ends():
+def test_theta_at_zero_and_pi():
     w = np.array([1.0, -2.0, 2.0], "f4")
     k, c = 5, 5 / np.pi
     assert float(loss(k, w, 3 * w)) == 0
@@ -200,7 +200,7 @@ def test_leading_axes_broadcast_and_numbers_are_traced_once():
     assert float(jnp.max(jnp.abs(outputs[1][1]))) > 0
 
 
-def test_a_lane_of_its_own_k_and_scale():
+def test_vmap_over_k_and_scale():
     w, w_star = np.random.default_rng(6).normal(size=(2, 4, 5)).astype("f4")
     k, s = np.arange(1, 5, dtype="f4"), np.linspace(0.2, 1, 4, dtype="f4")
     got = jax.jit(lambda k, s: rv.NoOverlapBinary(k, s).grad(w, w_star))(k, s)
@@ -208,14 +208,14 @@ def test_a_lane_of_its_own_k_and_scale():
     np.testing.assert_allclose(got, want, rtol=1e-5)
 
 
-def test_sixteen_bit_vectors_keep_their_kind():
+def test_16_bit_vectors_keep_their_dtype():
     w, w_star = (jnp.asarray(x, jnp.bfloat16) for x in pair(0.8))
     problem = rv.NoOverlapBinary(3)
     assert problem.loss(w, w_star).dtype == problem.grad(w, w_star).dtype == jnp.bfloat16
     assert float(problem.loss(w, w_star)) == pytest.approx(3 * 0.8 / (2 * np.pi), rel=0.01)
 
 
-def test_bad_input_says_which():
+def test_errors_name_the_argument():
     problem, w = rv.NoOverlapBinary(2), jnp.ones(3)
     for call in (problem.loss, problem.grad, problem.true_grad):
         with pytest.raises(ValueError, match=r"^w and w_star must have last axes of the same length, got w \(3,\)"):

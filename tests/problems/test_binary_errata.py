@@ -1,4 +1,4 @@
-"""Where the Frontiers paper prints something else: each test fails with the printed form."""
+"""Errata of the Frontiers paper: each test fails with the printed form."""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ def unit_pair(theta, d=D, seed=0):
 
 
 def deviations(samples, value):
-    """How many standard errors the mean of the samples lies from a value, in the component where it is most."""
+    """Returns the distance of the sample mean from a value in standard errors, maximal over components."""
     return np.max(np.abs(samples.mean(0) - value) / (samples.std(0) / len(samples) ** 0.5))
 
 
@@ -40,7 +40,7 @@ def test_the_loss_is_the_one_with_a_half(x64):
     assert deviations(squares, K * theta / np.pi) < 4
 
 
-def test_the_residual_is_one_number_a_sample(x64):
+def test_the_residual_is_one_number_per_sample(x64):
     """Eq. 7 and 8 multiply by the vector of single differences; the derivative of eq. 5 has their sum."""
     s = 0.7
 
@@ -63,8 +63,8 @@ def test_the_residual_is_one_number_a_sample(x64):
     assert np.linalg.norm(got - printed) > 0.1 * np.linalg.norm(got)
 
 
-def test_both_residuals_have_one_mean_but_not_one_spread(x64):
-    """The differences of other units have mean zero: eq. 15 does not tell the forms of eq. 8 apart."""
+def test_both_residuals_have_equal_means_but_different_variances(x64):
+    """The differences of other units have mean zero: eq. 15 does not distinguish the forms of eq. 8."""
     w, w_star = unit_pair(1.4)
     x, on, off = draws(w, w_star)
     scalar = S * ((on * off.sum(-1, keepdims=True))[..., None] * x).sum(1)
@@ -93,7 +93,7 @@ def test_the_true_gradient_has_a_denominator(x64):
 
 
 @pytest.mark.parametrize(("s", "half"), [(S, K / (2 * np.pi)), (1.0, K / (2 * np.sqrt(2 * np.pi)))])
-def test_half_of_c_goes_with_the_scale(s, half, x64):
+def test_half_of_c_depends_on_the_scale(s, half, x64):
     """Eq. 15 and 18 have k/(2π), with the factor of eq. 8; Lemma 5 to Theorem 1 have k/(2√(2π)), without it."""
     w, w_star = unit_pair(0.9)
     x, on, off = draws(w, w_star)
@@ -106,7 +106,7 @@ def test_half_of_c_goes_with_the_scale(s, half, x64):
 
 
 def room(w_1, w_2, w_star, lipschitz, s=S):
-    """Right side less left side of eq. 17, for rows of unit vectors."""
+    """Returns the margin of eq. 17 (right side minus left side), for rows of unit vectors."""
     problem = rv.NoOverlapBinary(K, s)
     way = w_2 - w_1
     rise = problem.loss(w_2, w_star) - problem.loss(w_1, w_star)
@@ -115,7 +115,7 @@ def room(w_1, w_2, w_star, lipschitz, s=S):
 
 
 def test_the_constant_of_lemma_4_needs_its_half(x64):
-    """The proof of eq. 17 leaves out the ½ of L/2 and finds L = k/(4π); with it L is k/(2π), the K of eq. 19."""
+    """The proof of eq. 17 omits the ½ of L/2 and gets L = k/(4π); with it L is k/(2π), the K of eq. 19."""
     rng = np.random.default_rng(9)
     w_star = unit_pair(0.0)[1]
     w_1, w_2 = (v / np.linalg.norm(v, axis=-1, keepdims=True) for v in rng.normal(size=(2, 20_000, D)))

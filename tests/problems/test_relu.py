@@ -1,4 +1,4 @@
-"""NoOverlapReLU against sampling with standard errors, 50 digits, finite differences and the facts of the paper."""
+"""NoOverlapReLU against sampling with standard errors, 50 digits, finite differences and the paper's statements."""
 
 from functools import partial
 
@@ -29,7 +29,7 @@ def grad(k, w, w_star):
 
 
 def pair(theta, length=1.0, length_star=1.0, d=5, seed=0):
-    """w of a length, at an angle from w* of a length, in float64."""
+    """Returns w and w* with given lengths and angle, in float64."""
     rng = np.random.default_rng(seed)
     basis, _ = np.linalg.qr(rng.normal(size=(d, 2)))
     return length * (np.cos(theta) * basis[:, 0] + np.sin(theta) * basis[:, 1]), length_star * basis[:, 0]
@@ -94,7 +94,7 @@ def test_derivatives_against_finite_differences(k, x64):
 
 
 def printed_formula(k, w, w_star):
-    """(loss, gradient) as printed in the paper, in 50 digits, for the very floats given."""
+    """(loss, gradient) as printed in the paper, in 50 digits, for exactly the given floats."""
     w, s = (mpmath.matrix([mpmath.mpf(float(x)) for x in v]) for v in (w, w_star))
     n, ns, pi, k = mpmath.norm(w), mpmath.norm(s), mpmath.pi, mpmath.mpf(k)
     theta = 2 * mpmath.asin(mpmath.norm(w / n - s / ns) / 2)
@@ -175,7 +175,7 @@ def test_coefficients_and_pull_describe_the_gradient(k, x64):
         assert float(problem.pull(w, w_star)) == pytest.approx(np.linalg.norm(across), rel=1e-9, abs=1e-15)
 
 
-def test_splitting_residual_is_the_length_of_the_forces_together(x64):
+def test_splitting_residual_is_the_norm_of_the_total_force(x64):
     (w, w_star), force = pair(0.8, 1.7), np.random.default_rng(4).normal(size=5)
     problem, total = rv.NoOverlapReLU(3), grad(3, w, w_star) + force
     run = partial(splitting_residual, problem, w, w_star, force)
@@ -201,7 +201,7 @@ def test_leading_axes_broadcast_and_k_is_traced_once():
     np.testing.assert_allclose(slopes[2, 1], grad(2, w[2, 1], w_star[0, 1]), rtol=1e-5)
 
 
-def test_bad_shapes_say_which():
+def test_shape_errors_name_the_argument():
     problem, w = rv.NoOverlapReLU(2), jnp.ones(3)
     for call in (problem.loss, problem.grad):
         with pytest.raises(ValueError, match=r"^w and w_star must have last axes of the same length, got w \(3,\)"):

@@ -1,4 +1,4 @@
-"""The pages: links lead somewhere, commands are known, the reference has every public name, the site is whole."""
+"""The pages: links and commands are valid, the reference has every public name, the site has no broken links."""
 
 import functools
 import importlib.util
@@ -36,7 +36,7 @@ def load(path):
 
 
 def prose(page):
-    """A page without its blocks of code, fenced or indented."""
+    """Returns a page without fenced or indented code blocks."""
     return re.sub(r"^    .*$", "", FENCED.sub("", page.read_text(encoding="utf-8")), flags=re.M)
 
 
@@ -54,11 +54,11 @@ def anchors(page):
 
 
 def wrong_links(page, text):
-    """The links of a page that lead nowhere."""
+    """Yields the broken links of a page."""
     for link in re.findall(r"\]\(([^()\s]+)\)", INLINE.sub("", text)):
-        place, _, anchor = link.partition("#")
-        target = (page.parent / place).resolve() if place else page
-        if "://" in place:
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if "://" in path:
             continue
         there = target.is_file() and target.is_relative_to(ROOT)
         if target.suffix == ".md":
@@ -79,13 +79,13 @@ def test_the_check_sees_what_leads_nowhere():
 
 
 def test_every_page_is_in_one_table_of_contents():
-    found = []
+    entries_of_toctrees = []
     for page in PAGES:
         for _, kind, body in FENCED.findall(page.read_text(encoding="utf-8")):
             if kind == "{toctree}":
                 entries = re.findall(r"^(?:[^:\n]*<)?([\w./-]+)>?$", body, re.M)
-                found += [(page.parent / f"{entry}.md").resolve() for entry in entries]
-    assert sorted([DOCS / "index.md", *found]) == PAGES
+                entries_of_toctrees += [(page.parent / f"{entry}.md").resolve() for entry in entries]
+    assert sorted([DOCS / "index.md", *entries_of_toctrees]) == PAGES
 
 
 # Commands
@@ -96,7 +96,7 @@ SHELL = re.compile(r"(?:\.venv/bin/python|python3?) (?:-m|examples/)|make [a-z]|
 
 
 def commands(page):
-    """The shell commands that a page shows, in blocks and within lines; of those alike but for their values, one."""
+    """Returns the shell commands of a page, in blocks and inline; one of those that differ only in values."""
     text = page.read_text(encoding="utf-8")
     shown = [line for _, kind, body in FENCED.findall(text) if kind == "sh" for line in joined(body)]
     shown += [code for code in INLINE.findall(prose(page)) if SHELL.match(code)]
@@ -108,7 +108,7 @@ def joined(body):
 
 
 def check(command):
-    """Raises where a command is not one that the repository has."""
+    """Raises an error if a command does not exist in the repository."""
     program, *words = shlex.split(command, comments=True)
     if program == "make":
         values = dict(word.split("=", 1) for word in words if "=" in word)
@@ -159,7 +159,7 @@ def test_the_check_sees_what_is_no_command(command, capsys):
 
 
 def public_things():
-    """Every public name of the library with what it stands for."""
+    """Returns every public name of the library with its object."""
     for package in (rv, penalties, problems, transforms, sweep, nets):
         for name, thing in vars(package).items():
             if not name.startswith("_") and not isinstance(thing, types.ModuleType):
@@ -171,7 +171,7 @@ def public_things():
 
 
 def documented():
-    """What the pages of the reference name, by full name."""
+    """Returns the full names on the reference pages."""
     for page in sorted((DOCS / "api").glob("*.md")):
         module = "rvsmjax"
         for directive, name in re.findall(r"^\.\. (\w+):: (\S+)", page.read_text(encoding="utf-8"), re.M):
@@ -182,17 +182,17 @@ def documented():
 
 
 def resolve(name):
-    """What a full name stands for; a function that hides the module of its name does not hide what is in it."""
+    """Returns the object of a full name, also in a module that a function of the same name shadows."""
     parent, _, last = name.rpartition(".")
     parent, _, last = name.rpartition(".")
     return getattr(pkgutil.resolve_name(parent), last)
 
 
 def test_the_reference_has_every_public_name():
-    found = {name: resolve(name) for name in documented()}
-    there = {id(thing) for thing in found.values()}
+    objects = {name: resolve(name) for name in documented()}
+    there = {id(thing) for thing in objects.values()}
     assert [name for name, thing in public_things() if id(thing) not in there] == []
-    assert len(found) > 60
+    assert len(objects) > 60
 
 
 def test_nothing_is_documented_twice():
@@ -207,13 +207,13 @@ def test_the_overview_has_the_names_of_the_package():
     assert sorted(listed) == sorted(public)
 
 
-# A penalty of one's own
+# Custom penalties
 
 ORACLES = load(ROOT / "tests" / "penalties" / "test_oracles.py")
 
 
 def own_penalty():
-    """The lines of the page and the class that they make."""
+    """Returns the lines of the page and the class that they define."""
     blocks = [body for _, kind, body in FENCED.findall((DOCS / "own_penalty.md").read_text()) if kind == "python"]
     names = {}
     exec(blocks[0] + blocks[1], names)
@@ -229,7 +229,7 @@ def test_a_penalty_takes_ten_lines_and_is_that_of_the_example():
 @pytest.mark.parametrize(
     "test",
     [
-        "test_prox_is_the_global_minimiser",
+        "test_prox_is_the_global_minimizer",
         "test_threshold_from_both_sides",
         "test_moreau_envelope_is_the_minimum",
         "test_value_is_the_sum_over_components",
@@ -271,7 +271,7 @@ def test_a_whole_site_has_no_problems(tmp_path):
         ('<a href="none.html">', "", "links to none.html, which does not exist"),
         ('<a href="#none">', "", "links to #none, an anchor that a.html lacks"),
         ('<a href="?q=1#none">', "", "an anchor that a.html lacks"),
-        ('<img src="none.png">', "", "points at none.png"),
+        ('<img src="none.png">', "", "links to none.png"),
         ('<script src="https://x.org/y.js"></script>', "", "loads https://x.org/y.js"),
         ('<link rel="preconnect" href="//x.org">', "", "loads //x.org"),
         ("", "@import url('https://x.org/font.css');", "loads https://x.org/font.css"),

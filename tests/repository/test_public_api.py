@@ -1,4 +1,4 @@
-"""What ``import rvsmjax as rv`` offers: the documented names and no others, each with its docstring."""
+"""``import rvsmjax as rv`` provides exactly the documented names, each with a docstring."""
 
 import inspect
 import types
@@ -57,7 +57,7 @@ def test_the_public_names_are_the_documented_ones():
 
 
 @pytest.mark.parametrize("name", sorted(NAMES - {"__version__"}))
-def test_every_public_name_says_what_it_is(name):
+def test_every_public_name_has_a_docstring(name):
     thing = getattr(rv, name)
     doc = inspect.getdoc(thing)
     assert doc

@@ -1,4 +1,4 @@
-"""The code in README.md and docs/ runs as it stands, block after block, and prints what stands below it."""
+"""The code in README.md and docs/ runs unchanged, block after block, and prints the output shown below it."""
 
 import re
 from pathlib import Path
@@ -23,7 +23,7 @@ PAGES = ["README.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "
 
 
 def names_of(page):
-    """What is there before the first block: nothing, but in README.md, whose reader knows the usual imports."""
+    """Returns the names defined before the first block: none, except the usual imports in README.md."""
     if page != "README.md":
         return {}
     kernel = jnp.asarray(np.random.default_rng(0).normal(size=(20, 10)), "float32")
@@ -32,7 +32,7 @@ def names_of(page):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)])
 def test_code_runs(page, capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # what the code writes
+    monkeypatch.chdir(tmp_path)  # files that the code writes
     names = names_of(page)
     for number, block in enumerate(blocks(page)):
         exec(compile(block["code"], f"{page} {number}", "exec"), names)

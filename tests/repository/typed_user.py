@@ -1,4 +1,4 @@
-"""What a user of the library writes; every name has a type."""
+"""User code for the library; every name has a type."""
 
 import dataclasses
 from typing import assert_type
@@ -43,12 +43,12 @@ broken: dict[str, int] = rv.nm_violations(u)
 grid = rv.Grid(penalty=["l1", Ridge()], d=[10, 20], k=2, seeds=10)
 result = rv.run_sweep(grid, jax.random.key(0))
 assert_type(result, rv.SweepResult)
-found = rv.solve(rv.NoOverlapReLU(k=2), rv.rvsm(rv.L1(), 1e-4, 4e-3), jnp.ones(3), jnp.ones(3))
-assert_type(found, rv.Solution)
+limit = rv.solve(rv.NoOverlapReLU(k=2), rv.rvsm(rv.L1(), 1e-4, 4e-3), jnp.ones(3), jnp.ones(3))
+assert_type(limit, rv.Solution)
 network = nets.shrink(nets.LeNet(rngs=nnx.Rngs(0)))
 assert_type(network, nets.LeNet)
 
-# What is wrong is seen: an ignored error that is none would be an error.
+# Errors are detected: an unused ignore would be reported.
 rv.rvsm("l1", 1e-4, 4e-3)  # type: ignore[arg-type]
 rv.NM("2", 4)  # type: ignore[arg-type]
 rv.save_npz(3, u)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""admm against an iteration written by hand; the projection's count; bad input."""
+"""admm compared with a handwritten iteration; exact projection counts; invalid input."""
 
 import itertools
 
@@ -76,7 +76,7 @@ def test_the_limit_is_a_stationary_point_of_the_lasso(x64):
 
 
 @pytest.mark.parametrize("scope", ["leaf", "global"])
-def test_the_projection_has_the_exact_count_and_keeps_the_first_of_equals(scope):
+def test_the_projection_count_is_exact_and_ties_go_to_the_first(scope):
     rng = np.random.default_rng(6)
     params = {"a": rng.integers(-2, 3, (4, 5)), "b": rng.integers(-2, 3, (5, 4))}
     params = jax.tree.map(jnp.float32, params)
@@ -92,7 +92,7 @@ def test_the_projection_has_the_exact_count_and_keeps_the_first_of_equals(scope)
         np.testing.assert_array_equal(state.u[key], want[key])
 
 
-def test_sparse_params_projects_w_plus_z_and_leaves_the_rest():
+def test_sparse_params_projects_w_plus_z_and_keeps_other_leaves():
     params = {"kernel": jnp.array([[3.0, -1.0, 2.0]]), "bias": jnp.array([0.1])}
     state = rv.admm(rv.TopK(k=1), 0.5).init(params)
     state = state._replace(z=state.z | {"kernel": jnp.array([[0.0, -5.0, 0.0]])})

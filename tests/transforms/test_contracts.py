@@ -1,4 +1,4 @@
-"""What every transformation keeps to: one table, compared with the public names, drives every test here."""
+"""Requirements on every transformation. One table, checked against the public names, parametrizes all tests."""
 
 import functools
 import inspect
@@ -70,13 +70,13 @@ def tree(seed, dtype="float32"):
 
 
 def in_chain(name, tx):
-    """The transformation at its place before or after an optimizer with memory."""
+    """Returns the transformation before or after an optimizer with state."""
     return optax.chain(*((tx, OPTIMIZER) if name.startswith(SPLITTING) else (OPTIMIZER, tx)))
 
 
 @functools.cache
 def jitted(name):
-    """The chain's init and update, compiled once for all tests, with a list that grows at each trace."""
+    """Returns the chain's init and update, compiled once for all tests, and a list that grows with each trace."""
     chain, traces = in_chain(name, TABLE[name]()), []
 
     def update(*args, **extra):
@@ -99,7 +99,7 @@ def numbers(tree):
 
 
 def same(got, want):
-    """Equal in structure, type and every bit."""
+    """Returns whether trees are equal in structure, dtype and every bit."""
     assert jax.tree.structure(got) == jax.tree.structure(want)
     for a, b in zip(numbers(got), numbers(want), strict=True):
         assert (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
@@ -113,7 +113,7 @@ def kind(tree):
     return jax.tree.structure(tree), [(x.shape, x.dtype, x.weak_type) for x in jax.tree.leaves(tree)]
 
 
-def test_the_table_holds_every_public_transformation():
+def test_the_table_lists_every_public_transformation():
     functions = [x for x in vars(rv).values() if inspect.isfunction(x)]
     public = {f for f in functions if "GradientTransformation" in str(inspect.signature(f).return_annotation)}
     assert {getattr(make, "func", make) for make in TABLE.values()} == public
@@ -141,7 +141,7 @@ def test_extra_arguments_change_nothing(name):
 
 
 @every
-def test_the_state_keeps_its_form_and_nothing_compiles_twice(name):
+def test_the_state_keeps_its_structure_and_nothing_compiles_twice(name):
     init, update, traces = jitted(name)
     params, state = tree(0), in_chain(name, TABLE[name]()).init(tree(0))
     assert kind(state) == kind(init(params))
@@ -164,8 +164,8 @@ def test_bfloat16_is_kept(name):
 
 
 @every
-def test_leaves_left_out_keep_every_bit(name):
-    """The chain does to them what its optimizer does alone."""
+def test_unselected_leaves_keep_every_bit(name):
+    """For these leaves the chain equals its optimizer."""
     (init, update, _), params, grads = jitted(name), tree(0), tree(1)
     params["norm"]["scale"] = grads["conv"]["bias"] = jnp.array([-0.0, jnp.nan, -jnp.inf, 1e-30])
     updates, state = update(grads, init(params), params)
@@ -174,8 +174,8 @@ def test_leaves_left_out_keep_every_bit(name):
         assert np.all(np.isfinite(updates[part][leaf]))
         want[part][leaf] = updates[part][leaf]
     same(updates, want)
-    own = state[not name.startswith(SPLITTING)]
-    assert all(np.all(np.isfinite(leaf)) for leaf in numbers(own))
+    split_state = state[not name.startswith(SPLITTING)]
+    assert all(np.all(np.isfinite(leaf)) for leaf in numbers(split_state))
 
 
 @every
@@ -187,7 +187,7 @@ def test_jit_equals_eager(name):
 
 @every_form
 def test_vmap_over_seeds_and_numbers_equals_a_loop(name):
-    """Of three lanes the first has another λ or ρ, where there is one; the others run as they do alone."""
+    """The first of three lanes has another λ or ρ, if there is one; the others run as without vmap."""
     make, (init, update, _) = TABLE[name], jitted(name)
     number = "rho" if name.startswith("admm") else "lam"
     given = getattr(make, "keywords", {}).get(number)
@@ -223,8 +223,8 @@ def test_inject_hyperparams_within_multi_steps(name):
 
 
 @every_form
-def test_on_a_part_of_the_tree(name):
-    """As alone on that part; the conv kernel is in it, so is its bias, which stays as it is."""
+def test_masked_to_a_part_of_the_tree(name):
+    """Equals a run on that part only; it contains the conv kernel and its bias, which is unchanged."""
     make, params, grads = TABLE[name], tree(0), tree(1)
     if "overrides" in getattr(make, "keywords", {}):
         make = partial(make, overrides={"conv": {"lam": 0.2}})
@@ -273,12 +273,12 @@ def by_npz(saved, fresh, folder):
     return jax.tree.unflatten(jax.tree.structure(fresh), [loaded[key] for key in loaded.files])
 
 
-# Orbax takes its time with each leaf: one of each kind of state.
+# Orbax is slow per leaf: test one of each state type.
 CHOSEN = ["rvsm certified", "rvsm delayed", "admm overrides", "adaptive hard threshold", "unit sphere", "keep zeros"]
 
 
 @pytest.mark.parametrize(("way", "names"), [(by_orbax, CHOSEN), (by_npz, list(TABLE))])
-def test_saved_states_go_on_to_the_same_bits(way, names, tmp_path):
+def test_restored_states_continue_bit_identically(way, names, tmp_path):
     saved = {name: train(*jitted(name)[:2], tree(0), tree(1), 3) for name in names}
     fresh = {name: (tree(2), jitted(name)[0](tree(2))) for name in names}
     restored = way(saved, fresh, tmp_path)

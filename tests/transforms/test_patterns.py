@@ -1,4 +1,4 @@
-"""adaptive_hard_threshold against A Algorithm 2 written by hand; keep_zeros keeps zeros, whatever the optimizer."""
+"""adaptive_hard_threshold compared with a handwritten A Algorithm 2; keep_zeros keeps zeros with any optimizer."""
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +40,7 @@ def test_adaptive_hard_threshold_is_the_algorithm(sparse_start, x64):
     assert skipped > 0
 
 
-def test_hard_threshold_acts_on_the_leaves_taken_alone():
+def test_hard_threshold_acts_only_on_the_selected_leaves():
     params = {"kernel": jnp.array([[1.0, 0.5], [0.0, 0.0]]), "bias": jnp.array([1.0, 0.5])}
     grads = {"kernel": jnp.array([[-0.75, 0.25], [0.5, 0.0]]), "bias": jnp.array([-0.75, 0.25])}
     tx = rv.adaptive_hard_threshold(1)
@@ -62,7 +62,7 @@ TARGET = {"kernel": np.array([[3.0, -2.0, 1.0], [4.0, -0.5, 1.0]], "f4"), "bias"
 
 
 def fine_tune(optimizer, last, kernel=KERNEL, steps=50):
-    """The parameters at every step."""
+    """Returns the parameters at every step."""
     tx = optax.chain(optimizer, last)
     params = {"kernel": jnp.asarray(kernel), "bias": jnp.zeros(3)}
 
@@ -73,7 +73,7 @@ def fine_tune(optimizer, last, kernel=KERNEL, steps=50):
         params = optax.apply_updates(params, updates)
         return (params, state), params
 
-    # Steps with the moments of an optimizer that has seen other gradients: they are not zero at the start.
+    # Steps of an optimizer whose moments are not zero at the start.
     _, state = tx.update(jax.tree.map(jnp.ones_like, params), tx.init(params), params)
     return jax.jit(lambda carry: jax.lax.scan(step, carry, length=steps)[1])((params, state))
 
@@ -85,7 +85,7 @@ def test_zeros_stay_zero_and_the_rest_moves(name):
     assert np.all(kernels[:, KERNEL == 0] == 0)
     assert np.all(kernels[0][KERNEL != 0] != KERNEL[KERNEL != 0])
     free = fine_tune(OPTIMIZERS[name], optax.identity())
-    # These optimizers act on each component alone, so that the others go where they would have gone.
+    # These optimizers act componentwise, so the other components move as without the pattern.
     np.testing.assert_allclose(
         kernels[:, KERNEL != 0], np.asarray(free["kernel"])[:, KERNEL != 0], rtol=1e-5, atol=1e-6
     )
@@ -93,7 +93,7 @@ def test_zeros_stay_zero_and_the_rest_moves(name):
     assert np.all(np.asarray(path["bias"])[-1] != 0)
 
 
-def test_a_given_pattern_zeroes_at_once_and_lets_zeros_inside_move():
+def test_a_given_pattern_applies_at_once_and_frees_the_zeros_inside():
     pattern = {"kernel": np.array([[True, True, False], [False, False, True]]), "bias": np.ones(3, bool)}
     kernels = np.asarray(fine_tune(OPTIMIZERS["adam"], rv.keep_zeros(pattern))["kernel"])
     assert np.all(kernels[:, ~pattern["kernel"]] == 0)

@@ -1,4 +1,4 @@
-"""rvsm before an optimizer's moments and after them: against iterations written out by hand, in float64."""
+"""rvsm before an optimizer's moments and after them: compared with handwritten iterations, in float64."""
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ def soft(v, s):
 
 
 def transformed(v, s, a=A):
-    """The global minimiser, among zero and the roots of the cubic of its stationary points."""
+    """Returns the global minimizer, among zero and the roots of the cubic of its stationary points."""
     out = []
     for x in np.abs(v):
         roots = np.roots([1, 2 * a - x, a * a - 2 * a * x, s * a * (a + 1) - a * a * x])
@@ -63,7 +63,7 @@ class AdamW(Adam):
         return super().step(g, w, t) + 0.02 * w
 
 
-# An iteration by hand, the optimizer as optax calls it, and the links it consists of before the learning rate.
+# A handwritten iteration, the optax optimizer, and its transformations before the learning rate.
 OPTIMIZERS = {
     "sgd": (SGD, optax.sgd(RATE), []),
     "momentum": (Momentum, optax.sgd(RATE, 0.9), [optax.trace(0.9)]),
@@ -121,7 +121,7 @@ def test_coupled_and_decoupled(name, coupled, x64):
     assert 0 < np.sum(us[-1] == 0) < 12
 
 
-def test_the_two_placements_differ_once_there_are_moments(x64):
+def test_the_two_positions_differ_if_the_optimizer_has_moments(x64):
     for name, (optimizer, _, _) in OPTIMIZERS.items():
         ends = [
             by_hand(optimizer(), lambda w, t: (BETA, soft(w, LAM / BETA)), coupled)[-1] for coupled in (True, False)

@@ -1,4 +1,4 @@
-"""Which penalty acts where: overrides, global scope, exact shares, certificates, the λ for a share."""
+"""Rules: overrides, global scope, exact sparsity, certificates, λ for a given sparsity."""
 
 from fractions import Fraction
 
@@ -28,14 +28,14 @@ def hard(v, s):
 
 
 def best(v, k):
-    """The k largest magnitudes by a stable sort; of equal ones the first."""
+    """Returns the k largest magnitudes by a stable sort; ties go to the first."""
     kept = np.zeros(v.size, bool)
     kept[np.argsort(-np.abs(v).ravel(), kind="stable")[:k]] = True
     return np.where(kept.reshape(v.shape), v, 0)
 
 
 def kernels(overrides, penalty=None, mask=None):
-    """u and the force of rvsm, and u of admm, on the three kernels; the rest must be as it was."""
+    """Returns u and the force of rvsm, and u of admm, on the three kernels; checks that other leaves are unchanged."""
     penalty = penalty or rv.L1()
     tx = rv.rvsm(penalty, lam=0.1, beta=0.5, mask=mask, overrides=overrides)
     updates, state = tx.update(ZERO, tx.init(PARAMS), PARAMS)
@@ -55,7 +55,7 @@ def kernels(overrides, penalty=None, mask=None):
         ({"^body/": {"penalty": rv.L0(), "lam": 0.4}}, {"body": lambda w: hard(w, 0.8)}),
         ({"stem": None}, {"stem": lambda w: w}),
         ({"head|stem": {"lam": 0}, "bod.": {"penalty": rv.TopK(k=7)}}, {"head": 0, "stem": 0, "body": 7}),
-        # The first that is found counts.
+        # The first match wins.
         ({"head": {"lam": 0.3}, "kernel": None}, {"head": lambda w: soft(w, 0.6), "stem": 0, "body": 0}),
         ({"stem": None, "em": {"lam": 0.3}, "y": None, "": {"lam": 0.2}}, None),
     ],
@@ -111,7 +111,7 @@ def test_global_scope_is_top_k_of_the_leaves_together(ties, dtypes):
         np.testing.assert_array_equal(flat, best(together, k))
 
 
-def test_global_scope_is_over_the_leaves_of_its_rule_alone():
+def test_global_scope_covers_only_the_leaves_of_its_rule():
     top = rv.TopK(sparsity=0.75, scope="global")
     got = kernels({"head": {"penalty": rv.TopK(k=3)}}, penalty=top)
     both = best(np.concatenate([PARAMS["body"]["kernel"].ravel(), PARAMS["stem"]["kernel"].ravel()]), 18)
@@ -119,8 +119,8 @@ def test_global_scope_is_over_the_leaves_of_its_rule_alone():
     np.testing.assert_array_equal(got["head"], best(PARAMS["head"]["kernel"], 3))
 
 
-def test_traced_shares_keep_the_exact_count():
-    """Of n components round(share · n) become 0, the product exact for the share as it is stored."""
+def test_traced_sparsity_keeps_the_exact_count():
+    """round(sparsity·n) of n components become 0, with the exact product of the stored sparsity."""
     kept = {}
     shares = np.float32([0.0, 0.1, 0.25, 0.5, 0.9, 0.95, 0.99, 1 - 2**-24, 1e-7, 1 / 3])
     for size in (1, 2, 97, 10**6, 2**24 - 1, 2**24 + 1, 2**25 - 1, 2**25, 2**25 + 1):
@@ -132,7 +132,7 @@ def test_traced_shares_keep_the_exact_count():
 
 @pytest.mark.parametrize("scope", ["leaf", "global"])
 @pytest.mark.parametrize("make", [rv.cubic_sparsity, rv.cosine_sparsity])
-def test_a_schedule_reaches_the_exact_share(make, scope):
+def test_a_schedule_reaches_the_exact_sparsity(make, scope):
     final, end, size = 0.9, 6, 24 + 48 + 24
     tx = optax.chain(rv.rvsm(rv.TopK(sparsity=make(final, 1, end), scope=scope), 0.1, 0.5), optax.sgd(0.1))
 
@@ -181,7 +181,7 @@ def test_certificates():
         w = jax.tree.map(lambda x, rng=rng: x + 0.3 * rng.normal(size=x.shape).astype("f4"), w)
 
 
-def test_no_certificate_unless_asked_for():
+def test_no_certificate_by_default():
     assert rv.rvsm(rv.L1(), 0.1, 0.5).init(PARAMS).certificate is None
 
 
@@ -189,7 +189,7 @@ def test_no_certificate_unless_asked_for():
     "penalty", [rv.L1(), rv.L0(), rv.TransformedL1(0.5), rv.TransformedL1(50.0), rv.Grouped(rv.L1(), "rows")]
 )
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.9])
-def test_lam_for_sparsity_reaches_the_share_and_no_smaller_lam_does(penalty, share):
+def test_lam_for_sparsity_is_the_smallest_that_reaches_the_sparsity(penalty, share):
     mask = "body|stem/k"
     lam = rv.lam_for_sparsity(PARAMS, penalty, beta=0.3, sparsity=share, mask=mask)
     assert isinstance(lam, float)

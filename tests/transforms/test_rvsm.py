@@ -1,4 +1,4 @@
-"""rvsm as a link of a chain: against an iteration written by hand, with any optimizer around it."""
+"""rvsm in a chain: compared with a handwritten iteration, with various optimizers."""
 
 import itertools
 
@@ -23,7 +23,7 @@ def hard(v, s):
 
 
 def transformed(v, s, a=A):
-    """The closed form as the paper prints it."""
+    """Returns the closed form printed in the paper."""
     t = s * (a + 1) / a if s <= a**2 / (2 * (a + 1)) else np.sqrt(2 * s * (a + 1)) - a / 2
     m = a + np.abs(v)
     phi = np.arccos(np.clip(1 - 27 * s * a * (a + 1) / (2 * m**3), -1, 1))
@@ -53,7 +53,7 @@ def run(chain, gradient, w, steps):
     return jax.jit(lambda w: jax.lax.scan(step, (w, chain.init(w)), length=steps)[1])(w)
 
 
-@pytest.mark.parametrize("sphere", [True, False], ids=["normalised", "free"])
+@pytest.mark.parametrize("sphere", [True, False], ids=["normalized", "free"])
 @pytest.mark.parametrize("kind", BY_HAND)
 def test_the_chain_is_the_algorithm(kind, sphere, x64):
     penalty, prox = BY_HAND[kind]
@@ -92,7 +92,7 @@ GRADS = {name: np.random.default_rng(2).normal(size=x.shape).astype("f4") for na
 
 
 @pytest.mark.parametrize("mask", [None, "kernel", {"kernel": True, "bias": False, "embedding": False}])
-def test_leaves_left_out_keep_every_bit(mask):
+def test_unselected_leaves_keep_every_bit(mask):
     tx = rv.rvsm(rv.L0(), lam=0.005, beta=1.0, mask=mask)
     updates, state = jax.jit(tx.update)(GRADS, tx.init(PARAMS), PARAMS)
     u = rv.sparse_params(state, PARAMS)
@@ -130,7 +130,7 @@ def test_jit_equals_eager():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_injected_numbers_act_at_once_and_do_not_trace_again(dtype):
+def test_injected_numbers_act_at_once_and_do_not_retrace(dtype):
     chain = optax.inject_hyperparams(rv.rvsm)(rv.L0(), lam=0.0, beta=0.5)
     w = jnp.array([1.0, 0.125, -0.25], dtype)
     state = chain.init(w)

@@ -1,4 +1,4 @@
-"""Which leaves a transformation takes."""
+"""Selection of leaves."""
 
 import re
 
@@ -53,14 +53,14 @@ def test_masks(mask, want):
     assert select(PARAMS, mask) == want
 
 
-def test_a_bare_array_is_always_taken_by_the_default():
+def test_the_default_selects_a_bare_array():
     assert select(jnp.zeros(3)) is True
     assert select(jnp.zeros(())) is True
     assert select({"bias": jnp.zeros(3)}) == {"bias": False}
     assert select({"Embed_0": jnp.zeros((3, 3))}) == {"Embed_0": False}
 
 
-def test_leaves_that_are_masked_out_already_stay_out():
+def test_masked_nodes_stay_masked():
     params = {"kernel": jnp.zeros((2, 2)), "other": optax.MaskedNode()}
     assert select(params, True) == {"kernel": True, "other": optax.MaskedNode()}
     assert select({"other": optax.MaskedNode()}, True) == {"other": optax.MaskedNode()}
@@ -78,20 +78,20 @@ def test_a_tree_that_does_not_fit_names_the_path():
 
 
 @pytest.mark.parametrize("mask", ["kernl", lambda path: False, False, tree()], ids=["typo", "rule", "false", "tree"])
-def test_a_mask_that_takes_nothing_is_an_error(mask):
+def test_a_mask_that_selects_nothing_is_an_error(mask):
     with pytest.raises(ValueError, match=r"^mask must select at least one leaf of params, got ") as caught:
         select(PARAMS, mask)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("mask", [1, 0.5, {"conv": 1}, [jnp.ones((3, 4))]])
-def test_masks_of_another_kind(mask):
+def test_masks_of_another_type(mask):
     with pytest.raises(TypeError, match=r"^mask must be None, True, a predicate, a regular expression or a") as caught:
         select(PARAMS, mask)
     assert "\n" not in str(caught.value)
 
 
-def test_trees_of_the_libraries_name_their_leaves_alike():
+def test_flax_and_equinox_trees_have_the_same_path_names():
     class Net(nnx.Module):
         def __init__(self, rngs):
             self.conv = nnx.Conv(1, 2, (3, 3), rngs=rngs)

@@ -1,4 +1,4 @@
-"""sparse_params finds u in any optimizer state; sparsity counts zeros."""
+"""sparse_params extracts u from any optimizer state; sparsity counts zeros."""
 
 import equinox as eqx
 import jax
@@ -36,14 +36,14 @@ CHAINS = {
 
 
 @pytest.mark.parametrize("chain", CHAINS.values(), ids=CHAINS.keys())
-def test_u_is_found_however_nested_before_and_after_a_step(chain):
+def test_sparse_params_at_any_nesting_depth_before_and_after_a_step(chain):
     state = chain.init(PARAMS)
     equal(rv.sparse_params(state, PARAMS), U)
     _, state = jax.jit(chain.update)(PARAMS, state, PARAMS)
     equal(rv.sparse_params(state, PARAMS), U)
 
 
-def test_params_stay_as_they_are():
+def test_params_are_unchanged():
     before = jax.tree.map(np.array, PARAMS)
     u = rv.sparse_params(RVSM.init(PARAMS), PARAMS)
     equal(PARAMS, before)
@@ -51,7 +51,7 @@ def test_params_stay_as_they_are():
 
 
 @pytest.mark.parametrize("mask", [{"conv": True, "head": False}, {**jax.tree.map(np.any, PARAMS), "head": False}])
-def test_optax_masked_leaves_are_left_out(mask):
+def test_optax_masked_leaves_are_skipped(mask):
     chain = optax.chain(optax.masked(RVSM, mask), optax.sgd(1.0))
     state = chain.init(PARAMS)
     equal(rv.sparse_params(state, PARAMS), {"conv": U["conv"], "head": PARAMS["head"]})
@@ -61,7 +61,7 @@ def test_optax_masked_leaves_are_left_out(mask):
     equal(updates["conv"]["kernel"], -(PARAMS["conv"]["kernel"] - U["conv"]["kernel"]))
 
 
-def test_a_partition_gives_each_part_its_own_rule():
+def test_each_part_of_a_partition_has_a_separate_rule():
     labels = {"conv": "sparse", "head": "plain"}
     chain = optax.partition({"sparse": optax.chain(RVSM, optax.sgd(0.1)), "plain": optax.adam(0.1)}, labels)
     equal(rv.sparse_params(chain.init(PARAMS), PARAMS), {"conv": U["conv"], "head": PARAMS["head"]})

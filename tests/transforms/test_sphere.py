@@ -1,4 +1,4 @@
-"""unit_sphere: after the step every leaf taken has norm 1."""
+"""unit_sphere: after the step every selected leaf has norm 1."""
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ def test_the_step_ends_on_the_sphere_along_the_same_ray(dtype, slack):
     np.testing.assert_allclose(new, raw / np.linalg.norm(raw), atol=slack)
 
 
-def test_a_leaf_is_one_vector_and_leaves_left_out_keep_their_updates():
+def test_a_leaf_is_one_vector_and_unselected_leaves_keep_their_updates():
     rng = np.random.default_rng(1)
     params = {"kernel": rng.normal(size=(2, 3, 4)), "bias": rng.normal(size=4), "other": rng.normal(size=(2, 2))}
     params = jax.tree.map(jnp.float32, params)
@@ -33,7 +33,7 @@ def test_a_leaf_is_one_vector_and_leaves_left_out_keep_their_updates():
     assert not jax.tree.leaves(state)
 
 
-def test_where_there_is_no_direction_params_stay():
+def test_params_are_unchanged_if_the_sum_is_zero():
     w = jnp.array([0.6, -0.8])
     updates, _ = rv.unit_sphere().update(-w, rv.unit_sphere().init(w), w)
     assert updates.tolist() == [0, 0]
@@ -50,10 +50,10 @@ def test_huge_and_tiny_steps_keep_their_direction():
 
 
 def test_params_are_required():
-    with pytest.raises(ValueError, match=r"^params must be passed to update: unit_sphere normalises params"):
+    with pytest.raises(ValueError, match=r"^params must be passed to update: unit_sphere"):
         rv.unit_sphere().update(jnp.ones(2), rv.unit_sphere().init(jnp.ones(2)))
 
 
-def test_a_mask_that_does_not_fit_is_refused_at_init():
+def test_init_rejects_a_mask_that_does_not_fit():
     with pytest.raises(ValueError, match="mask must select at least one leaf"):
         rv.unit_sphere(mask="nothing").init({"kernel": jnp.ones((2, 2))})
