@@ -48,7 +48,7 @@ assert_type(limit, rv.Solution)
 network = nets.shrink(nets.LeNet(rngs=nnx.Rngs(0)))
 assert_type(network, nets.LeNet)
 
-# Errors are detected: an unused ignore would be reported.
+# What is wrong below is reported; so is an ignore that is not needed.
 rv.rvsm("l1", 1e-4, 4e-3)  # type: ignore[arg-type]
 rv.NM("2", 4)  # type: ignore[arg-type]
 rv.save_npz(3, u)  # type: ignore[arg-type]
