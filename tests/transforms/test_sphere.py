@@ -50,7 +50,7 @@ def test_huge_and_tiny_steps_keep_their_direction():
 
 
 def test_params_are_required():
-    with pytest.raises(ValueError, match=r"^params must be passed to update: unit_sphere normalises params"):
+    with pytest.raises(ValueError, match=r"^params must be passed to update: "):
         rv.unit_sphere().update(jnp.ones(2), rv.unit_sphere().init(jnp.ones(2)))
 
 
