@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Iterable
 from typing import Any
 
 import jax
+from flax import serialization
 
 PyTree = Any
 """A tree of arrays: mypy can say no more of it."""
@@ -29,6 +31,7 @@ class Module:
         jax.tree_util.register_pytree_with_keys(
             cls, _flatten_with_keys, lambda aux, leaves: _unflatten(cls, aux, leaves)
         )
+        serialization.register_serialization_state(cls, _to_state_dict, _from_state_dict)
 
 
 def _names(cls: type, static: bool) -> list[str]:
@@ -46,3 +49,19 @@ def _unflatten(cls: type[Module], aux: tuple[object, ...], leaves: Iterable[PyTr
     for name, value in values:
         object.__setattr__(module, name, value)
     return module
+
+
+def _to_state_dict(module: Module) -> dict[str, PyTree]:
+    return {name: serialization.to_state_dict(getattr(module, name)) for name in _names(type(module), static=False)}
+
+
+def _from_state_dict(module: Module, state: dict[str, PyTree]) -> Module:
+    children, aux = _flatten_with_keys(module)
+    leaves = [serialization.from_state_dict(leaf, state[key.name]) for key, leaf in children]
+    return _unflatten(type(module), aux, leaves)
+
+
+def unboxed(tree: PyTree) -> PyTree:
+    """Returns ``tree`` with Flax NNX Variables, which differ in a model and its ``nnx.Optimizer``, as plain arrays."""
+    nnx = sys.modules.get("flax.nnx")  # whoever has Variables has imported it
+    return nnx.as_pure(tree) if nnx else tree

@@ -34,7 +34,7 @@ Splittings = list[tuple[Rule, Array]]
 def splittings(opt_state: optax.OptState) -> Splittings:
     """Returns the rule and β of each ``rvsm`` in a chain whose parameters are a single vector."""
     states = [state for state in splitting_states(opt_state) if isinstance(state, RVSMState)]
-    return [(state.rules[state.marks.rule], state.beta) for state in states]
+    return [(state.rules[state.marks.rules[0] or 0], state.beta) for state in states]
 
 
 def pull(w: Array, rules: Splittings) -> Array:

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from rvsmjax._sharding import automatic
 from rvsmjax.geometry import working_dtype
 
 SAMPLE = 16384
@@ -32,8 +33,13 @@ BINS = 255
 """Bins per round: indices 1 to 255, and 0 for everything below, fit in a byte."""
 
 
-@jax.jit
 def largest(arrays: Sequence[Array], k: ArrayLike) -> list[Array]:
+    """Returns masks of the k largest magnitudes over all arrays; ties go to the lowest flat index."""
+    return automatic(_largest, arrays, k)
+
+
+@jax.jit
+def _largest(arrays: Sequence[Array], k: ArrayLike) -> list[Array]:
     """Returns masks of the k largest magnitudes over all arrays; ties go to the lowest flat index.
 
     Two bounds bracket the k-th largest: at least k entries reach the lower bound, fewer than k reach the upper. Each

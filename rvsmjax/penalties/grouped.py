@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import operator
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -70,16 +71,25 @@ class Grouped(Penalty):
 
     def prox(self, v: ArrayLike, step: ArrayLike) -> Array:
         """Returns ``v`` with the norm of each group replaced by its prox."""
-        v = jnp.asarray(v)
-        norms = self._norms(v)
-        return (v * quotient(self.penalty.prox(norms, step), norms)).astype(float_dtype(v))
+        return self.prox_leaves([jnp.asarray(v)], step)[0]
 
     def shrinkage(self, v: ArrayLike, step: ArrayLike) -> Array:
         """Returns ``v`` with the norm of each group replaced by its shrinkage."""
-        v = jnp.asarray(v)
-        norms = self._norms(v)
-        share = jnp.where(norms > 0, quotient(self.penalty.shrinkage(norms, step), norms), 1)
-        return (v * share).astype(float_dtype(v))
+        return self.shrinkage_leaves([jnp.asarray(v)], step)[0]
+
+    def prox_leaves(self, leaves: Sequence[Array], step: ArrayLike) -> list[Array]:
+        """Returns the prox of several leaves; a ``TopK`` of global scope compares the groups of all leaves."""
+        norms = [self._norms(leaf) for leaf in leaves]
+        new = self.penalty.prox_leaves(norms, step)
+        shares = [quotient(x, n) for x, n in zip(new, norms, strict=True)]
+        return [(leaf * share).astype(float_dtype(leaf)) for leaf, share in zip(leaves, shares, strict=True)]
+
+    def shrinkage_leaves(self, leaves: Sequence[Array], step: ArrayLike) -> list[Array]:
+        """Returns the shrinkage of several leaves, see ``prox_leaves``."""
+        norms = [self._norms(leaf) for leaf in leaves]
+        new = self.penalty.shrinkage_leaves(norms, step)
+        shares = [jnp.where(n > 0, quotient(x, n), 1) for x, n in zip(new, norms, strict=True)]
+        return [(leaf * share).astype(float_dtype(leaf)) for leaf, share in zip(leaves, shares, strict=True)]
 
     def threshold(self, step: ArrayLike) -> Array:
         """Returns the threshold on the norm of a group."""

@@ -11,6 +11,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from rvsmjax import _checks
+from rvsmjax._sharding import automatic
 from rvsmjax.geometry import working_dtype
 from rvsmjax.penalties.base import Penalty
 
@@ -58,7 +59,9 @@ class NM(Penalty):
 
     def prox(self, v: ArrayLike, step: ArrayLike = 0.0) -> Array:
         """Returns ``v`` with all but the n largest magnitudes of each block set to 0."""
-        v = jnp.asarray(v)
+        return automatic(lambda arrays: [self._prox(v) for v in arrays], [jnp.asarray(v)])[0]
+
+    def _prox(self, v: Array) -> Array:
         size = jax.lax.stop_gradient(jnp.abs(self._blocks(v)))
         keep = jnp.zeros(size.shape, bool)
         # One argmax at a time. Comparing pairs is unsafe: XLA may compute ``size`` twice and round it differently.

@@ -12,7 +12,17 @@ from jax import Array
 from rvsmjax import _checks
 from rvsmjax._pytree import PyTree
 from rvsmjax.penalties import Penalty
-from rvsmjax.transforms.rules import Overrides, Rule, make_rules, map_marked, map_rules, mark_leaves, masked, numbers_at
+from rvsmjax.transforms.rules import (
+    Marks,
+    Overrides,
+    Rule,
+    make_rules,
+    map_marked,
+    map_rules,
+    mark_leaves,
+    masked,
+    numbers_at,
+)
 from rvsmjax.transforms.selection import Mask
 
 
@@ -29,7 +39,7 @@ class ADMMState(NamedTuple):
     """
 
     count: Array  # type: ignore[assignment]  # optax's name; shadows tuple.count
-    marks: PyTree
+    marks: Marks
     rules: tuple[Rule, ...]
     rho: Array
     u: PyTree

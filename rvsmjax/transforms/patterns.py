@@ -13,14 +13,14 @@ from jax.typing import ArrayLike
 from rvsmjax import _checks
 from rvsmjax._pytree import PyTree
 from rvsmjax.penalties import TopK
-from rvsmjax.transforms.rules import map_marked, mark_leaves, masked
+from rvsmjax.transforms.rules import Marks, is_masked, map_marked, mark_leaves, masked
 from rvsmjax.transforms.selection import Mask, path_name, require_same_structure
 
 
 class HardThresholdState(NamedTuple):
     """State of ``adaptive_hard_threshold``: the leaves to threshold. Holds no arrays."""
 
-    marks: PyTree
+    marks: Marks
 
 
 def adaptive_hard_threshold(s: ArrayLike, mask: Mask = None) -> optax.GradientTransformationExtraArgs:
@@ -98,7 +98,7 @@ def keep_zeros(pattern: PyTree = None, mask: Mask = None) -> optax.GradientTrans
 
     def init(params: optax.Params) -> KeepZerosState:
         marks = mark_leaves(params, mask, None)
-        if pattern is None:
+        if pattern is None or not marks.rules:
             support = jax.tree.map(lambda w: w != 0, params)
         else:
             require_same_structure("pattern", pattern, params)
@@ -123,9 +123,6 @@ def keep_zeros(pattern: PyTree = None, mask: Mask = None) -> optax.GradientTrans
             if isinstance(support, optax.MaskedNode):
                 return g
             return jnp.where(support, g, -w.astype(g.dtype))
-
-        def is_masked(node: PyTree) -> bool:
-            return isinstance(node, optax.MaskedNode)
 
         return jax.tree.map(freeze, state.support, updates, params, is_leaf=is_masked), state
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -10,13 +9,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from flax import serialization
 from jax import Array
 from jax.typing import ArrayLike
 
 from rvsmjax import _checks
-from rvsmjax._pytree import KeyPath, PyTree, Structure
+from rvsmjax._pytree import KeyPath, PyTree, Structure, unboxed
 from rvsmjax.penalties import Penalty
-from rvsmjax.transforms.selection import Mask, path_name, select
+from rvsmjax.transforms.selection import Mask, difference, path_name, select
 
 Overrides = Mapping[str, Mapping[str, Penalty | optax.ScalarOrSchedule] | None]
 """Regular expression on the path -> ``{"penalty": …, "lam": …}`` (either or both), or None to skip the leaf."""
@@ -53,11 +53,84 @@ def numbers_at(
 
 
 @jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True)
-class Mark:
-    """Marks a selected leaf in a state with the index of its rule."""
+class Marks:
+    """The rule that applies to each leaf of the parameters, as part of a state's structure: it holds no arrays.
 
-    rule: int
+    Marks of a tree without leaves equal any others: ``optax.tree.map_params`` compares the state of its placeholder
+    for the parameters with a real one.
+
+    Args:
+      structure: structure of the parameters, without Flax's boxes.
+      rules: index of the rule of each leaf, None where no rule applies.
+    """
+
+    def __init__(self, structure: Structure, rules: Sequence[int | None]) -> None:
+        self.structure, self.rules = structure, tuple(rules)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Marks):
+            return NotImplemented
+        same = self.rules == other.rules and self.structure == other.structure
+        return same or not self.rules or not other.rules
+
+    def __hash__(self) -> int:
+        return hash((self.structure, self.rules))
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths of the marked leaves."""
+        paths = jax.tree_util.tree_leaves_with_path(self.template())
+        return [path_name(path) for (path, _), rule in zip(paths, self.rules, strict=True) if rule is not None]
+
+    def template(self) -> PyTree:
+        """Returns a tree with the structure of the parameters, leaves numbered."""
+        return jax.tree.unflatten(self.structure, range(len(self.rules)))
+
+    def leaves(self, tree: PyTree, name: str = "params") -> list[PyTree]:
+        """Returns the leaves of a tree like the parameters; subtrees where the parameters had None are dropped.
+
+        Raises:
+          ValueError: if the structure differs.
+        """
+        tree = unboxed(tree)
+        try:
+            return list(self.structure.flatten_up_to(tree))
+        except ValueError:
+            pass
+        picked: list[PyTree] = []
+
+        def pick(number: int | None, node: PyTree) -> None:
+            if number is not None:
+                picked.append(node)
+
+        try:
+            jax.tree.map(pick, self.template(), tree, is_leaf=lambda node: node is None)
+        except ValueError:
+            where = difference(self.template(), tree)
+            raise ValueError(
+                f"{name} must have the structure of the parameters passed to init; it differs at: {where}"
+            ) from None
+        return picked
+
+    def replace(self, tree: PyTree, leaves: Sequence[PyTree]) -> PyTree:
+        """Returns ``tree`` with other ``leaves``."""
+        plain = unboxed(tree)
+        structure: Structure = jax.tree.structure(tree, is_leaf=is_masked)
+        if jax.tree.structure(plain, is_leaf=is_masked) != self.structure:
+
+            def new(number: int | None, node: PyTree) -> PyTree:
+                return node if number is None else leaves[number]
+
+            whole = jax.tree.map(new, self.template(), plain, is_leaf=lambda node: node is None)
+            leaves = jax.tree.leaves(whole, is_leaf=is_masked)
+        return jax.tree.unflatten(structure, leaves)
+
+
+def _marks_to_state_dict(marks: Marks) -> dict[str, PyTree]:
+    return {}  # all of it is structure
+
+
+serialization.register_serialization_state(Marks, _marks_to_state_dict, lambda marks, state: marks)
 
 
 def make_rules(penalty: Penalty, lam: optax.ScalarOrSchedule, overrides: Overrides | None) -> list[Rule]:
@@ -83,28 +156,37 @@ def make_rules(penalty: Penalty, lam: optax.ScalarOrSchedule, overrides: Overrid
     return rules
 
 
-def mark_leaves(params: PyTree, mask: Mask, overrides: Overrides | None) -> PyTree:
-    """Returns a tree like ``params`` with a ``Mark`` at each selected leaf and ``MaskedNode`` elsewhere.
+def mark_leaves(params: PyTree, mask: Mask, overrides: Overrides | None) -> Marks:
+    """Returns the rule of each leaf of ``params``.
 
     Raises:
       TypeError: if an integer leaf is selected.
       ValueError: if an override never applies, or the mask does not fit.
     """
+    params = unboxed(params)
+    leaves: list[tuple[KeyPath, Array]]
+    structure: Structure
+    leaves, structure = jax.tree_util.tree_flatten_with_path(params, is_leaf=is_masked)
+    if not leaves:
+        return Marks(structure, [])
     patterns = list((overrides or {}).items())
     used = set()
 
-    def mark(path: KeyPath, selected: bool, leaf: Array) -> Mark | optax.MaskedNode:
+    def rule_of(path: KeyPath, selected: bool, leaf: Array) -> int | None:
+        if is_masked(leaf):
+            return None
         name = path_name(path)
         rule = next((i for i, (pattern, _) in enumerate(patterns) if re.search(pattern, name)), None)
         if rule is not None:
             used.add(rule)
         if not selected or (rule is not None and patterns[rule][1] is None):
-            return optax.MaskedNode()
+            return None
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
             raise TypeError(f"params must be floating-point where selected, got {jnp.result_type(leaf)} at {name}")
-        return Mark(0 if rule is None else rule + 1)
+        return 0 if rule is None else rule + 1
 
-    marks = jax.tree_util.tree_map_with_path(mark, select(params, mask), params)
+    selected = jax.tree.leaves(select(params, mask), is_leaf=is_masked)
+    marks = Marks(structure, [rule_of(path, s, leaf) for (path, leaf), s in zip(leaves, selected, strict=True)])
     unused = [pattern for i, (pattern, _) in enumerate(patterns) if i not in used]
     if unused:
         reason = "it matches no path, or an earlier pattern claims every match"
@@ -112,36 +194,37 @@ def mark_leaves(params: PyTree, mask: Mask, overrides: Overrides | None) -> PyTr
     return marks
 
 
-def is_mark(node: PyTree) -> bool:
-    """Returns whether a node is a leaf of a tree of marks."""
-    return isinstance(node, (Mark, optax.MaskedNode))
+def is_masked(node: PyTree) -> bool:
+    """Returns whether a node stands for an unmarked leaf."""
+    return isinstance(node, optax.MaskedNode)
 
 
-def map_marked(function: Callable[..., PyTree], marks: PyTree, first: PyTree, *rest: PyTree) -> PyTree:
+def map_marked(function: Callable[..., PyTree], marks: Marks, first: PyTree, *rest: PyTree) -> PyTree:
     """Returns ``function(first, *rest)`` at each marked leaf, and ``first`` elsewhere."""
-    return jax.tree.map(
-        lambda m, *xs: function(*xs) if isinstance(m, Mark) else xs[0], marks, first, *rest, is_leaf=is_mark
-    )
+    columns = zip(*(marks.leaves(tree) for tree in (first, *rest)), strict=True)
+    leaves = [
+        xs[0] if rule is None else function(*xs) for rule, xs in zip(marks.rules, columns, strict=bool(marks.rules))
+    ]
+    return marks.replace(first, leaves)
 
 
 def map_rules(
-    function: Callable[[Rule, list[Array]], Sequence[Array]], rules: Sequence[Rule], marks: PyTree, tree: PyTree
+    function: Callable[[Rule, list[Array]], Sequence[Array]], rules: Sequence[Rule], marks: Marks, tree: PyTree
 ) -> PyTree:
     """Returns ``tree`` with the leaves of each rule replaced by ``function(rule, leaves)``; other leaves unchanged."""
-    structure: Structure
-    nodes, structure = jax.tree.flatten(marks, is_leaf=is_mark)
-    leaves = structure.flatten_up_to(tree)
+    leaves = marks.leaves(tree)
     for i, rule in enumerate(rules):
-        indices = [index for index, node in enumerate(nodes) if isinstance(node, Mark) and node.rule == i]
+        indices = [index for index, of in enumerate(marks.rules) if of == i]
         if indices:
             for index, leaf in zip(indices, function(rule, [leaves[index] for index in indices]), strict=True):
                 leaves[index] = leaf
-    return jax.tree.unflatten(structure, leaves)
+    return marks.replace(tree, leaves)
 
 
-def masked(marks: PyTree, tree: PyTree) -> PyTree:
+def masked(marks: Marks, tree: PyTree) -> PyTree:
     """Returns ``tree`` with unmarked leaves replaced by ``MaskedNode``."""
-    return jax.tree.map(lambda m, x: x if isinstance(m, Mark) else m, marks, tree, is_leaf=is_mark)
+    leaves = zip(marks.rules, marks.leaves(tree), strict=True)
+    return marks.replace(tree, [optax.MaskedNode() if rule is None else leaf for rule, leaf in leaves])
 
 
 def strong(number: ArrayLike) -> Array:

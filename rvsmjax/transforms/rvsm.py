@@ -11,13 +11,12 @@ import optax
 from jax import Array
 
 from rvsmjax import _checks
-from rvsmjax._pytree import PyTree, Structure
+from rvsmjax._pytree import PyTree
 from rvsmjax.penalties import Penalty
 from rvsmjax.transforms.rules import (
-    Mark,
+    Marks,
     Overrides,
     Rule,
-    is_mark,
     make_rules,
     map_marked,
     map_rules,
@@ -59,7 +58,7 @@ class RVSMState(NamedTuple):
     """
 
     count: Array  # type: ignore[assignment]  # optax's name, over the method of tuples
-    marks: PyTree
+    marks: Marks
     rules: tuple[Rule, ...]
     beta: Array
     u: PyTree
@@ -162,24 +161,20 @@ def _certify(
     state: RVSMState, params: optax.Params, u: PyTree, last: SplittingCertificate | None
 ) -> SplittingCertificate:
     support = masked(state.marks, map_marked(lambda x: x != 0, state.marks, u))
-    zero = jnp.zeros((), jnp.float32)
 
     def total(function: Callable[..., Array], *trees: PyTree) -> Array:
-        parts = jax.tree.map(
-            lambda m, *xs: function(*xs) if isinstance(m, Mark) else zero, state.marks, *trees, is_leaf=is_mark
-        )
-        return jnp.sum(jnp.asarray(jax.tree.leaves(parts)))
+        columns = zip(*map(state.marks.leaves, trees), strict=True)
+        parts = [function(*xs) for rule, xs in zip(state.marks.rules, columns, strict=False) if rule is not None]
+        return jnp.sum(jnp.asarray(parts))
 
     squares = total(lambda w, v: jnp.sum(jnp.square((w - v).astype(jnp.float32))), params, u)
-    value = zero
-    structure: Structure
-    marks, structure = jax.tree.flatten(state.marks, is_leaf=is_mark)
-    for mark, leaf in zip(marks, structure.flatten_up_to(u), strict=True):
-        if isinstance(mark, Mark):
-            rule = state.rules[mark.rule]
-            # u satisfies a constraint by construction, whatever the scope of the projection.
-            leaf_value = jnp.nan_to_num(rule.penalty.value(leaf).astype(jnp.float32), posinf=0.0)
-            value = value + rule.lam.astype(jnp.float32) * leaf_value
+    value = jnp.zeros((), jnp.float32)
+    for index, leaf in zip(state.marks.rules, state.marks.leaves(u), strict=True):
+        if index is not None:
+            rule = state.rules[index]
+            # u satisfies a constraint by construction, in whatever scope it was projected.
+            penalty = jnp.nan_to_num(rule.penalty.value(leaf).astype(jnp.float32), posinf=0.0)
+            value = value + rule.lam.astype(jnp.float32) * penalty
     changes = jnp.zeros((), jnp.int32)
     if last is not None:
         changes = total(lambda a, b: jnp.sum(a != b, dtype=jnp.int32), support, last.support).astype(jnp.int32)

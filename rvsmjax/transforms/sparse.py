@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import NamedTuple
 
 import jax
@@ -12,26 +11,19 @@ import optax
 from jax import Array
 
 from rvsmjax import _checks
-from rvsmjax._pytree import PyTree, Structure
+from rvsmjax._pytree import PyTree, unboxed
 from rvsmjax.penalties import Penalty
 from rvsmjax.transforms.admm import ADMMState
-from rvsmjax.transforms.rules import Mark, is_mark
 from rvsmjax.transforms.rvsm import RVSMState
-from rvsmjax.transforms.selection import Mask, difference, path_name, select
+from rvsmjax.transforms.selection import Mask, path_name, select
 
 SPLITTING = (RVSMState, ADMMState)
 
 
 def splitting_states(opt_state: optax.OptState) -> list[RVSMState | ADMMState]:
     """Returns the states of the splitting transformations in an optimizer state, in order, at any nesting depth."""
-    nodes = jax.tree.leaves(_unboxed(opt_state), is_leaf=lambda node: isinstance(node, SPLITTING))
+    nodes = jax.tree.leaves(unboxed(opt_state), is_leaf=lambda node: isinstance(node, SPLITTING))
     return [node for node in nodes if isinstance(node, SPLITTING)]
-
-
-def _unboxed(tree: PyTree) -> PyTree:
-    """Returns ``tree`` with Flax NNX Variables, which differ in a model and its ``nnx.Optimizer``, as plain arrays."""
-    nnx = sys.modules.get("flax.nnx")  # a tree with Variables implies that flax.nnx is imported
-    return nnx.as_pure(tree) if nnx else tree
 
 
 def sparse_params(opt_state: optax.OptState, params: optax.Params) -> PyTree:
@@ -51,31 +43,17 @@ def sparse_params(opt_state: optax.OptState, params: optax.Params) -> PyTree:
     states = splitting_states(opt_state)
     if not states:
         raise ValueError("opt_state must hold the state of a splitting transformation such as rvsm, got none")
-    u = _unboxed(params)
+    u = params
     claimed: set[str] = set()
     for state in states:
-        marks = jax.tree_util.tree_leaves_with_path(state.marks, is_leaf=is_mark)
-        paths = {path_name(path) for path, mark in marks if isinstance(mark, Mark)}
+        paths = set(state.marks.paths)
         if paths & claimed:
             raise ValueError(
                 f"opt_state must hold one splitting transformation per leaf, got two at {min(paths & claimed)!r}"
             )
         claimed |= paths
-        _require_fit(state.marks, u)
         u = state.sparse(u)
-    structure: Structure = jax.tree.structure(params)
-    return jax.tree.unflatten(structure, jax.tree.leaves(u))
-
-
-def _require_fit(marks: PyTree, params: optax.Params) -> None:
-    structure: Structure = jax.tree.structure(marks, is_leaf=is_mark)
-    try:
-        structure.flatten_up_to(params)
-    except ValueError:
-        where = difference(marks, params, is_leaf=is_mark)
-        raise ValueError(
-            f"params must have the structure of those passed to init, arrays only; it differs at: {where}"
-        ) from None
+    return u
 
 
 class LeafSparsity(NamedTuple):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import optax
 
+from rvsmjax._sharding import automatic
 from rvsmjax.geometry import norm, unit
 from rvsmjax.transforms.selection import Mask, select
 
@@ -50,9 +51,13 @@ def unit_sphere(mask: Mask = None) -> optax.GradientTransformationExtraArgs:
         def project(selected: bool, g: jax.Array, w: jax.Array) -> jax.Array:
             if not selected:
                 return g
-            new = (w + g).reshape(-1)
-            return jax.numpy.where(norm(new) == 0, 0, unit(new).reshape(w.shape) - w).astype(g.dtype)
+            return automatic(lambda pair: [_to_sphere(*pair), pair[1]], [g, w])[0]
 
         return jax.tree.map(project, select(params, mask), updates, params), state
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _to_sphere(g: jax.Array, w: jax.Array) -> jax.Array:
+    new = (w + g).reshape(-1)
+    return jax.numpy.where(norm(new) == 0, 0, unit(new).reshape(w.shape) - w).astype(g.dtype)

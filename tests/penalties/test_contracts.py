@@ -226,3 +226,16 @@ def test_values_and_gradients_are_finite_at_the_edges(penalty):
         assert slope.dtype == jax.dtypes.float0 or np.isfinite(slope).all()
     if not constraint:
         assert all(np.isfinite(slope).all() for slope in jax.tree.leaves(threshold_slopes(penalty, steps)))
+
+
+def test_groups_of_all_leaves_compete_for_a_global_share():
+    rng = np.random.default_rng(0)
+    small, large = rng.normal(size=(3, 8)).astype("f4"), 100 * rng.normal(size=(3, 8)).astype("f4")
+    groups = rv.Grouped(rv.TopK(sparsity=0.5, scope="global"), "filters")
+    kept = groups.prox_leaves([small, large], 0.0)
+    assert [int((np.asarray(x) != 0).any(0).sum()) for x in kept] == [0, 8]
+    left = groups.shrinkage_leaves([small, large], 0.0)
+    for x, a, b in zip((small, large), kept, left, strict=True):
+        np.testing.assert_array_equal(a + b, x)
+    alone = rv.Grouped(rv.TopK(sparsity=0.5), "filters").prox_leaves([small, large], 0.0)
+    assert [int((np.asarray(x) != 0).any(0).sum()) for x in alone] == [4, 4]

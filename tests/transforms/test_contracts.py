@@ -1,5 +1,6 @@
 """Requirements on every transformation. One table, checked against the public names, parametrizes all tests."""
 
+import contextlib
 import functools
 import inspect
 from functools import partial
@@ -11,7 +12,8 @@ import numpy as np
 import optax
 import orbax.checkpoint
 import pytest
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from flax import serialization
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import rvsmjax as rv
 
@@ -239,10 +241,20 @@ def test_masked_to_a_part_of_the_tree(name):
             same(rv.sparse_params(state, params), params | rv.sparse_params(alone, part))
 
 
-@every_form
-def test_sharded_parameters_keep_their_sharding(name):
+EXPLICIT = ("rvsm certified", "rvsm rising share", "admm top share", "adaptive hard threshold", "unit sphere")
+"""On explicit axes, the default of ``jax.make_mesh``: sorts, scans and reshapes have no sharding rule."""
+
+
+@pytest.mark.parametrize(
+    ("name", "axes"),
+    [
+        *(pytest.param(n, AxisType.Auto, marks=[] if n in FORMS else pytest.mark.slow) for n in TABLE),
+        *(pytest.param(n, AxisType.Explicit, marks=[] if n in EXPLICIT else pytest.mark.slow) for n in TABLE),
+    ],
+)
+def test_sharded_parameters_keep_their_sharding(name, axes):
     init, update, _ = jitted(name)
-    mesh = Mesh(np.array(jax.devices()).reshape(2, 4), ("data", "model"))
+    mesh = Mesh(np.array(jax.devices()).reshape(2, 4), ("data", "model"), axis_types=(axes, axes))
 
     def shard(leaf):
         parts = [None] * leaf.ndim
@@ -251,13 +263,38 @@ def test_sharded_parameters_keep_their_sharding(name):
         return jax.device_put(leaf, NamedSharding(mesh, PartitionSpec(*parts)))
 
     params, grads = jax.tree.map(shard, (tree(0), tree(1)))
-    updates, state = update(grads, init(params), params)
+    with jax.set_mesh(mesh) if axes == AxisType.Explicit else contextlib.nullcontext():
+        updates, state = update(grads, init(params), params)
     for got, given in zip(jax.tree.leaves(updates), jax.tree.leaves(params), strict=True):
         assert got.sharding.is_equivalent_to(given.sharding, given.ndim)
     for leaf in jax.tree.leaves(state):
         if leaf.ndim > 1:
             assert leaf.sharding.is_equivalent_to(shard(leaf).sharding, leaf.ndim)
     close((updates, state), update(tree(1), init(tree(0)), tree(0)))
+
+
+@every
+def test_shardings_of_the_state_follow_from_those_of_the_parameters(name):
+    chain, spec = in_chain(name, TABLE[name]()), PartitionSpec("data")
+    state, specs = chain.init(tree(0)), jax.tree.map(lambda _: spec, tree(0))
+    same(optax.tree.map_params(chain, lambda leaf: leaf, state), state)
+    mapped = optax.tree.map_params(
+        chain,
+        lambda leaf, of: of,
+        state,
+        specs,
+        transform_non_params=lambda _: None,
+        is_leaf=lambda node: isinstance(node, optax.MaskedNode),
+    )
+    assert {leaf for leaf in jax.tree.leaves(mapped) if leaf is not None} <= {spec}
+
+
+@every
+def test_flax_serializes_the_state(name):
+    init, update, _ = jitted(name)
+    _, state = train(init, update, tree(0), tree(1), 2)
+    restored = serialization.from_bytes(init(tree(2)), serialization.to_bytes(state))
+    same(jax.tree.map(jnp.asarray, restored), state)
 
 
 def by_orbax(saved, fresh, folder):

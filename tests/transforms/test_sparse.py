@@ -87,10 +87,16 @@ def test_params_of_another_structure_are_named():
     state = CHAINS["chain"].init(PARAMS)
     with pytest.raises(ValueError, match=r"^params must have the structure of .*; it differs at: head/kernel$"):
         rv.sparse_params(state, {"conv": PARAMS["conv"]})
+
+
+def test_an_equinox_model_stands_for_its_arrays():
+    """As in AdamW, whose update takes the model itself too."""
     module = eqx.nn.MLP(4, 2, 8, depth=1, key=jax.random.key(0))
-    state = RVSM.init(eqx.filter(module, eqx.is_inexact_array))
-    with pytest.raises(ValueError, match=r"arrays only; it differs at: activation, final_activation$"):
-        rv.sparse_params(state, module)
+    params, rest = eqx.partition(module, eqx.is_inexact_array)
+    chain = optax.chain(RVSM, optax.adamw(0.1))
+    grads, state = jax.tree.map(jnp.ones_like, params), chain.init(params)
+    assert eqx.tree_equal(rv.sparse_params(state, module), eqx.combine(rv.sparse_params(state, params), rest))
+    equal(chain.update(grads, state, module)[0], chain.update(grads, state, params)[0])
 
 
 def test_sparsity_counts_zeros_per_leaf_and_in_all():
