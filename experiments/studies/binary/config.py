@@ -1,4 +1,4 @@
-"""The flags of ``binary``."""
+"""Flags of ``binary``."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ...cli.flags import CommonFlags, Names, Numbers, Rates, Steps, Tolerance, W
 class BinaryConfig(CommonFlags):
     """Run RVSCGD on the one-layer network with binary activation: the paper's Figure 4, and a grid to convergence.
 
-    Flags in the plural take one value or more; the grid is every combination.
+    The grid is all combinations of the values of the flags.
     """
 
     penalty: Names = ("l1", "l0", "tl1")
-    """Penalties: l1, l0, tl1, or MODULE:CLASS of your own."""
+    """Penalties: l1, l0, tl1, or your own class as MODULE:CLASS."""
     d: WholeNumbers = (10, 20, 50, 100)
     """Dimensions of w; the paper has 50."""
     k: WholeNumbers = (1, 2, 5, 20, 50)
@@ -32,11 +32,11 @@ class BinaryConfig(CommonFlags):
     learning_rate: Rates = None
     """Learning rates η of the grid; Figure 4 has the paper's."""
     seeds: WholeNumber = 10_000
-    """Random problems in each cell."""
+    """Random problems per cell."""
     tol: Tolerance = None
     """Residual at which a lane has converged."""
     max_steps: Steps = 100_000
-    """Steps after which a lane is given up."""
+    """Step cap of a lane."""
     figure_runs: WholeNumber = 50
     """Random starts followed for Figure 4."""
     figure_steps: Steps = 800_000
@@ -44,7 +44,7 @@ class BinaryConfig(CommonFlags):
     precision: Literal["float32", "float64"] = "float64"
     """Floating point numbers of the grid; Figure 4 needs float64."""
     quick: bool = False
-    """Small sizes (d 10, k 1 20, 50 seeds, 3 runs of 20,000 steps) where no flag says otherwise."""
+    """Small sizes (d 10, k 1 20, 50 seeds, 3 runs of 20,000 steps) unless flags override them."""
 
     @classmethod
     def small(cls) -> BinaryConfig:
@@ -56,12 +56,12 @@ class BinaryConfig(CommonFlags):
         return dataclasses.replace(self, tol=self.tolerance())
 
     def tolerance(self) -> float:
-        """Returns the tolerance, where none is given that of the precision."""
+        """Returns ``tol``, by default that of the precision."""
         return self.tol if self.tol is not None else {"float32": 1e-6, "float64": 1e-12}[self.precision]
 
 
 def work(config: BinaryConfig) -> tuple[int, str]:
-    """Returns how much a config asks for, and of what."""
+    """Returns the amount of work and its unit."""
     from ...penalties.registry import find
 
     penalties = sum(len(config.a) if find(name).parameter else 1 for name in config.penalty)

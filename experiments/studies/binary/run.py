@@ -25,10 +25,10 @@ MOST_FOLLOWED = 4000
 
 
 def run(config: BinaryConfig, console: Console, clock: Clock) -> Path:
-    """Runs the grid and the figure's runs and returns the folder of their record.
+    """Runs the grid and the figure's runs and returns the record's folder.
 
     Raises:
-      BadInput: anything in ``config`` that the user can mend.
+      BadInput: an invalid flag.
     """
     config = config.resolved()
     for name in ("figure_runs", "figure_steps"):

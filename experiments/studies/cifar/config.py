@@ -1,4 +1,4 @@
-"""The flags of ``cifar``, and the runs that they ask for."""
+"""Flags of ``cifar`` and the runs that they describe."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CHOICES = {"net": NETS, "preset": ("released", "modern", "short"), "dtype": ("fl
 class CifarConfig(CommonFlags, TrainingConfig):
     """VGG-16, ResNet18 or a slim network on CIFAR-10 with sgd, rvsm, admm or magnitude pruning: I Tables 1 and 2.
 
-    Finished runs are kept under --runs and not trained again; stop the command when you like, it goes on from there.
+    Finished runs are stored under --runs and reused. An interrupted command resumes when it is run again.
     """
 
     net: str = "resnet18"
@@ -38,7 +38,7 @@ class CifarConfig(CommonFlags, TrainingConfig):
     """Methods: sgd, rvsm, admm, admm-released (percentile of signed weights), magnitude."""
     penalty: Names = ("l1", "tl1", "l0")
     """Penalties of rvsm: l1, l0, tl1, group_l1, group_l0, group_tl1, channel_l1, top_k, group_top_k,
-    or MODULE:CLASS of your own."""
+    or your own class as MODULE:CLASS."""
     lam: Strengths = None
     """λ of rvsm; with several, a run for each."""
     beta: Strength = None
@@ -54,7 +54,7 @@ class CifarConfig(CommonFlags, TrainingConfig):
     dtype: str = "float32"
     """Numbers of the computation: float32, or bfloat16 (parameters stay float32)."""
     quick: bool = False
-    """Small sizes (slim, short, digits32, 1 epoch, 1 seed, batch 100, sgd and l0) where no flag says otherwise."""
+    """Small sizes (slim, short, digits32, 1 epoch, 1 seed, batch 100, sgd and l0) unless flags override them."""
 
     @classmethod
     def small(cls) -> CifarConfig:

@@ -36,7 +36,7 @@ def compute(folder: Path, grid: Grid, parts: list[Slab], options: Facts, quiet: 
       quiet: whether no progress is shown.
 
     Raises:
-      BadInput: anything that the user can mend.
+      BadInput: an invalid flag.
     """
     import jax
 

@@ -1,4 +1,4 @@
-"""The flags of ``seeds``."""
+"""Flags of ``seeds``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class SeedsConfig(CommonFlags):
     """
 
     penalty: Names = ("none", "l1", "tl1", "l0", "top_k")
-    """Penalties: none (no splitting), l1, tl1, l0, top_k (a share of zeros), or MODULE:CLASS of your own."""
+    """Penalties: none (no splitting), l1, tl1, l0, top_k (a share of zeros), or your own class as MODULE:CLASS."""
     lam: Numbers = (3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
     """Values of λ, for l1, tl1, l0; each rises from 0 over two thirds of the steps."""
     beta: Numbers = (1.0, 3.0)
@@ -44,9 +44,9 @@ class SeedsConfig(CommonFlags):
     rounds: WholeNumber = 5
     """Turns in which the ways of training are timed; the least counts."""
     precision: Literal["float32", "float64"] = "float32"
-    """Floating point numbers."""
+    """Floating-point precision."""
     quick: bool = False
-    """Small sizes (l0, λ 0.01 0.1, β 1, 3 seeds, 3 epochs, 1 round) where no flag says otherwise."""
+    """Small sizes (l0, λ 0.01 0.1, β 1, 3 seeds, 3 epochs, 1 round) unless flags override them."""
 
     @classmethod
     def small(cls) -> SeedsConfig:
@@ -55,7 +55,7 @@ class SeedsConfig(CommonFlags):
 
 
 def work(config: SeedsConfig) -> tuple[int, str]:
-    """Returns how much a config asks for, and of what."""
+    """Returns the amount of work and its unit."""
     from .grid import settings
 
     found = sum(len(settings(config, penalty)) for penalty in config.penalty) * config.seeds

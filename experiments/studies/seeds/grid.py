@@ -25,7 +25,7 @@ class Shared(Protocol):
 
     @property
     def precision(self) -> str:
-        """Floating point numbers."""
+        """Floating-point precision."""
 
 
 def settings(config: object, penalty: str) -> list[dict[str, float]]:

@@ -14,10 +14,10 @@ from .config import SeedsConfig
 
 
 def run(config: SeedsConfig, console: Console, clock: Clock) -> Path:
-    """Trains all lanes and returns the folder of the record.
+    """Trains all lanes and returns the record's folder.
 
     Raises:
-      BadInput: anything in ``config`` that the user can mend.
+      BadInput: an invalid flag.
     """
     _check(config)
 
@@ -46,7 +46,6 @@ def run(config: SeedsConfig, console: Console, clock: Clock) -> Path:
 
 
 def _check(config: SeedsConfig) -> None:
-    """Raises ``BadInput`` for what no run can be made of."""
     from rvsmjax import _checks
 
     from ...data.digits import LEARNT

@@ -1,4 +1,4 @@
-"""The flags of ``stopping``."""
+"""Flags of ``stopping``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...cli.flags import CommonFlags, Names, Number, Numbers, WholeNumber
 class StoppingConfig(CommonFlags):
     """Find the stopping rules that could have given the paper's θ(w̄,w*).
 
-    Flags in the plural take one value or more; the grid is every combination.
+    The grid is all combinations of the values of the flags.
     """
 
     w_star: Names = ("sphere", "positive")
@@ -27,7 +27,7 @@ class StoppingConfig(CommonFlags):
     time: Number = 25.0
     """Steps times learning rate after which a run ends; the error falls by a factor e in a time of k = 2."""
     quick: bool = False
-    """Small sizes (uniform w*, w⁰ and η = 0.25 alone, 40 seeds) where no flag says otherwise."""
+    """Small sizes (uniform w*, w⁰ and η = 0.25 alone, 40 seeds) unless flags override them."""
 
     @classmethod
     def small(cls) -> StoppingConfig:
@@ -36,7 +36,7 @@ class StoppingConfig(CommonFlags):
 
 
 def work(config: StoppingConfig) -> tuple[int, str]:
-    """Returns how much a config asks for, and of what."""
+    """Returns the amount of work and its unit."""
     return lanes(config, "w_star", "w0", "learning_rate", each=15)
 
 

@@ -22,10 +22,10 @@ from .config import StoppingConfig
 
 
 def run(config: StoppingConfig, console: Console, clock: Clock) -> Path:
-    """Runs the study and returns the folder of its record.
+    """Runs the study and returns the record's folder.
 
     Raises:
-      BadInput: anything in ``config`` that the user can mend.
+      BadInput: an invalid flag.
     """
     _check(config)
 
@@ -74,7 +74,6 @@ def _runs(setting: Setting, config: StoppingConfig) -> Runs:
 
 
 def _check(config: StoppingConfig) -> None:
-    """Raises ``BadInput`` for what no run can be made of."""
     from rvsmjax import _checks
 
     from .simulate import LAWS

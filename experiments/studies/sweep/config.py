@@ -1,4 +1,4 @@
-"""The flags of ``sweep``."""
+"""Flags of ``sweep``."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ SLAB = {True: 200_000, False: 4_000_000}
 class SweepConfig(CommonFlags):
     """Run the one-layer study: random problems over a grid, to convergence, beside the paper's Tables 1 to 3.
 
-    Flags in the plural take one value or more; the grid is every combination.
+    The grid is all combinations of the values of the flags.
     """
 
     penalty: Names = ("l1", "l0", "tl1")
-    """Penalties: l1, l0, tl1, or MODULE:CLASS of your own."""
+    """Penalties: l1, l0, tl1, or your own class as MODULE:CLASS."""
     d: WholeNumbers = (10, 20, 30, 40, 50)
     """Dimensions of w."""
     k: WholeNumbers = (2, 5, 10, 20)
@@ -50,15 +50,15 @@ class SweepConfig(CommonFlags):
     learning_rate: Rates = None
     """Learning rates η."""
     normalize: Booleans = (True,)
-    """Whether w goes back to the sphere after each step; True False runs both."""
+    """Whether w is normalised after each step; True False runs both."""
     seeds: WholeNumber = 10_000
-    """Random problems in each cell."""
+    """Random problems per cell."""
     tol: Tolerance = None
     """Residual at which a lane has converged."""
     max_steps: Steps = 100_000
-    """Steps after which a lane is given up."""
+    """Step cap of a lane."""
     precision: Literal["float32", "float64"] = "float32"
-    """Floating point numbers."""
+    """Floating-point precision."""
     slab: Lanes = None
     """Lanes computed and written at a time. A larger grid goes on from its last slab when it was interrupted."""
     coordinator: str = ""
@@ -68,7 +68,7 @@ class SweepConfig(CommonFlags):
     process: WholeNumber = 0
     """And which of them this is, from 0; the first alone writes a record."""
     quick: bool = False
-    """Small sizes (d 10 20, k 2, 100 seeds) where no flag says otherwise."""
+    """Small sizes (d 10 20, k 2, 100 seeds) unless flags override them."""
 
     @classmethod
     def small(cls) -> SweepConfig:
@@ -80,7 +80,7 @@ class SweepConfig(CommonFlags):
         return dataclasses.replace(self, tol=self.tolerance())
 
     def tolerance(self) -> float:
-        """Returns the tolerance, where none is given that of the precision."""
+        """Returns ``tol``, by default that of the precision."""
         return self.tol if self.tol is not None else {"float32": 1e-6, "float64": 1e-12}[self.precision]
 
 

@@ -22,7 +22,7 @@ def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
     """Runs the sweep and returns the folder of its record, which the first of several processes alone writes.
 
     Raises:
-      BadInput: anything in ``config`` that the user can mend.
+      BadInput: an invalid flag.
     """
     config = config.resolved()
     for name in ("slab", "processes"):

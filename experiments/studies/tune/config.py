@@ -1,4 +1,4 @@
-"""The flags of ``tune``."""
+"""Flags of ``tune``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TuneConfig(CommonFlags):
     """
 
     penalty: Names = ("l1", "l0", "tl1")
-    """Penalties: l1, l0, tl1, or MODULE:CLASS of your own."""
+    """Penalties: l1, l0, tl1, or your own class as MODULE:CLASS."""
     d: WholeNumbers = (10, 20, 50)
     """Dimensions of w."""
     sparsity: Numbers = (0.5, 0.8)
@@ -37,9 +37,9 @@ class TuneConfig(CommonFlags):
     iterations: WholeNumber = 84
     """Steps of Adam; the grid gets as many solves."""
     precision: Literal["float32", "float64"] = "float32"
-    """Floating point numbers."""
+    """Floating-point precision."""
     quick: bool = False
-    """Small sizes (d 5, one sparsity, 40 seeds, 100 held out, 18 iterations) where no flag says otherwise."""
+    """Small sizes (d 5, one sparsity, 40 seeds, 100 held out, 18 iterations) unless flags override them."""
 
     @classmethod
     def small(cls) -> TuneConfig:
@@ -48,7 +48,7 @@ class TuneConfig(CommonFlags):
 
 
 def work(config: TuneConfig) -> tuple[int, str]:
-    """Returns how much a config asks for, and of what."""
+    """Returns the amount of work and its unit."""
     cells = product(config, "penalty", "d", "sparsity", "truth_zeros")
     return cells * config.iterations * config.seeds, "solves"
 

@@ -25,10 +25,10 @@ from .config import TUNERS, TuneConfig
 
 
 def run(config: TuneConfig, console: Console, clock: Clock) -> Path:
-    """Tunes every cell and returns the folder of the record.
+    """Tunes every cell and returns the record's folder.
 
     Raises:
-      BadInput: anything in ``config`` that the user can mend.
+      BadInput: an invalid flag.
     """
     _check(config)
 
@@ -102,7 +102,6 @@ def _tune(cell: Cell, iterations: int) -> tuple[dict[str, tuple[Choice, float]],
 
 
 def _check(config: TuneConfig) -> None:
-    """Raises ``BadInput`` for what no run can be made of."""
     check_axes(config, "penalty", "d", "sparsity", "truth_zeros")
     with mendable():
         for name in config.penalty:

@@ -1,4 +1,4 @@
-"""The flags of ``lenet-binary``, and the runs that they ask for."""
+"""Flags of ``lenet-binary`` and the runs that they describe."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SLOPES: dict[str, tuple[Literal["relu", "identity"], float]] = {
 class LenetBinaryConfig(CommonFlags, TrainingConfig):
     """LeNet with binarized activations on MNIST: F Table 1; with --best, as good as it gets at the same size.
 
-    Finished runs are kept under --runs and not trained again; stop the command when you like, it goes on from there.
+    Finished runs are stored under --runs and reused. An interrupted command resumes when it is run again.
     """
 
     epochs: WholeNumber = 100
@@ -58,7 +58,7 @@ class LenetBinaryConfig(CommonFlags, TrainingConfig):
     best_epochs: WholeNumber = 15
     """Epochs of each of the three stages of --best."""
     quick: bool = False
-    """Small sizes (digits, 2 epochs of each, 1 seed, λ 0.001, no other penalties) where no flag says otherwise."""
+    """Small sizes (digits, 2 epochs of each, 1 seed, λ 0.001, no other penalties) unless flags override them."""
 
     @classmethod
     def small(cls) -> LenetBinaryConfig:

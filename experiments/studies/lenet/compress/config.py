@@ -1,4 +1,4 @@
-"""The flags of ``lenet5-compress``, and the runs that they ask for."""
+"""Flags of ``lenet5-compress`` and the runs that they describe."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SPARED = 50
 class Lenet5CompressConfig(CommonFlags, TrainingConfig):
     """LeNet-5 on MNIST with few weights: RVSM (top-k, l0, tl1), ADMM, magnitude pruning, from the same dense networks.
 
-    Finished runs are kept under --runs and not trained again; stop the command when you like, it goes on from there.
+    Finished runs are stored under --runs and reused. An interrupted command resumes when it is run again.
     """
 
     epochs: WholeNumber = 12
@@ -48,7 +48,7 @@ class Lenet5CompressConfig(CommonFlags, TrainingConfig):
     few_seeds: WholeNumber = 1
     """Runs of each kind for all shares of zeros but the first."""
     quick: bool = False
-    """Small sizes (digits, 2 epochs, 1 of fine-tuning, 1 seed, 90 % zeros, 2 methods) where no flag says otherwise."""
+    """Small sizes (digits, 2 epochs, 1 of fine-tuning, 1 seed, 90 % zeros, 2 methods) unless flags override them."""
 
     @classmethod
     def small(cls) -> Lenet5CompressConfig:

@@ -1,4 +1,4 @@
-"""The flags of ``lenet5-shrink``, and the runs that they ask for."""
+"""Flags of ``lenet5-shrink`` and the runs that they describe."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DENSE, TUNED = "dense", "fine-tuned"
 class Lenet5ShrinkConfig(CommonFlags, TrainingConfig):
     """LeNet-5 on MNIST without its idle filters and units: how much smaller and faster, at which accuracy.
 
-    Finished runs are kept under --runs and not trained again; stop the command when you like, it goes on from there.
+    Finished runs are stored under --runs and reused. An interrupted command resumes when it is run again.
     """
 
     epochs: WholeNumber = 12
@@ -42,7 +42,7 @@ class Lenet5ShrinkConfig(CommonFlags, TrainingConfig):
     repeats: WholeNumber = 200
     """Batches of each size and network, in turns, that are timed."""
     quick: bool = False
-    """Small sizes (digits, 2 epochs and 1, 1 seed, shares 0.5, 10 repeats) where no flag says otherwise."""
+    """Small sizes (digits, 2 epochs and 1, 1 seed, shares 0.5, 10 repeats) unless flags override them."""
 
     @classmethod
     def small(cls) -> Lenet5ShrinkConfig:
