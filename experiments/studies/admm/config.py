@@ -18,7 +18,7 @@ class AdmmConfig(CommonFlags):
     """
 
     penalty: Names = ("l1", "l0", "tl1")
-    """Penalties: l1, l0, tl1, or your own class as MODULE:CLASS."""
+    """Penalties: l1, l0, tl1, or a class as MODULE:CLASS."""
     lam: Numbers = (1e-4, 3e-4, 1e-3, 1e-2, 3e-2, 1e-1)
     """λ, weight of the penalty."""
     beta: Numbers = (4e-3, 4e-2)

@@ -1,4 +1,4 @@
-"""Runs the grid and the runs of Figure 4."""
+"""The grid and the runs of Figure 4."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 from .config import BinaryConfig
 
 MOST_FOLLOWED = 4000
-"""Seeds whose Lagrangian is followed step by step."""
+"""Maximum number of seeds with a Lagrangian recorded at every step."""
 
 
 def run(config: BinaryConfig, console: Console, clock: Clock) -> Path:
-    """Runs the grid and the figure's runs and returns the record's folder.
+    """Runs the grid and the descents of Figure 4 and returns the record's folder.
 
     Raises:
       BadInput: an invalid flag.
@@ -48,8 +48,9 @@ def run(config: BinaryConfig, console: Console, clock: Clock) -> Path:
 
         axes = ["penalty", "d", "k", "lam", "beta", "a", "learning_rate", "seeds"]
         with mendable():
-            own = {"penalty": for_grid(config.penalty, config.a), "activation": "binary"}
-            grid = Grid(**{name: getattr(config, name) for name in axes} | own)
+            penalties = for_grid(config.penalty, config.a)
+            values = {name: getattr(config, name) for name in axes}
+            grid = Grid(**values | {"penalty": penalties, "activation": "binary"})
 
     def sweep(progress: Callable[[int, int], None] | None) -> tuple[SweepResult, xr.Dataset]:
         with jax.enable_x64(config.precision == "float64"):

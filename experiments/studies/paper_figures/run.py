@@ -1,4 +1,4 @@
-"""Draws the figures."""
+"""Drawing of the figures and their record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trains all lanes."""
+"""Runs the seed study and writes its record."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .config import SeedsConfig
 
 
 def run(config: SeedsConfig, console: Console, clock: Clock) -> Path:
-    """Trains all lanes and returns the record's folder.
+    """Runs the study and returns the record's folder.
 
     Raises:
       BadInput: an invalid flag.
@@ -37,9 +37,9 @@ def run(config: SeedsConfig, console: Console, clock: Clock) -> Path:
             summary.to_csv(folder / "summary.csv", index=False)
             for name, figure in seeds_plots.figures(summary, study).items():
                 style.save(figure, folder, name)
-        ways = {name: timing._asdict() for name, timing in study.timings.items()}
-        apart = {penalty: own._asdict() for penalty, own in study.differences.items()}
-        facts = {"lanes": len(study.lanes), "timings": ways, "differences": apart}
+        timings = {name: timing._asdict() for name, timing in study.timings.items()}
+        differences = {penalty: difference._asdict() for penalty, difference in study.differences.items()}
+        facts = {"lanes": len(study.lanes), "timings": timings, "differences": differences}
         return facts, seeds_report.sections(summary, study, config)
 
     return conduct("seeds", "A seed study on the digits", config, console, clock, work)
@@ -69,6 +69,6 @@ def _check(config: SeedsConfig) -> None:
             _checks.fraction("sparsity", value)
         _checks.fraction("min_sparsity", config.min_sparsity)
     if config.batch > LEARNT:
-        raise BadInput(f"batch must be at most {LEARNT:,}, the images to learn from, got {config.batch}")
+        raise BadInput(f"batch must be at most {LEARNT:,}, the training images, got {config.batch}")
     if config.seeds > 2**32:
         raise BadInput(f"seeds must be at most 2**32, got {config.seeds}")

@@ -23,24 +23,24 @@ from ...cli.flags import (
 from ...records.environment import usable_cores
 
 UPDATES_PER_SECOND = 4e9
-"""Components that a sweep updates in float32 on two cores, all penalties together; half in float64."""
+"""Component updates per second of a sweep in float32 on two cores; half of that in float64."""
 SLAB = {True: 200_000, False: 4_000_000}
-"""Lanes of a slab, by whether it is computed on CPUs."""
+"""Default lanes per slab, by whether the device is a CPU."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SweepConfig(CommonFlags):
-    """Run the one-layer study: random problems over a grid, to convergence, beside the paper's Tables 1 to 3.
+    """Run random one-layer problems over a grid to convergence and compare them with the paper's Tables 1 to 3.
 
     The grid is all combinations of the values of the flags.
     """
 
     penalty: Names = ("l1", "l0", "tl1")
-    """Penalties: l1, l0, tl1, or your own class as MODULE:CLASS."""
+    """Penalties: l1, l0, tl1, or a class as MODULE:CLASS."""
     d: WholeNumbers = (10, 20, 30, 40, 50)
     """Dimensions of w."""
     k: WholeNumbers = (2, 5, 10, 20)
-    """Numbers of patches; the paper has 2."""
+    """Numbers of patches; 2 in the paper."""
     lam: Numbers = (1e-4,)
     """λ, weight of the penalty."""
     beta: Numbers = (4e-3,)
@@ -60,13 +60,13 @@ class SweepConfig(CommonFlags):
     precision: Literal["float32", "float64"] = "float32"
     """Floating-point precision."""
     slab: Lanes = None
-    """Lanes computed and written at a time. A larger grid goes on from its last slab when it was interrupted."""
+    """Lanes per slab. An interrupted grid of several slabs resumes after the last finished one."""
     coordinator: str = ""
-    """Of a run by several processes: HOST:PORT of the first, or auto where SLURM, a TPU pod or Kubernetes tells."""
+    """For several processes: HOST:PORT of the first, or auto under SLURM, on a TPU pod or under Kubernetes."""
     processes: WholeNumber = 1
-    """With HOST:PORT, how many there are."""
+    """With HOST:PORT, the number of processes."""
     process: WholeNumber = 0
-    """And which of them this is, from 0; the first alone writes a record."""
+    """With HOST:PORT, the index of this process, from 0; only the first writes a record."""
     quick: bool = False
     """Small sizes (d 10 20, k 2, 100 seeds) unless flags override them."""
 
@@ -76,7 +76,7 @@ class SweepConfig(CommonFlags):
         return cls(d=(10, 20), k=(2,), seeds=100)
 
     def resolved(self) -> SweepConfig:
-        """Returns the config with the tolerance filled in; ``learning_rate`` None stays: it depends on β."""
+        """Returns the config with the default tolerance. The default η depends on β, so None stays."""
         return dataclasses.replace(self, tol=self.tolerance())
 
     def tolerance(self) -> float:
@@ -85,7 +85,7 @@ class SweepConfig(CommonFlags):
 
 
 def workload(config: SweepConfig) -> Plan:
-    """Returns what the sweep would take: the error of a lane falls by a factor e in k / (learning rate) steps."""
+    """Returns the estimate of a sweep; the error of a lane decreases by a factor e in k / (learning rate) steps."""
     import jax
 
     from rvsmjax.sweep import Grid, slabs
@@ -104,7 +104,6 @@ def workload(config: SweepConfig) -> Plan:
     steps = 0.0
     for beta in config.beta:
         for rate in config.learning_rate or [1 / (beta + 4)]:
-            # The error falls by a factor e in k / (learning rate) steps.
             steps += sum(min(config.max_steps, k * math.log(1 / config.tolerance()) / rate) for k in config.k)
     updates = cells * sum(config.d) * steps
     rate = UPDATES_PER_SECOND / (1 if config.precision == "float32" else 2) * usable_cores() / MEASURED_ON

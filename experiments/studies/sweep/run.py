@@ -1,4 +1,4 @@
-"""Runs the sweep, slab by slab."""
+"""Sweep over one-layer problems, slab by slab."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ...cli.flags import (
-    HOW,
-)
+from ...cli.flags import HOW
 from ...cli.interrupts import mendable
 from ...cli.runner import Report, conduct
 from ...records.environment import Clock
@@ -19,7 +17,7 @@ from .config import SLAB, SweepConfig
 
 
 def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
-    """Runs the sweep and returns the folder of its record, which the first of several processes alone writes.
+    """Runs the sweep and returns the record's folder; only the first of several processes writes a record.
 
     Raises:
       BadInput: an invalid flag.
@@ -60,7 +58,7 @@ def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
             summary, figures = write_summary(folder, lanes, places)
         return how_it_went(grid.size, facts, summary), lambda facts: sweep_sections(summary, facts, figures)
 
-    asked = {name: value for name, value in dataclasses.asdict(config).items() if name not in HOW}
-    bits = {"jax": jax.__version__, "devices": [device.device_kind for device in jax.local_devices()[:1]]}
-    settings = asked | bits if len(parts) > 1 else None
+    values = {name: value for name, value in dataclasses.asdict(config).items() if name not in HOW}
+    platform = {"jax": jax.__version__, "devices": [device.device_kind for device in jax.local_devices()[:1]]}
+    settings = values | platform if len(parts) > 1 else None
     return conduct("sweep", "RVSM on the one-layer network", config, console, clock, work, settings)

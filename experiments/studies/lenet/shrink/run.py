@@ -1,4 +1,4 @@
-"""Trains what is not there yet and measures the smaller networks."""
+"""Trains the unfinished runs and measures the smaller networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CIFAR-10's recipes: the released code's steps written out, its percentile, crops and turns of images."""
+"""CIFAR-10 recipes: steps of the released code written out, its percentile, random crops and flips."""
 
 import dataclasses
 
