@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from ...cli.command import Command
 from ...cli.estimate import Cost, in_proportion
 from ...cli.flags import Booleans, CommonFlags, Names, Number, Steps, Tolerance, WholeNumber, WholeNumbers
-
-
-class Cell(NamedTuple):
-    """Parameters shared by the seeds of a cell."""
-
-    d: int
-    s: int
-    k: int
-    start: str
-    normalize: bool
+from .cells import Cell as Cell
+from .cells import possible
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +60,6 @@ class AhtConfig(CommonFlags):
 
 def cells(config: AhtConfig) -> Iterator[Cell]:
     """Yields the possible cells, ordered so that neighbours have the same d and similar numbers of steps."""
-    from .simulate import possible
-
     for normalize in config.normalize:
         for d in config.d:
             for start in config.start:

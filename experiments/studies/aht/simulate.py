@@ -22,7 +22,7 @@ from rvsmjax.geometry import angle, norm, unit
 
 from ...records.lanes import Numbers, drawn, lane_keys
 from ..one_layer.hard import keep_largest
-from .config import Cell
+from .cells import Cell, overlap
 
 STARTS = ("same", "half", "one", "ties", "near", "none", "opposite")
 """Relation of w⁰ to w*: same support; half of it shared; one index shared; half shared and equal magnitudes; same
@@ -45,17 +45,6 @@ class Lanes(NamedTuple, Generic[Numbers]):
     w0: Numbers
     k: Numbers
     s: Numbers
-
-
-def overlap(start: str, s: int) -> int:
-    """Returns the number of indices shared by the supports of w⁰ and w*."""
-    return {"half": (s + 1) // 2, "ties": (s + 1) // 2, "one": 1, "none": 0}.get(start, s)
-
-
-def possible(start: str, s: int, d: int) -> bool:
-    """Returns whether the start exists in d dimensions and differs from the other starts."""
-    fewest = {"half": 4, "one": 2, "ties": 2, "near": 2}
-    return s >= fewest.get(start, 1) and 2 * s - overlap(start, s) <= d
 
 
 def draw(root: Array, seeds: np.ndarray, cells: Sequence[Cell], d: int, dtype: DTypeLike) -> Lanes[np.ndarray]:

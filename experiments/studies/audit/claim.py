@@ -51,14 +51,13 @@ class Claim:
     """A theorem, lemma or sentence of a paper, as margins of one lane: pure functions, differentiable and vmappable.
 
     Attributes:
-      name: unique short name, the paper's letter followed by the number.
+      name: unique short name: the paper's letter and the number; ``-right`` marks the correction of a printed claim.
       where: paper and number or section.
       statement: the claim in one line.
       subject: key of ``subjects.SUBJECTS``.
       conditions: (parameters, state) -> margins; the claim applies if all are >= 0.
       conclusions: run -> margins; a margin below zero by more than its allowance is a violation.
       penalties: names of the penalties to which the claim applies.
-      corrects: name of the printed claim that this one corrects.
     """
 
     name: str
@@ -68,4 +67,9 @@ class Claim:
     conditions: Callable[[Parameters, Any], Margins]
     conclusions: Callable[[Run], Margins]
     penalties: tuple[str, ...] = ("l1",)
-    corrects: str = ""
+
+    @property
+    def corrects(self) -> str:
+        """Name of the printed claim that this one corrects, or empty."""
+        name = self.name.removesuffix("-right")
+        return name if name != self.name else ""

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
 
 from ...records.lanes import map_tiles
 from .chosen import KINDS, Chosen
@@ -44,16 +43,11 @@ def claims_of(subject: str, names: tuple[str, ...]) -> list[Claim]:
     return [CLAIMS[name] for name in names if CLAIMS[name].subject == subject]
 
 
-def penalty_of(lane: ArrayLike) -> np.ndarray:
-    """Returns the index of a lane's penalty in ``KINDS``."""
-    return DEALT[np.asarray(lane) % 4]
-
-
 def concerns(claim: Claim, lanes: np.ndarray) -> np.ndarray:
     """Returns the mask of lanes whose penalty the claim covers; all lanes if the subject ignores the penalty."""
     if not SUBJECTS[claim.subject].uses_penalty:
         return np.ones(len(lanes), bool)
-    return np.isin(np.asarray(KINDS)[penalty_of(lanes)], claim.penalties)
+    return np.isin(np.asarray(KINDS)[DEALT[lanes % 4]], claim.penalties)
 
 
 def measure(claims: list[Claim], p: Parameters, state: State) -> dict[str, ClaimMargins]:

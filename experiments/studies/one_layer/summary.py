@@ -88,9 +88,9 @@ def summarize(lanes: xr.Dataset, places: Sequence[Mapping[str, slice]] = ({},)) 
 
 def _parts(lanes: xr.Dataset, places: Sequence[Mapping[str, slice]]) -> Iterator[tuple[tuple[slice, ...], xr.Dataset]]:
     """Yields the slices of each part's cells, and the part in memory."""
-    for place in places:
-        here = tuple(place.get(dim, slice(None)) for dim in CELL)
-        yield here, lanes.isel(place).transpose(*CELL, "seed", ...).load()
+    for part in places:
+        here = tuple(part.get(dim, slice(None)) for dim in CELL)
+        yield here, lanes.isel(part).transpose(*CELL, "seed", ...).load()
 
 
 def to_frame(summary: xr.Dataset) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ...cli.command import Command
 from ...cli.estimate import MEASURED_ON, Plan
@@ -21,6 +21,9 @@ from ...cli.flags import (
     WholeNumbers,
 )
 from ...records.environment import usable_cores
+
+if TYPE_CHECKING:
+    from rvsmjax.sweep import Grid
 
 UPDATES_PER_SECOND = 4e9
 """Component updates per second of a sweep in float32 on two cores; half of that in float64."""
@@ -84,19 +87,26 @@ class SweepConfig(CommonFlags):
         return self.tol if self.tol is not None else {"float32": 1e-6, "float64": 1e-12}[self.precision]
 
 
+def make_grid(config: SweepConfig) -> Grid:
+    """Returns the grid that the flags describe."""
+    from rvsmjax.sweep import Grid
+
+    from ...penalties.registry import for_grid
+
+    axes = ["penalty", "d", "k", "lam", "beta", "a", "learning_rate", "normalize", "seeds"]
+    return Grid(**{name: getattr(config, name) for name in axes} | {"penalty": for_grid(config.penalty, config.a)})
+
+
 def workload(config: SweepConfig) -> Plan:
     """Returns the estimate of a sweep; the error of a lane decreases by a factor e in k / (learning rate) steps."""
     import jax
 
-    from rvsmjax.sweep import Grid, slabs
+    from rvsmjax.sweep import slabs
 
-    from ...penalties.registry import for_grid
     from ..one_layer.slabs import LANE_BYTES
 
     config = config.resolved()
-    axes = ["penalty", "d", "k", "lam", "beta", "a", "learning_rate", "normalize", "seeds"]
-    penalties = for_grid(config.penalty, config.a)
-    grid = Grid(**{name: getattr(config, name) for name in axes} | {"penalty": penalties})
+    grid = make_grid(config)
     on_cpu = jax.devices()[0].platform == "cpu"
     count = len(slabs(grid, config.slab or SLAB[on_cpu]))
     size = f"{grid.size:,} lanes in {count} slab{'s' * (count > 1)}"

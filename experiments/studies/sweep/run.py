@@ -13,7 +13,7 @@ from ...cli.runner import Report, conduct
 from ...records.environment import Clock
 from ...records.folder import BadInput, Facts
 from ..one_layer import slabs
-from .config import SLAB, SweepConfig
+from .config import SLAB, SweepConfig, make_grid
 
 
 def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
@@ -32,14 +32,11 @@ def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
 
         from rvsmjax import sweep
 
-        from ...penalties.registry import for_grid
         from ..one_layer.output import how_it_went, write_summary
         from .report import sweep_sections
 
-        axes = ["penalty", "d", "k", "lam", "beta", "a", "learning_rate", "normalize", "seeds"]
         with mendable():
-            penalties = for_grid(config.penalty, config.a)
-            grid = sweep.Grid(**{name: getattr(config, name) for name in axes} | {"penalty": penalties})
+            grid = make_grid(config)
         slabs.check_disk(grid.size, config.out or Path("results"), "total")
         on_cpu = jax.devices()[0].platform == "cpu"
         parts = sweep.slabs(grid, config.slab or SLAB[on_cpu])

@@ -11,11 +11,12 @@ import pytest
 from experiments.cli import main as cli
 from experiments.studies.aht import report as aht_report
 from experiments.studies.aht import simulate as aht_runs
-from experiments.studies.aht.config import AhtConfig, Cell, cells
+from experiments.studies.aht.cells import Cell, overlap, possible
+from experiments.studies.aht.config import AhtConfig, cells
 from experiments.studies.aht.run import run_lanes
 
 CELLS = [Cell(9, s, k, start, False) for start in aht_runs.STARTS for s, k in ((1, 2), (2, 1), (4, 20), (5, 3))]
-CELLS = [cell for cell in CELLS if aht_runs.possible(cell.start, cell.s, cell.d)]
+CELLS = [cell for cell in CELLS if possible(cell.start, cell.s, cell.d)]
 
 
 def drawn(seeds=6, dtype="float64"):
@@ -59,7 +60,7 @@ def test_starts_match_their_names(x64):
         not_opposite = cell.s > 1 or cosine[i] > 0
         expected = {"none": False, "opposite": False, "same": not_opposite}.get(cell.start, True)
         assert (meets[i] == expected).all(), cell
-        assert (shared[i] == aht_runs.overlap(cell.start, cell.s)).all()
+        assert (shared[i] == overlap(cell.start, cell.s)).all()
         if cell.start == "near":
             assert (np.abs(np.arccos(-cosine[i]) - 0.055) <= 0.0451).all()
     ties = np.abs(lanes.w0.reshape(len(CELLS), -1, 9)[[cell.start == "ties" for cell in CELLS]])

@@ -80,16 +80,7 @@ _FIXED = "the same with c/2 = k/(2π)"
 
 CLAIMS = (
     Claim("F-thm1-close", "F Theorem 1 (i), Corollary 1.1", "θ(w̄, w*) < δ", _LIMIT, _PRINTED, _close, ALL),
-    Claim(
-        "F-thm1-close-right",
-        "F Theorem 1 (i), Corollary 1.1",
-        _FIXED,
-        _LIMIT,
-        _RIGHT,
-        _close,
-        ALL,
-        corrects="F-thm1-close",
-    ),
+    Claim("F-thm1-close-right", "F Theorem 1 (i), Corollary 1.1", _FIXED, _LIMIT, _RIGHT, _close, ALL),
     Claim(
         "F-eq12",
         "F Theorem 1 (ii), eq. 12",
@@ -107,16 +98,7 @@ CLAIMS = (
         _eq_12_other,
         NONCONVEX,
     ),
-    Claim(
-        "F-eq12-right",
-        "F Theorem 1 (ii), eq. 12, Corollary 1.1",
-        _FIXED,
-        _LIMIT,
-        _RIGHT,
-        _eq_12_right,
-        ALL,
-        corrects="F-eq12",
-    ),
+    Claim("F-eq12-right", "F Theorem 1 (ii), eq. 12, Corollary 1.1", _FIXED, _LIMIT, _RIGHT, _eq_12_right, ALL),
     Claim(
         "F-eq13",
         "F Theorem 1 (iii), eq. 13, Corollary 1.1",
@@ -134,7 +116,6 @@ CLAIMS = (
         _RIGHT,
         functools.partial(_bound_13, factor=4 * math.pi),
         ALL,
-        corrects="F-eq13",
     ),
     Claim(
         "F-eq22",
@@ -145,14 +126,5 @@ CLAIMS = (
         functools.partial(_equilibrium, half=PRINTED),
         ALL,
     ),
-    Claim(
-        "F-eq22-right",
-        "F eq. 22",
-        _FIXED,
-        _LIMIT,
-        _RIGHT,
-        functools.partial(_equilibrium, half=RIGHT),
-        ALL,
-        corrects="F-eq22",
-    ),
+    Claim("F-eq22-right", "F eq. 22", _FIXED, _LIMIT, _RIGHT, functools.partial(_equilibrium, half=RIGHT), ALL),
 )

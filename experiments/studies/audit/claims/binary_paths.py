@@ -66,14 +66,7 @@ CLAIMS = (
         ALL,
     ),
     Claim(
-        "F-lemma5-stays-right",
-        "F proof of Lemma 5",
-        "the same with β ≤ k sin δ/(2π)",
-        _PATH,
-        _RIGHT,
-        angle_stays,
-        ALL,
-        corrects="F-lemma5-stays",
+        "F-lemma5-stays-right", "F proof of Lemma 5", "the same with β ≤ k sin δ/(2π)", _PATH, _RIGHT, angle_stays, ALL
     ),
     Claim(
         "F-lemma6", "F Lemma 6, Theorem 1", "L(u^{t+1}, w^{t+1}) ≤ L(u^t, w^t)", _PATH, _PRINTED, lagrangian_descends
@@ -86,7 +79,6 @@ CLAIMS = (
         _descending,
         lagrangian_descends,
         ALL,
-        corrects="F-lemma6",
     ),
     Claim("F-cor1.1-angle", "F Corollary 1.1", "θ^{t+1} ≤ θ^t", _PATH, _PRINTED, angle_descends, NONCONVEX),
     Claim(

@@ -140,15 +140,7 @@ def _descent_right(run: Run) -> Margins:
 CLAIMS = (
     Claim("F-lemma1", "F Lemma 1", "⟨E[g], ∇f⟩ = sin θ·k²/(4π²‖w‖)", _POINTS, _interior, _correlation),
     Claim("F-eq14", "F Lemma 2, eq. 14", "∇f = −(k/(2π‖w‖))(I − ŵŵᵀ)w*", _POINTS, _interior, _slope_printed),
-    Claim(
-        "F-eq14-right",
-        "F Lemma 2, eq. 14",
-        "the same over ‖(I − ŵŵᵀ)w*‖",
-        _POINTS,
-        _interior,
-        _slope_right,
-        corrects="F-eq14",
-    ),
+    Claim("F-eq14-right", "F Lemma 2, eq. 14", "the same over ‖(I − ŵŵᵀ)w*‖", _POINTS, _interior, _slope_right),
     Claim(
         "F-eq15",
         "F Lemma 2, eq. 15",
@@ -204,6 +196,5 @@ CLAIMS = (
         _POINTS,
         no_conditions,
         _descent_right,
-        corrects="F-lemma4-eq17",
     ),
 )

@@ -92,7 +92,6 @@ CLAIMS = (
         _PATH,
         _inside,
         _norm_right,
-        corrects="A-5.4.1-norm",
     ),
     Claim(
         "A-thm2-shrinks",

@@ -89,6 +89,5 @@ CLAIMS = (
         no_conditions,
         _hard,
         ("l0",),
-        corrects="A-5.2.2",
     ),
 )

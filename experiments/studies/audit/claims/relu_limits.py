@@ -142,7 +142,6 @@ CLAIMS = (
         _theorem,
         _equation_12_right,
         ALL,
-        corrects="A-eq12",
     ),
     Claim("A-eq13", "A Theorem 1, eq. 13", "‖w* − w̄‖ ≤ 4kβ sin γ", _LIMIT, _theorem, _bound_13),
     Claim("A-eq14", "A Theorem 1, eq. 14", "‖w* − ū‖ ≤ 4kβ sin γ + (λ/β)√d", _LIMIT, _theorem, _bound_14),

@@ -100,7 +100,6 @@ CLAIMS = (
         _small_rate,
         _descent_in_w,
         ALL,
-        corrects="A-5.1.5",
     ),
     Claim(
         "A-5.1.5-C", "A proof of Lemma 5.1.5", "moves ≤ 1/2 give 2/3 ≤ C^t ≤ 2", _PATH, _small_rate, _normalisation, ALL

@@ -204,7 +204,6 @@ CLAIMS = (
         _RELU,
         no_conditions,
         _sum_right,
-        corrects="A-eq7",
     ),
     Claim(
         "I-eq5",
@@ -254,7 +253,6 @@ CLAIMS = (
         _RELU,
         _off_zero,
         functools.partial(_descent, power=1),
-        corrects="A-5.1.3",
     ),
     Claim("I-eq13", "I eq. 13, A Lemma 5.4.2", "the formula for ∇f(w)", _RELU, _interior, _gradient),
 )

@@ -105,13 +105,7 @@ def _annulus(run: Run) -> Margins:
 
 CLAIMS = (
     Claim(
-        "I-lemma2",
-        "I Lemma 2",
-        "∇f is Lipschitz along the iterates, with 1 + 3/M",
-        _PATH,
-        _small_rate,
-        _lipschitz,
-        ALL,
+        "I-lemma2", "I Lemma 2", "∇f is Lipschitz along the iterates, with 1 + 3/M", _PATH, _small_rate, _lipschitz, ALL
     ),
     Claim(
         "I-lemma5-grows",
@@ -171,16 +165,7 @@ CLAIMS = (
         _chord,
         ALL,
     ),
-    Claim(
-        "I-thm1-chord-right",
-        "I proof of Theorem 1",
-        "‖w̄ − w*‖ ≤ 4kβ‖w̄ − ū‖",
-        _LIMIT,
-        _limit_theorem,
-        _gap,
-        ALL,
-        corrects="I-thm1-chord",
-    ),
+    Claim("I-thm1-chord-right", "I proof of Theorem 1", "‖w̄ − w*‖ ≤ 4kβ‖w̄ − ū‖", _LIMIT, _limit_theorem, _gap, ALL),
     Claim(
         "I-eq12",
         "I Corollary 1, eq. 12",
