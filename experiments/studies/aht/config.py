@@ -59,7 +59,7 @@ class AhtConfig(CommonFlags):
 
 
 def cells(config: AhtConfig) -> Iterator[Cell]:
-    """Yields the possible cells, ordered so that neighbours have the same d and similar numbers of steps."""
+    """Yields the possible cells; those with the same d and similar numbers of steps are adjacent."""
     for normalize in config.normalize:
         for d in config.d:
             for start in config.start:

@@ -40,8 +40,9 @@ def run(config: BinaryConfig, console: Console, clock: Clock) -> Path:
         from rvsmjax.sweep import Grid, run_sweep
 
         from ...penalties.registry import for_grid
+        from ...records.zarr_store import write_zarr
         from ...reports import style
-        from ..one_layer.output import how_it_went, write_data
+        from ..one_layer.output import how_it_went, write_summary
         from . import figures as binary_plots
         from . import report as binary_report
         from . import simulate as binary_data
@@ -73,7 +74,8 @@ def run(config: BinaryConfig, console: Console, clock: Clock) -> Path:
             count = min(config.seeds, MOST_FOLLOWED)
             many = in_thread(lambda: [binary_data.many(config.key, count, penalty) for penalty in grid.axes.penalty])
         with clock.phase("report"):
-            summary, figures = write_data(folder, lanes)
+            write_zarr(lanes, folder / "data.zarr")
+            summary, figures = write_summary(folder, lanes)
             descents.drop_vars(["steps", "converged"]).to_dataframe().to_csv(folder / "figure_4.csv")
             style.save(binary_plots.figure_4(descents), folder, "figure_4")
         facts = {name: getattr(result, name) for name in ("devices", *FACTS)}

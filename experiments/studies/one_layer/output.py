@@ -9,7 +9,6 @@ from pathlib import Path
 import xarray as xr
 
 from ...records.folder import Facts
-from ...records.zarr_store import write_zarr
 from ...reports.html_page import add_figure
 from ...reports.style import save
 from . import distributions
@@ -37,12 +36,6 @@ def how_it_went(lanes: int, facts: Facts, summary: xr.Dataset) -> Facts:
         "steps": {"executed": executed, "needed": needed, "waste": executed / max(needed, 1)},
         "lanes_per_second": lanes / facts["run_seconds"],
     }
-
-
-def write_data(folder: Path, lanes: xr.Dataset) -> tuple[xr.Dataset, list[str]]:
-    """Writes data, statistics and figures; returns the statistics and the figures' names."""
-    write_zarr(lanes, folder / "data.zarr")
-    return write_summary(folder, lanes)
 
 
 def write_summary(

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 from typing import Literal
 
 from ...cli.command import Command
 from ...cli.estimate import Cost, in_proportion
 from ...cli.flags import CommonFlags, Names, Number, Numbers, WholeNumber
+
+AXES = {"none": [], "top_k": ["beta", "sparsity"]}
+"""Axes of the trainings without λ, in addition to the learning rate."""
+NUMBERS = ["lam", "beta", "sparsity", "learning_rate"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,10 +60,16 @@ class SeedsConfig(CommonFlags):
         return cls(penalty=("l0",), lam=(0.01, 0.1), beta=(1.0,), seeds=3, epochs=3, min_sparsity=0.1, rounds=1)
 
 
+def settings(config: SeedsConfig, penalty: str) -> list[dict[str, float]]:
+    """Returns the hyperparameters of each setting of a penalty; NaN for absent ones."""
+    names = [*AXES.get(penalty, ["lam", "beta"]), "learning_rate"]
+    blank = dict.fromkeys(NUMBERS, math.nan)
+    values = itertools.product(*(getattr(config, name) for name in names))
+    return [blank | dict(zip(names, chosen, strict=True)) for chosen in values]
+
+
 def work(config: SeedsConfig) -> tuple[int, str]:
     """Returns the amount of work and its unit."""
-    from .grid import settings
-
     lanes = sum(len(settings(config, penalty)) for penalty in config.penalty) * config.seeds
     return lanes * config.epochs, "epochs of networks, side by side"
 

@@ -10,7 +10,7 @@ from ...cli.interrupts import in_thread, mendable
 from ...cli.runner import Report, check_axes, conduct
 from ...records.environment import Clock
 from ...records.folder import BadInput, Facts
-from .config import SeedsConfig
+from .config import AXES, SeedsConfig
 
 
 def run(config: SeedsConfig, console: Console, clock: Clock) -> Path:
@@ -50,7 +50,6 @@ def _check(config: SeedsConfig) -> None:
 
     from ...data.digits import LEARNT
     from ...penalties.registry import find
-    from .grid import AXES
 
     check_axes(config, "penalty", "lam", "beta", "sparsity", "learning_rate")
     with mendable():

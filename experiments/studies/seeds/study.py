@@ -12,14 +12,14 @@ from jax import Array
 
 from ...data import digits
 from ...data.labelled import Labelled
-from .config import SeedsConfig
-from .grid import make_lanes, settings
+from .config import SeedsConfig, settings
 from .summary import choose, summarize
 from .timing import Difference, Timing, difference, race
 from .train import (
     Curves,
     Lane,
     Trained,
+    make_lanes,
     make_separate,
     make_together,
     make_training,

@@ -20,6 +20,7 @@ from ...data.labelled import Labelled
 from ...penalties.registry import find
 from ...records.lanes import Numbers, lane_keys, map_tiles
 from ...training.programs import Graph
+from .config import NUMBERS, SeedsConfig
 from .networks import NETWORKS
 
 RAMP = 2 / 3
@@ -27,6 +28,8 @@ RAMP = 2 / 3
 LOCKSTEP = {"cpu": 8}
 """Lanes per tile by platform; few on CPUs, so a tile fits in a core's cache."""
 MOST_LOCKSTEP = 1024
+ABSENT = {"lam": 0.0, "beta": 1.0, "sparsity": 0.0, "learning_rate": np.nan}
+"""Placeholder values of absent axes, without effect."""
 
 
 class Lane(NamedTuple, Generic[Numbers]):
@@ -38,6 +41,15 @@ class Lane(NamedTuple, Generic[Numbers]):
     sparsity: Numbers
     a: Numbers
     learning_rate: Numbers
+
+
+def make_lanes(config: SeedsConfig, chosen: list[dict[str, float]], seeds: int) -> Lane[np.ndarray]:
+    """Returns the lanes of the first ``seeds`` seeds, setting by setting."""
+    table = np.array([[setting[name] for name in NUMBERS] for setting in chosen]).repeat(seeds, 0)
+    table = np.where(np.isnan(table), [ABSENT[name] for name in NUMBERS], table).astype(config.precision)
+    a = np.full(len(table), config.a, config.precision)
+    seed = np.tile(np.arange(seeds, dtype=np.uint32), len(chosen))
+    return Lane(seed=seed, a=a, **dict(zip(NUMBERS, table.T, strict=True)))
 
 
 class Curves(NamedTuple):
@@ -79,7 +91,7 @@ def make_training(
     ``fold_in(root, seed)``, so lanes of a seed share them.
 
     Args:
-      penalty: key of ``grid.AXES`` or name of a penalty.
+      penalty: key of ``config.AXES`` or name of a penalty.
       network: key of ``NETWORKS``.
       data: images; the test images are not used.
       epochs: number of epochs.

@@ -115,14 +115,9 @@ def test_a_converged_run_keeps_its_last_values(x64):
         ("--tol -1", ["--tol", "-1"]),
     ],
 )
-def test_bad_input_is_refused_in_one_line(flags, words, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "prepare_jax", lambda precision: None)
-    assert cli.main(["binary", "--out", str(tmp_path / "a" / "record"), *flags.split()]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.count("\n") == 1
-    assert all(word in captured.err for word in words), captured.err
-    assert not list(tmp_path.iterdir())
+def test_bad_input_is_refused_in_one_line(flags, words, refused):
+    error = refused("binary", flags)
+    assert all(word in error for word in words), error
 
 
 def test_quick_changes_only_sizes():

@@ -15,11 +15,10 @@ from experiments.cli import main as cli
 from experiments.data import digits
 from experiments.studies.seeds import summary as seeds_summary
 from experiments.studies.seeds import train as seeds_runs
-from experiments.studies.seeds.config import SeedsConfig
-from experiments.studies.seeds.grid import make_lanes, settings
+from experiments.studies.seeds.config import SeedsConfig, settings
 from experiments.studies.seeds.networks import NETWORKS, pooled
 from experiments.studies.seeds.timing import difference
-from experiments.studies.seeds.train import Lane, make_separate, make_together, make_training
+from experiments.studies.seeds.train import Lane, make_lanes, make_separate, make_together, make_training
 
 LANES = Lane(  # seed, λ, β, share of zeros, a, learning rate; lanes share at most the seed
     np.array([3, 0, 7, 3], np.uint32),

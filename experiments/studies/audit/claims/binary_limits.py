@@ -75,18 +75,19 @@ def _equilibrium(run: Run, half: float) -> Margins:
     return {"(22)": equal(half * p.k * jnp.sin(theta), right, p.k, p.beta, error=2 * limit.residual)}
 
 
-_PRINTED, _RIGHT = (functools.partial(_theorem, half=half) for half in (PRINTED, RIGHT))
+_printed = functools.partial(_theorem, half=PRINTED)
+_right = functools.partial(_theorem, half=RIGHT)
 _FIXED = "the same with c/2 = k/(2π)"
 
 CLAIMS = (
-    Claim("F-thm1-close", "F Theorem 1 (i), Corollary 1.1", "θ(w̄, w*) < δ", _LIMIT, _PRINTED, _close, ALL),
-    Claim("F-thm1-close-right", "F Theorem 1 (i), Corollary 1.1", _FIXED, _LIMIT, _RIGHT, _close, ALL),
+    Claim("F-thm1-close", "F Theorem 1 (i), Corollary 1.1", "θ(w̄, w*) < δ", _LIMIT, _printed, _close, ALL),
+    Claim("F-thm1-close-right", "F Theorem 1 (i), Corollary 1.1", _FIXED, _LIMIT, _right, _close, ALL),
     Claim(
         "F-eq12",
         "F Theorem 1 (ii), eq. 12",
         "w* = (2√(2π)/k)β(w̄ − S(w̄)) + Cw̄, C ≥ (k − 2λ√(2πd))/k",
         _LIMIT,
-        _PRINTED,
+        _printed,
         _eq_12_printed,
     ),
     Claim(
@@ -94,17 +95,17 @@ CLAIMS = (
         "F Corollary 1.1",
         "(12) with the penalty's own thresholding",
         _LIMIT,
-        _PRINTED,
+        _printed,
         _eq_12_other,
         NONCONVEX,
     ),
-    Claim("F-eq12-right", "F Theorem 1 (ii), eq. 12, Corollary 1.1", _FIXED, _LIMIT, _RIGHT, _eq_12_right, ALL),
+    Claim("F-eq12-right", "F Theorem 1 (ii), eq. 12, Corollary 1.1", _FIXED, _LIMIT, _right, _eq_12_right, ALL),
     Claim(
         "F-eq13",
         "F Theorem 1 (iii), eq. 13, Corollary 1.1",
         "‖w* − w̄‖ ≤ 4√(2π)β sin γ/k",
         _LIMIT,
-        _PRINTED,
+        _printed,
         functools.partial(_bound_13, factor=4 * math.sqrt(2 * math.pi)),
         ALL,
     ),
@@ -113,7 +114,7 @@ CLAIMS = (
         "F Theorem 1 (iii), eq. 13, Corollary 1.1",
         "‖w* − w̄‖ ≤ 4πβ sin γ/k, the bound with c/2 = k/(2π)",
         _LIMIT,
-        _RIGHT,
+        _right,
         functools.partial(_bound_13, factor=4 * math.pi),
         ALL,
     ),
@@ -122,9 +123,9 @@ CLAIMS = (
         "F eq. 22",
         "(k/(2√(2π))) sin θ = β‖ū‖ sin γ",
         _LIMIT,
-        _PRINTED,
+        _printed,
         functools.partial(_equilibrium, half=PRINTED),
         ALL,
     ),
-    Claim("F-eq22-right", "F eq. 22", _FIXED, _LIMIT, _RIGHT, functools.partial(_equilibrium, half=RIGHT), ALL),
+    Claim("F-eq22-right", "F eq. 22", _FIXED, _LIMIT, _right, functools.partial(_equilibrium, half=RIGHT), ALL),
 )

@@ -46,30 +46,31 @@ def _theorem(p: Parameters, path: Path, half: float) -> Margins:
     return start_angle(p, path.theta[0]) | small_splitting(p, half) | rate(p) | half_move(path)
 
 
-_PRINTED, _RIGHT = (functools.partial(_theorem, half=half) for half in (PRINTED, RIGHT))
+_printed = functools.partial(_theorem, half=PRINTED)
+_right = functools.partial(_theorem, half=RIGHT)
 
 
 def _descending(p: Parameters, path: Path) -> Margins:
     """Adds the condition that the angle decreases in every step, for which F eq. 17 is correct."""
-    return _RIGHT(p, path) | {"θ falls": angle_descends(Run(p, path))["θ"]}
+    return _right(p, path) | {"θ falls": angle_descends(Run(p, path))["θ"]}
 
 
 CLAIMS = (
-    Claim("F-lemma5", "F Lemma 5, Theorem 1", "θ^{t+1} ≤ θ^t", _PATH, _PRINTED, angle_descends),
+    Claim("F-lemma5", "F Lemma 5, Theorem 1", "θ^{t+1} ≤ θ^t", _PATH, _printed, angle_descends),
     Claim(
         "F-lemma5-stays",
         "F proof of Lemma 5",
         "θ(w⁰, w*) ≤ π − δ gives θ(w^t, w*) ≤ π − δ, with β ≤ k sin δ/(2√(2π))",
         _PATH,
-        _PRINTED,
+        _printed,
         angle_stays,
         ALL,
     ),
     Claim(
-        "F-lemma5-stays-right", "F proof of Lemma 5", "the same with β ≤ k sin δ/(2π)", _PATH, _RIGHT, angle_stays, ALL
+        "F-lemma5-stays-right", "F proof of Lemma 5", "the same with β ≤ k sin δ/(2π)", _PATH, _right, angle_stays, ALL
     ),
     Claim(
-        "F-lemma6", "F Lemma 6, Theorem 1", "L(u^{t+1}, w^{t+1}) ≤ L(u^t, w^t)", _PATH, _PRINTED, lagrangian_descends
+        "F-lemma6", "F Lemma 6, Theorem 1", "L(u^{t+1}, w^{t+1}) ≤ L(u^t, w^t)", _PATH, _printed, lagrangian_descends
     ),
     Claim(
         "F-lemma6-right",
@@ -80,13 +81,13 @@ CLAIMS = (
         lagrangian_descends,
         ALL,
     ),
-    Claim("F-cor1.1-angle", "F Corollary 1.1", "θ^{t+1} ≤ θ^t", _PATH, _PRINTED, angle_descends, NONCONVEX),
+    Claim("F-cor1.1-angle", "F Corollary 1.1", "θ^{t+1} ≤ θ^t", _PATH, _printed, angle_descends, NONCONVEX),
     Claim(
         "F-cor1.1-lagrangian",
         "F Corollary 1.1",
         "L(u^{t+1}, w^{t+1}) ≤ L(u^t, w^t)",
         _PATH,
-        _PRINTED,
+        _printed,
         lagrangian_descends,
         NONCONVEX,
     ),

@@ -208,7 +208,7 @@ def test_a_full_disk_is_reported_and_partial_slabs_are_discarded(whole, tmp_path
 
 
 def disk(total, free):
-    return lambda place: shutil._ntuple_diskusage(total, total - free, free)
+    return lambda path: shutil._ntuple_diskusage(total, total - free, free)
 
 
 @pytest.mark.parametrize(("total", "free"), [(20_000, 20_000), (30_000, 20_000)])
