@@ -1,1 +1,1 @@
-"""The studies, each in a folder of its own."""
+"""Studies, one package each."""

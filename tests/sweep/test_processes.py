@@ -85,8 +85,8 @@ def test_a_dying_process_stops_the_others_and_the_study_resumes(tmp_path):
     shown, _ = first.communicate(timeout=300)
     second.communicate()
     assert first.returncode == 2, shown
-    assert "all 2 processes must live to the end, got a failure between them (" in shown
-    assert "the slabs before are kept, the same command goes on from there" in shown
+    assert "all 2 processes must " in shown
+    assert "run the same command to resume" in shown
     assert not out.exists()
     kept = len(list(done.glob("[0-9]*")))
     assert 3 <= kept < 300, shown

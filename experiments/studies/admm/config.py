@@ -1,4 +1,4 @@
-"""The flags of ``admm``."""
+"""Flags of ``admm``."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from ...cli.flags import Booleans, CommonFlags, Names, Number, Numbers, Steps, W
 
 @dataclasses.dataclass(frozen=True)
 class AdmmConfig(CommonFlags):
-    """Run RVSM, ADMM and ADMM with a gradient step for w on the same problems at equal penalty.
+    """Run RVSM, exact ADMM and ADMM with a gradient step for w on the same problems.
 
-    Flags in the plural take one value or more; the grid is every combination.
+    The grid is all combinations of the values of the flags.
     """
 
     penalty: Names = ("l1", "l0", "tl1")
-    """Penalties: l1, l0, tl1, or MODULE:CLASS of your own."""
+    """Penalties: l1, l0, tl1, or a class as MODULE:CLASS."""
     lam: Numbers = (1e-4, 3e-4, 1e-3, 1e-2, 3e-2, 1e-1)
     """λ, weight of the penalty."""
     beta: Numbers = (4e-3, 4e-2)
-    """β, weight of ‖w − u‖² in RVSM; ρ of ADMM."""
+    """β, weight of ‖w − u‖² in RVSM; ρ in ADMM."""
     nonzero: Numbers = (1.0, 0.2)
-    """Shares of components of w* that are not zero."""
+    """Shares of nonzero components of w*."""
     normalize: Booleans = (False, True)
     """Whether w stays on the sphere: False as in IntelliSys 2020, True as in arXiv 1812.05719."""
     d: WholeNumber = 20
@@ -34,15 +34,15 @@ class AdmmConfig(CommonFlags):
     a: Number = 1.0
     """Shape of tl1."""
     seeds: WholeNumber = 20
-    """Random problems in each cell."""
+    """Random problems per cell."""
     tol: Number = 1e-7
-    """Residual at which a run rests."""
+    """Residual at which a run has converged."""
     max_steps: Steps = 1500
-    """Steps after which a run is given up."""
+    """Step cap of a run."""
     precision: Literal["float32", "float64"] = "float64"
-    """Floating point numbers."""
+    """Floating-point precision."""
     quick: bool = False
-    """Small sizes (l1, λ 1e-4 1e-2, β 4e-3, not normalised, 4 seeds, 300 steps) where no flag says otherwise."""
+    """Small sizes (l1, λ 1e-4 1e-2, β 4e-3, not normalised, 4 seeds, 300 steps) unless flags override them."""
 
     @classmethod
     def small(cls) -> AdmmConfig:
@@ -51,7 +51,7 @@ class AdmmConfig(CommonFlags):
 
 
 def work(config: AdmmConfig) -> tuple[int, str]:
-    """Returns how much a config asks for, and of what."""
+    """Returns the amount of work and its unit."""
     return lanes(config, "penalty", "lam", "beta", "nonzero", "normalize", each=3)
 
 

@@ -1,10 +1,9 @@
-"""Runs RVSM and ADMM on the same problems."""
+"""Runs of RVSM and ADMM on the same problems."""
 
 from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,10 +23,10 @@ from .config import AdmmConfig
 
 
 def run(config: AdmmConfig, console: Console, clock: Clock) -> Path:
-    """Runs the study and returns the folder of its record.
+    """Runs the study and returns the record's folder.
 
     Raises:
-      BadInput: anything in ``config`` that the user can mend.
+      BadInput: an invalid flag.
     """
     _check(config)
 
@@ -49,7 +48,7 @@ def run(config: AdmmConfig, console: Console, clock: Clock) -> Path:
 
 
 def run_lanes(config: AdmmConfig) -> pd.DataFrame:
-    """Returns a row for each run: its method, cell and seed, where it ended."""
+    """Returns one row per run: method, cell, seed, outcome."""
     import jax
     import pandas as pd
 
@@ -59,10 +58,10 @@ def run_lanes(config: AdmmConfig) -> pd.DataFrame:
     frames = []
     with jax.enable_x64(config.precision == "float64"):
         penalties = _penalties(config)
-        places = list(itertools.product(config.nonzero, config.beta, config.lam, range(config.seeds)))
-        nonzero, beta, lam, seed = (np.asarray(column) for column in zip(*places, strict=True))
-        w_star, w0 = (part[seed] for part in _drawn(config))
-        w_star = np.where(np.arange(config.d) < _count(config, nonzero)[:, None], w_star, 0)
+        problems = list(itertools.product(config.nonzero, config.beta, config.lam, range(config.seeds)))
+        nonzero, beta, lam, seed = (np.asarray(column) for column in zip(*problems, strict=True))
+        w_star, w0 = (part[seed] for part in _draw(config))
+        w_star = np.where(np.arange(config.d) < np.maximum(np.round(nonzero * config.d), 1)[:, None], w_star, 0)
         w_star /= np.linalg.norm(w_star, axis=1, keepdims=True)
         lanes = Lanes(w_star, w0, lam.astype(config.precision), beta.astype(config.precision))
         for name, normalize, method in itertools.product(config.penalty, config.normalize, METHODS):
@@ -75,27 +74,22 @@ def run_lanes(config: AdmmConfig) -> pd.DataFrame:
                 tol=config.tol,
                 max_steps=config.max_steps,
             )
-            numbers = map_tiles(program, lanes)._asdict()
-            del numbers["u"]
+            outcome = map_tiles(program, lanes)._asdict()
+            del outcome["u"]
             cell = {"penalty": name, "normalize": normalize, "method": method, "nonzero": nonzero, "beta": beta}
-            frames.append(pd.DataFrame({**cell, "lam": lam, "seed": seed, **numbers}))
+            frames.append(pd.DataFrame({**cell, "lam": lam, "seed": seed, **outcome}))
     return pd.concat(frames, ignore_index=True)
 
 
-def _drawn(config: AdmmConfig) -> np.ndarray:
-    """Returns w* before zeros are put in, and w⁰, of shape (2, seeds, d), uniform on the sphere."""
+def _draw(config: AdmmConfig) -> np.ndarray:
+    """Returns dense w*, and w⁰, uniform on the sphere, of shape (2, seeds, d)."""
     import jax
 
     from ...records.lanes import drawn, lane_keys
 
     keys = lane_keys(jax.random.key(config.key), np.arange(config.seeds), config.d)
-    both = np.asarray(drawn(jax.random.normal, keys, (2, config.d), config.precision))
-    return np.moveaxis(both / np.linalg.norm(both, axis=-1, keepdims=True), 1, 0)
-
-
-def _count(config: AdmmConfig, share: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Returns how many components of w* are not zero."""
-    return np.maximum(np.round(np.asarray(share) * config.d), 1)
+    normals = np.asarray(drawn(jax.random.normal, keys, (2, config.d), config.precision))
+    return np.moveaxis(normals / np.linalg.norm(normals, axis=-1, keepdims=True), 1, 0)
 
 
 def _penalties(config: AdmmConfig) -> dict[str, Penalty]:
@@ -109,7 +103,6 @@ def _penalties(config: AdmmConfig) -> dict[str, Penalty]:
 
 
 def _check(config: AdmmConfig) -> None:
-    """Raises ``BadInput`` for what no run can be made of."""
     from rvsmjax import _checks
 
     with mendable():

@@ -1,8 +1,8 @@
-"""RVSM and ADMM on one-layer ReLU problems, a tile of lanes at a time, each run until it rests or is given up.
+"""RVSM and ADMM on one-layer ReLU problems, a tile of lanes at a time, to convergence or the step cap.
 
-Both split min f(w) + λP(w), on the sphere if w is normalised, with the same weight β (ADMM's ρ) on ‖w − u‖². RVSM and
-modified ADMM are the library's chains; the exact w-step minimises f(w) + (β/2)‖w − u + z‖², over the sphere if w is
-normalised, by optax's L-BFGS.
+Both split min f(w) + λP(w), on the sphere if w is normalised, with the same weight β (ADMM's ρ) of ‖w − u‖². RVSM and
+modified ADMM are the library's chains. The exact w-step minimises f(w) + (β/2)‖w − u + z‖², over the sphere if w is
+normalised, with optax's L-BFGS.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from ...records.lanes import Numbers
 METHODS = {"rvsm": "RVSM", "admm": "ADMM, exact", "modified": "ADMM, modified"}
 
 INNER_STEPS = 10
-"""Most L-BFGS steps in one w-step."""
+"""Maximum number of L-BFGS steps per w-step."""
 
 
 class Lanes(NamedTuple, Generic[Numbers]):
-    """Random problems with their starts and weights; arrays with the lanes in front."""
+    """Random problems with start, λ and β; fields have a leading lane axis."""
 
     w_star: Numbers
     w0: Numbers
@@ -41,13 +41,13 @@ Count = Array | int
 Point = tuple[Array, Array, Array]
 """w, u and z."""
 Search = tuple[Array, optax.OptState, Array, Count]
-"""A point, the state of L-BFGS, the slope's norm and the steps."""
+"""Point, state of L-BFGS, norm of the gradient, number of steps."""
 Method = tuple[tuple[Point, optax.OptState], Callable[[Point, optax.OptState], tuple[Point, optax.OptState]]]
-"""Where it starts, with a state of its own, and its step."""
+"""Initial point and state of a method, and its step."""
 
 
 class Outcome(NamedTuple):
-    """Where lanes ended.
+    """Final state of lanes.
 
     Attributes:
       zeros: share of zeros in u.
@@ -56,9 +56,9 @@ class Outcome(NamedTuple):
       gap: ‖w − u‖.
       norm_u: ‖u‖.
       loss_u: f(u).
-      residual: what was compared with the tolerance.
-      steps: steps taken.
-      converged: whether the residual came under the tolerance.
+      residual: residual compared with the tolerance.
+      steps: number of steps.
+      converged: whether residual <= tolerance.
       u: the sparse iterate, of shape (..., d).
     """
 
@@ -77,31 +77,32 @@ class Outcome(NamedTuple):
 def run_tile(
     lanes: Lanes[Array], *, method: str, penalty: rv.Penalty, k: int, normalize: bool, tol: float, max_steps: int
 ) -> Outcome:
-    """Returns where the lanes of a tile end.
+    """Returns the final state of a tile's lanes.
 
-    RVSM rests where ∇f(w) + β(w − u) is under ``tol`` (``rv.solve``), ADMM where both ‖w − u‖ and ∇f(w) + βz are; of a
-    gradient only the part along the sphere counts if w is normalised. The learning rate is 1/(β + 4).
+    RVSM has converged if ‖∇f(w) + β(w − u)‖ <= ``tol`` (``rv.solve``), ADMM if ‖w − u‖ <= ``tol`` and
+    ‖∇f(w) + βz‖ <= ``tol``; if w is normalised, gradients are projected onto the tangent space. The learning rate is
+    1/(β + 4).
     """
     problem = rv.NoOverlapReLU(k)
 
     def rvsm(lane: Lanes[Array]) -> Outcome:
         chain = _chain(rv.rvsm(penalty, lane.lam, lane.beta), lane.beta, normalize)
         end = rv.solve(problem, chain, lane.w0, lane.w_star, tol=tol, max_steps=max_steps)
-        return _measured(problem, lane, end.w, end.u, end.residual, end.steps, tol)
+        return _outcome(problem, lane, end.w, end.u, end.residual, end.steps, tol)
 
     def admm(lane: Lanes[Array]) -> Outcome:
         def residual(w: Array, u: Array, z: Array) -> Array:
             force = problem.grad(w, lane.w_star) + lane.beta * z
             return jnp.maximum(norm(w - u), norm(tangent(w, force) if normalize else force))
 
-        def go_on(carry: tuple[Point, optax.OptState, Count]) -> Array:
+        def running(carry: tuple[Point, optax.OptState, Count]) -> Array:
             return (carry[-1] < max_steps) & (residual(*carry[0]) > tol)
 
-        # The error of a w-step must not hide the residual.
+        # The error of the w-step must stay well below the residual.
         first, step = (_exact if method == "admm" else _modified)(problem, penalty, lane, normalize, tol / 100)
         begin: tuple[Point, optax.OptState, Count] = (*first, 0)
-        (w, u, z), _, steps = jax.lax.while_loop(go_on, lambda c: (*step(*c[:2]), c[2] + 1), begin)
-        return _measured(problem, lane, w, u, residual(w, u, z), steps, tol)
+        (w, u, z), _, steps = jax.lax.while_loop(running, lambda c: (*step(*c[:2]), c[2] + 1), begin)
+        return _outcome(problem, lane, w, u, residual(w, u, z), steps, tol)
 
     return jax.vmap(rvsm if method == "rvsm" else admm)(lanes)
 
@@ -115,12 +116,11 @@ def w_step(
     normalize: bool,
     tol: ArrayLike = 1e-12,
 ) -> Array:
-    """Returns argmin_w f(w) + (β/2)‖w − centre‖², over the sphere if ``normalize``, downhill from ``last``.
+    """Returns argmin_w f(w) + (β/2)‖w − centre‖², over the sphere if ``normalize``, by descent from ``last``.
 
-    The gradient there is under ``tol``.
-
-    f knows of w its norm and its angle to w* alone, so the minimiser lies in the plane of w* and ``centre``, on the
-    side of ``centre``: L-BFGS searches there, from the point of the plane that has the norm and the angle of ``last``.
+    L-BFGS stops when the norm of the gradient is at most ``tol``. f depends on w only through ‖w‖ and the angle to w*,
+    so the minimiser lies in the plane of w* and ``centre``, on the side of ``centre``. L-BFGS runs in that plane, from
+    the point with the norm and angle of ``last``.
     """
     along = unit(w_star)
     across = unit(centre - jnp.sum(centre * along) * along)
@@ -138,9 +138,9 @@ def w_step(
 
     def step(carry: Search) -> Search:
         v, state, _, count = carry
-        height, slope = value_and_grad(v, state=state)
-        updates, state = optimizer.update(slope, state, v, value=height, grad=slope, value_fn=value)
-        return optax.apply_updates(v, updates), state, norm(slope), count + 1
+        current, gradient = value_and_grad(v, state=state)
+        updates, state = optimizer.update(gradient, state, v, value=current, grad=gradient, value_fn=value)
+        return optax.apply_updates(v, updates), state, norm(gradient), count + 1
 
     carry: Search = (start, optimizer.init(start), jnp.full_like(start[0], jnp.inf), 0)
     v = jax.lax.while_loop(lambda c: (c[2] > tol) & (c[3] < INNER_STEPS), step, carry)[0]
@@ -149,7 +149,7 @@ def w_step(
 
 
 def _exact(problem: rv.OneLayerProblem, penalty: rv.Penalty, lane: Lanes[Array], normalize: bool, tol: float) -> Method:
-    """Returns the start ((w, u, z), no state) of I eq. 10, z scaled by β, and its step."""
+    """Returns the initial ((w, u, z), None) and the step of I eq. 10, with z divided by β."""
 
     def step(point: Point, _: None) -> tuple[Point, None]:
         w, u, z = point
@@ -164,7 +164,7 @@ def _exact(problem: rv.OneLayerProblem, penalty: rv.Penalty, lane: Lanes[Array],
 def _modified(
     problem: rv.OneLayerProblem, penalty: rv.Penalty, lane: Lanes[Array], normalize: bool, _: float
 ) -> Method:
-    """Returns the start ((w, u, z), the chain's state) of ADMM with a gradient step for w, and its step."""
+    """Returns the initial ((w, u, z), state of the chain) and the step of ADMM with a gradient step for w."""
     chain = _chain(rv.admm(penalty, rho=lane.beta, lam=lane.lam), lane.beta, normalize)
 
     def step(point: Point, state: optax.OptState) -> tuple[Point, optax.OptState]:
@@ -185,7 +185,7 @@ def _chain(
     return optax.chain(*links, rv.unit_sphere()) if normalize else optax.chain(*links)
 
 
-def _measured(
+def _outcome(
     problem: rv.OneLayerProblem, lane: Lanes[Array], w: Array, u: Array, residual: Array, steps: Count, tol: float
 ) -> Outcome:
     return Outcome(

@@ -1,4 +1,4 @@
-"""Runs adaptive hard thresholding."""
+"""Runs of adaptive hard thresholding."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 from .config import AhtConfig, Cell, cells
 
 MOST_REPLAYED = 1000
-"""Lanes that break the theorem and are run again by the library's chain."""
+"""Maximum number of counterexamples replayed with the library's chain."""
 
 
 def run(config: AhtConfig, console: Console, clock: Clock) -> Path:
-    """Runs the study and returns the folder of its record.
+    """Runs the study and returns the record's folder.
 
     Raises:
-      BadInput: anything in ``config`` that the user can mend.
+      BadInput: an invalid flag.
     """
     _check(config)
     config = config.resolved()
@@ -48,7 +48,7 @@ def run(config: AhtConfig, console: Console, clock: Clock) -> Path:
 
 
 def run_lanes(config: AhtConfig) -> pd.DataFrame:
-    """Returns a row for each lane: its cell and seed, whether it meets the theorem's condition, how it ended."""
+    """Returns one row per lane: cell, seed, whether it meets the theorem's condition, outcome."""
     import jax
     import pandas as pd
 
@@ -59,8 +59,8 @@ def run_lanes(config: AhtConfig) -> pd.DataFrame:
     with jax.enable_x64(config.precision == "float64"):
         root, seeds = jax.random.key(config.key), np.arange(config.seeds)
         for d, normalize in dict.fromkeys((cell.d, cell.normalize) for cell in cells(config)):
-            own = [cell for cell in cells(config) if (cell.d, cell.normalize) == (d, normalize)]
-            lanes = aht_runs.draw(root, seeds, own, d, config.precision)
+            group = [cell for cell in cells(config) if (cell.d, cell.normalize) == (d, normalize)]
+            lanes = aht_runs.draw(root, seeds, group, d, config.precision)
             program = functools.partial(
                 aht_runs.run_tile,
                 learning_rate=config.learning_rate,
@@ -70,9 +70,9 @@ def run_lanes(config: AhtConfig) -> pd.DataFrame:
             )
             outcome = map_tiles(program, lanes)
             meets = np.asarray(jax.jit(aht_runs.meets_condition)(lanes.w0, lanes.w_star))
-            columns = {name: np.repeat([getattr(cell, name) for cell in own], len(seeds)) for name in Cell._fields}
-            ended = {name: getattr(outcome, name) for name in ("end", "steps", "support_steps", "distance")}
-            frame = pd.DataFrame({**columns, "seed": np.tile(seeds, len(own)), "meets": meets, **ended})
+            columns = {name: np.repeat([getattr(cell, name) for cell in group], len(seeds)) for name in Cell._fields}
+            results = {name: getattr(outcome, name) for name in ("end", "steps", "support_steps", "distance")}
+            frame = pd.DataFrame({**columns, "seed": np.tile(seeds, len(group)), "meets": meets, **results})
             frame["replayed"] = np.nan
             broken = np.flatnonzero(meets & (outcome.end != aht_runs.RECOVERED))[:MOST_REPLAYED]
             for i in broken:
@@ -84,7 +84,6 @@ def run_lanes(config: AhtConfig) -> pd.DataFrame:
 
 
 def _check(config: AhtConfig) -> None:
-    """Raises ``BadInput`` for what no run can be made of."""
     from rvsmjax import _checks
 
     from .simulate import STARTS

@@ -1,7 +1,7 @@
-"""Runs of Algorithm 2 of arXiv 1812.05719, adaptive hard thresholding: starts, and a tile of lanes at a time.
+"""Adaptive hard thresholding (Algorithm 2 of arXiv 1812.05719): starts, and runs of a tile of lanes.
 
-``run_tile`` is the chain ``sgd, adaptive_hard_threshold`` (and ``unit_sphere``, if so asked), written for many lanes at
-once; a test holds it against the chain.
+``run_tile`` is the chain ``sgd, adaptive_hard_threshold`` (and ``unit_sphere`` with ``normalize``), vectorised over
+lanes; a test compares the two.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from rvsmjax.geometry import angle, norm, unit
 
 from ...records.lanes import Numbers, drawn, lane_keys
 from ..one_layer.hard import keep_largest
-from .cells import Cell
+from .cells import Cell, overlap
 
 STARTS = ("same", "half", "one", "ties", "near", "none", "opposite")
-"""Where w⁰ stands to w*: on the same support; sharing half of it; sharing one place; half of it with all magnitudes
-equal; on the same support at an angle just under π; on a support apart; at an angle of π."""
+"""Relation of w⁰ to w*: same support; half of it shared; one index shared; half shared and equal magnitudes; same
+support at an angle just below π; disjoint supports; angle π."""
 
 ENDS = ("recovered", "stationary elsewhere", "step cap")
 RECOVERED, STATIONARY, CAP = range(3)
 
 RADII = (0.25, 4.0)
-"""Range of ‖w⁰‖, ‖w*‖ = 1."""
+"""Range of ‖w⁰‖, with ‖w*‖ = 1."""
 
 NEAR = (1e-2, 1e-1)
-"""Range of π − θ of the start "near"."""
+"""Range of π − θ for the start "near"."""
 
 
 class Lanes(NamedTuple, Generic[Numbers]):
-    """Random problems with their starts; s-sparse w* of norm 1 and w⁰, arrays with the lanes in front."""
+    """Random problems: s-sparse w* of norm 1 and w⁰, k and s; fields have a leading lane axis."""
 
     w_star: Numbers
     w0: Numbers
@@ -47,61 +47,50 @@ class Lanes(NamedTuple, Generic[Numbers]):
     s: Numbers
 
 
-def overlap(start: str, s: int) -> int:
-    """Returns how many places the supports of w⁰ and w* share."""
-    return {"half": (s + 1) // 2, "ties": (s + 1) // 2, "one": 1, "none": 0}.get(start, s)
-
-
-def possible(start: str, s: int, d: int) -> bool:
-    """Returns whether the start exists in d dimensions and is no other start under another name."""
-    fewest = {"half": 4, "one": 2, "ties": 2, "near": 2}
-    return s >= fewest.get(start, 1) and 2 * s - overlap(start, s) <= d
-
-
 def draw(root: Array, seeds: np.ndarray, cells: Sequence[Cell], d: int, dtype: DTypeLike) -> Lanes[np.ndarray]:
-    """Returns the lanes of all seeds of each cell, one cell after another; cells share a seed's numbers.
+    """Returns the lanes of all seeds, cell by cell; cells share the random numbers of a seed.
 
-    w* stands on the first s places, w⁰ on s places of which the first are the last of w*: no other places make another
-    problem, as the loss knows no order of them.
+    The support of w* is the first s indices. That of w⁰ is s consecutive indices that begin in it, or just behind it.
+    This loses no generality: the loss is invariant under permutations of the indices.
     """
     normals = np.asarray(drawn(jax.random.normal, lane_keys(root, seeds, 0), (2, d), dtype))
     uniform = np.asarray(drawn(jax.random.uniform, lane_keys(root, seeds, 1), (2,), dtype))
     alpha, radius = (low * (high / low) ** uniform[:, [i]] for i, (low, high) in enumerate((NEAR, RADII)))
-    place = np.arange(d)
+    index = np.arange(d)
     lanes = []
     for cell in cells:
         numbers = np.sign(normals) if cell.start == "ties" else normals
         first = cell.s - overlap(cell.start, cell.s)
-        w_star = _unit(numbers[:, 0] * (place < cell.s))
-        direction = _unit(numbers[:, 1] * ((place >= first) & (place < first + cell.s)))
+        w_star = _unit(numbers[:, 0] * (index < cell.s))
+        direction = _unit(numbers[:, 1] * ((index >= first) & (index < first + cell.s)))
         if cell.start == "opposite":
             direction = -w_star
         elif cell.start == "near":
-            aside = _unit(direction - np.sum(direction * w_star, -1, keepdims=True) * w_star)
-            direction = -np.cos(alpha) * w_star + np.sin(alpha) * aside
+            across = _unit(direction - np.sum(direction * w_star, -1, keepdims=True) * w_star)
+            direction = -np.cos(alpha) * w_star + np.sin(alpha) * across
         k, s = (np.full(len(seeds), number, np.int32) for number in (cell.k, cell.s))
         lanes.append(Lanes(w_star, (radius * direction).astype(dtype), k, s))
     return Lanes(*(np.concatenate(parts) for parts in zip(*lanes, strict=True)))
 
 
 def meets_condition(w0: Array, w_star: Array) -> Array:
-    """Returns whether w⁰ on the support of w* is neither zero nor at an angle of π from w*, up to rounding.
+    """Returns whether w⁰, restricted to the support of w*, is nonzero and not at an angle of π to w*, up to rounding.
 
     Source: A Theorem 2.
     """
-    inside = jnp.where(w_star != 0, w0, 0)
-    return (norm(inside) > 0) & (jnp.pi - angle(inside, w_star) > jnp.sqrt(jnp.finfo(w0.dtype).eps))
+    restricted = jnp.where(w_star != 0, w0, 0)
+    return (norm(restricted) > 0) & (jnp.pi - angle(restricted, w_star) > jnp.sqrt(jnp.finfo(w0.dtype).eps))
 
 
 class Outcome(NamedTuple):
-    """How lanes ended.
+    """Outcome of lanes.
 
     Attributes:
-      end: place in ``ENDS``; recovered: w is within the tolerance of w* and its zeros are those of w*.
-      steps: steps taken.
-      support_steps: steps after which the s largest components of w were those of w*, for good.
+      end: index in ``ENDS``; recovered: ‖w − w*‖ is at most the tolerance and w has the zeros of w*.
+      steps: number of steps.
+      support_steps: steps after which the s largest components of w stay those of w*.
       distance: ‖w − w*‖.
-      w: the last iterate.
+      w: last iterate.
     """
 
     end: Array
@@ -112,7 +101,7 @@ class Outcome(NamedTuple):
 
 
 def run_tile(lanes: Lanes[Array], *, learning_rate: float, tol: float, max_steps: int, normalize: bool) -> Outcome:
-    """Returns how the lanes of a tile end; one that has ended is held still while the others go on."""
+    """Returns the outcome of a tile's lanes; finished lanes stay unchanged while others run."""
     w_star, w0 = lanes.w_star.T, lanes.w0.T
     grad = jax.vmap(lambda k, w, v: rv.NoOverlapReLU(k).grad(w, v), (0, 1, 1), 1)
     true = w_star != 0
@@ -129,9 +118,9 @@ def run_tile(lanes: Lanes[Array], *, learning_rate: float, tol: float, max_steps
         t = t + 1
         wrong = jnp.any(new_support != true, 0)
         support_steps = jnp.where(running & wrong, t + 1, support_steps)
-        found = (norm(new - w_star, 0) <= tol) & jnp.all((new != 0) == true, 0)
-        still = norm(new - w, 0) <= 4 * jnp.finfo(w.dtype).eps
-        end = jnp.where(running, jnp.where(found, RECOVERED, jnp.where(still, STATIONARY, CAP)), end)
+        recovered = (norm(new - w_star, 0) <= tol) & jnp.all((new != 0) == true, 0)
+        stationary = norm(new - w, 0) <= 4 * jnp.finfo(w.dtype).eps
+        end = jnp.where(running, jnp.where(recovered, RECOVERED, jnp.where(stationary, STATIONARY, CAP)), end)
         new, new_support = jnp.where(running, new, w), jnp.where(running, new_support, support)
         return new, new_support, t, support_steps, jnp.where(running, t, steps), end
 
@@ -162,7 +151,7 @@ def replay(lane: Lanes[Array], learning_rate: float, steps: Array, normalize: bo
 
 
 def _support(w: Array, last: Array, s: Array, running: Array) -> Array:
-    """Returns which components of w (d, lanes) are its s largest; counted only if a lane's can differ from ``last``."""
+    """Returns the mask of the s largest components of w (d, lanes); computed only if it can differ from ``last``."""
     size = jnp.abs(w)
     kept, dropped = jnp.min(jnp.where(last, size, jnp.inf), 0), jnp.max(jnp.where(last, 0, size), 0)
     same = (kept > dropped) & (jnp.sum(last, 0) == s)
@@ -170,7 +159,7 @@ def _support(w: Array, last: Array, s: Array, running: Array) -> Array:
 
 
 def _largest(w: Array, s: Array) -> Array:
-    """Returns which components of w (d, lanes) are its s largest and not zero; ties go to the lowest index."""
+    """Returns the mask of the s largest nonzero components of w (d, lanes); ties keep the lowest index."""
     return jax.vmap(keep_largest, (1, 0), 1)(w, s) != 0
 
 

@@ -1,5 +1,5 @@
-"""Every claim of the papers on the one-layer problems, checked on random and adversarial lanes and by a search.
+"""Audit of the papers' claims on one-layer problems: random and adversarial lanes, and a search for counterexamples.
 
-Command: ``python -m experiments audit --docs docs/audit.md``; one lane again: ``--replay CLAIM --lane N``. Expected:
-the errata of the design fail, with counterexamples; their corrections and the rest stand. About ten minutes.
+Command: ``python -m experiments audit --docs docs/audit.md``; ``--replay CLAIM --lane N`` repeats one lane. Expected:
+the known errata fail, with counterexamples; their corrections and all other claims stand. About ten minutes.
 """

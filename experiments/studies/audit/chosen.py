@@ -1,4 +1,4 @@
-"""One of l1, l0 and tl1, chosen by a number: lanes of different penalties in one program."""
+"""Penalty selected by a number (l1, l0 or tl1), so lanes with different penalties share a program."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Chosen(Penalty):
         return self._pick(*(penalty.value(x) for penalty in self._all))
 
     def prox(self, v: ArrayLike, step: ArrayLike) -> Array:
-        """Returns the chosen penalty's prox."""
+        """Returns the proximal operator of the selected penalty."""
         return jnp.asarray(v) - self.shrinkage(v, step)
 
     def shrinkage(self, v: ArrayLike, step: ArrayLike) -> Array:
@@ -40,7 +40,7 @@ class Chosen(Penalty):
         return self._pick(*(penalty.shrinkage(v, step) for penalty in self._all))
 
     def threshold(self, step: ArrayLike) -> Array:
-        """Returns the chosen penalty's threshold."""
+        """Returns the threshold of the selected penalty."""
         return self._pick(*(penalty.threshold(step) for penalty in self._all))
 
     @property

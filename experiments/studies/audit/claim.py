@@ -1,4 +1,4 @@
-"""What a claim is: conditions on the parameters and the states of a run, and conclusions about it."""
+"""Claims as functions: conditions on the parameters and the state of a run, and conclusions."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from .margins import Margins
 
 
 class Parameters(NamedTuple):
-    """The numbers of one lane. Vectors may be padded with zeros, which no step leaves: ``d`` counts the others.
+    """Parameters of one lane. Vectors may be padded with zeros, which stay zero; ``d`` counts the other components.
 
     Attributes:
       penalty: P.
-      k: patches, a whole number >= 1.
-      d: components of w that are not padding.
+      k: number of patches, >= 1.
+      d: number of components of w, without padding.
       lam: λ.
-      beta: β; λ/β is the step of prox.
+      beta: β; the prox step is λ/β.
       learning_rate: η.
       delta: δ of the theorems, in (0, π).
       w_star: w*, of shape (d,).
-      s: components that hard thresholding keeps.
+      s: number of components that hard thresholding keeps.
     """
 
     penalty: Penalty
@@ -40,7 +40,7 @@ class Parameters(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What a conclusion is about: the parameters and the states that came of them, see ``states``."""
+    """Parameters of a lane and the resulting state, see ``states``."""
 
     parameters: Parameters
     state: Any
@@ -48,17 +48,16 @@ class Run(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A theorem, lemma or sentence of a paper as margins of one lane; pure functions that ``vmap`` and differentiate.
+    """A theorem, lemma or sentence of a paper, as margins of one lane: pure functions, differentiable and vmappable.
 
     Attributes:
-      name: short, unique: the paper's letter, then the number.
-      where: paper and place.
-      statement: what is claimed, in one line.
-      subject: the kind of run that it is about: a key of ``subjects.SUBJECTS``.
-      conditions: (parameters, state) -> margins; the claim says nothing unless all are >= 0.
-      conclusions: run -> margins; each that is < 0 by more than its allowance is a violation.
-      penalties: names of the penalties that it is claimed for.
-      corrects: name of the printed claim in whose place this one stands.
+      name: unique short name: the paper's letter and the number; ``-right`` marks the correction of a printed claim.
+      where: paper and number or section.
+      statement: the claim in one line.
+      subject: key of ``subjects.SUBJECTS``.
+      conditions: (parameters, state) -> margins; the claim applies if all are >= 0.
+      conclusions: run -> margins; a margin below zero by more than its allowance is a violation.
+      penalties: names of the penalties to which the claim applies.
     """
 
     name: str
@@ -68,4 +67,9 @@ class Claim:
     conditions: Callable[[Parameters, Any], Margins]
     conclusions: Callable[[Run], Margins]
     penalties: tuple[str, ...] = ("l1",)
-    corrects: str = ""
+
+    @property
+    def corrects(self) -> str:
+        """Name of the printed claim that this one corrects, or empty."""
+        name = self.name.removesuffix("-right")
+        return name if name != self.name else ""

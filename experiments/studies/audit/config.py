@@ -1,4 +1,4 @@
-"""The flags of ``audit``."""
+"""Flags of ``audit``."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from ...cli.flags import CommonFlags, Names, WholeNumber
 
 @dataclasses.dataclass(frozen=True)
 class AuditConfig(CommonFlags):
-    """Check each claim of the papers on many lanes in float64, and search for counterexamples by gradient descent."""
+    """Check the papers' claims on many lanes in float64 and search for counterexamples by gradient descent."""
 
     precision: ClassVar[str] = "float64"
 
     claims: Names = ()
-    """Claims by name; all where none is given."""
+    """Names of claims; default all."""
     lanes: WholeNumber = 150_000
     """Lanes drawn for each claim."""
     restarts: WholeNumber = 32
-    """Starts of the search for each margin of a claim; 0 leaves it out."""
+    """Starts of the search for each margin; 0 disables the search."""
     iterations: WholeNumber = 100
     """Steps of the search from each start."""
     replay: str = ""
-    """Claim of which one lane is run again and shown, without a record."""
+    """Claim to evaluate again on one lane; prints its margins and writes no record."""
     lane: WholeNumber = 0
-    """The lane to replay."""
+    """Lane of --replay."""
     docs: Annotated[str, arg(metavar="FILE")] = ""
-    """File that the report is also written to."""
+    """Write the report to this file, too."""
     quick: bool = False
-    """Small sizes (256 lanes, 4 restarts, 20 iterations) where no flag says otherwise."""
+    """Small sizes (256 lanes, 4 restarts, 20 iterations) unless flags override them."""
 
     @classmethod
     def small(cls) -> AuditConfig:
@@ -42,7 +42,7 @@ class AuditConfig(CommonFlags):
 
 
 def work(config: AuditConfig) -> tuple[int, str]:
-    """Returns how much a config asks for, and of what."""
+    """Returns the amount of work and its unit."""
     from .claims import CLAIMS
 
     return len(config.claims or CLAIMS) * config.lanes, "lanes of claims"

@@ -1,8 +1,8 @@
-"""A search for counterexamples: gradient descent on a claim's margins, from many starts at once.
+"""Search for counterexamples: gradient descent on a claim's margins from many starts at once.
 
-What moves is a lane's raw numbers (start, w*, shares of λ, β, η, δ; a), which ``place`` keeps inside the theorem's
-conditions; conditions on the run itself enter as a penalty. Limits are searched through unrolled steps and then run to
-convergence from what was found.
+The variables are a lane's raw numbers (start, w*, shares of λ, β, η, δ; a). ``constrain`` maps them into the theorem's
+conditions; conditions on the run itself enter as a penalty term. Limits are differentiated through unrolled steps; the
+best lanes are then run to convergence.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from jax.sharding import Mesh, PartitionSpec
 
 from .claim import Claim
 from .claims import CLAIMS
-from .evaluate import Seen, Size, claims_of, concerns, measure, states
-from .lanes import Fixed, Raw, draw, place
+from .evaluate import ClaimMargins, Size, claims_of, concerns, measure, states
+from .lanes import Fixed, Raw, constrain, draw
 from .margins import Margin
 from .subjects import SUBJECTS, reach
 
 AT_REST = "at rest"
-"""Conditions so named are those of a limit, which unrolled steps only come near to."""
+"""Suffix of the convergence conditions, which unrolled steps meet only approximately."""
 
 POOL = 1 << 20
-"""Number of the first lane that a search may start from: none of the audit's."""
+"""First lane number of the search, beyond all lanes of the audit."""
 
 
 class Search(NamedTuple):
-    """How far is searched: starts for each margin, iterations, their step, and unrolled steps of a run."""
+    """Settings of the search: starts per margin, iterations, Adam's rate, unrolled steps of paths and of limits."""
 
     restarts: int = 32
     iterations: int = 100
@@ -43,7 +43,7 @@ class Search(NamedTuple):
 
 
 Carry = tuple[Raw, optax.OptState, Raw, Array]
-"""Raw numbers, the optimizer's state; the best raw numbers and their margin."""
+"""Raw numbers, optimizer state, best raw numbers, best margin."""
 Searcher = Callable[[Array, Array, Array], tuple[Raw, tuple[Array, Array, Array]]]
 
 
@@ -54,13 +54,13 @@ class Target(NamedTuple):
     margin: str
 
 
-class Found(NamedTuple):
-    """The best of a search for one margin.
+class SearchResult(NamedTuple):
+    """Smallest margin of a search.
 
     Attributes:
-      margin: slack and allowance; NaN where no start met the conditions.
-      lane: the lane that the search started from.
-      raw: where it ended.
+      margin: slack and allowance; NaN if no start met the conditions.
+      lane: start lane of the search.
+      raw: raw numbers that attain the margin.
     """
 
     margin: Margin
@@ -70,40 +70,46 @@ class Found(NamedTuple):
 
 def targets(subject: str, names: tuple[str, ...]) -> list[Target]:
     """Returns the margins of a subject's claims."""
-    return [Target(name, margin) for name, seen in _shape(subject, names).items() for margin in seen.conclusions]
+    return [Target(name, margin) for name, margins in _shapes(subject, names).items() for margin in margins.conclusions]
 
 
 @functools.cache
-def _shape(subject: str, names: tuple[str, ...]) -> dict[str, Seen]:
-    def one() -> dict[str, Seen]:
+def _shapes(subject: str, names: tuple[str, ...]) -> dict[str, ClaimMargins]:
+    def one() -> dict[str, ClaimMargins]:
         fixed, raw = draw(subject, jax.random.key(0), jnp.uint32(0))
-        p, start = place(subject, fixed, raw)
+        p, start = constrain(subject, fixed, raw)
         return measure(claims_of(subject, names), p, reach(SUBJECTS[subject], p, start, 2))
 
     return jax.eval_shape(one)
 
 
-def _gathered(wanted: list[Target], seen: dict[str, Seen], resting: bool) -> tuple[Array, Array, Array]:
-    """Returns slack, allowance and what the conditions lack of each target, those of rest only if so asked."""
-    slack, allowance, lack = [], [], []
+def _select(wanted: list[Target], margins: dict[str, ClaimMargins], converged: bool) -> tuple[Array, Array, Array]:
+    """Returns slack, allowance and violation of the conditions of each target.
+
+    Args:
+      wanted: the targets.
+      margins: margins of their claims on one lane.
+      converged: whether convergence is among the conditions.
+    """
+    slack, allowance, violation = [], [], []
     for name, margin in wanted:
-        conditions = [m for key, m in seen[name].conditions.items() if resting or not key.endswith(AT_REST)]
-        lack.append(sum((jax.nn.relu(-(m.slack + m.allowance)) for m in conditions), jnp.zeros(())))
-        slack.append(seen[name].conclusions[margin].slack)
-        allowance.append(seen[name].conclusions[margin].allowance)
-    return jnp.stack(slack), jnp.stack(allowance), jnp.stack(lack)
+        conditions = [m for key, m in margins[name].conditions.items() if converged or not key.endswith(AT_REST)]
+        violation.append(sum((jax.nn.relu(-(m.slack + m.allowance)) for m in conditions), jnp.zeros(())))
+        slack.append(margins[name].conclusions[margin].slack)
+        allowance.append(margins[name].conclusions[margin].allowance)
+    return jnp.stack(slack), jnp.stack(allowance), jnp.stack(violation)
 
 
 def _descend(subject: str, wanted: list[Target], search: Search, fixed: Fixed, raw: Raw, which: Array) -> Raw:
-    """Returns the raw numbers with the least margin on the way down."""
-    steps = search.limit if SUBJECTS[subject].rests else search.path
+    """Returns the raw numbers with the smallest margin on the path of Adam."""
+    steps = search.limit if SUBJECTS[subject].is_limit else search.path
     claims = [CLAIMS[name] for name in dict.fromkeys(target.claim for target in wanted)]
 
     def objective(raw: Raw) -> tuple[Array, Array]:
-        p, start = place(subject, fixed, raw)
-        seen = measure(claims, p, reach(SUBJECTS[subject], p, start, steps))
-        slack, allowance, lack = (x[which] for x in _gathered(wanted, seen, resting=False))
-        return slack + 10 * lack, jnp.where(lack > 0, jnp.inf, slack + allowance)
+        p, start = constrain(subject, fixed, raw)
+        margins = measure(claims, p, reach(SUBJECTS[subject], p, start, steps))
+        slack, allowance, violation = (x[which] for x in _select(wanted, margins, converged=False))
+        return slack + 10 * violation, jnp.where(violation > 0, jnp.inf, slack + allowance)
 
     optimizer = optax.adam(search.rate)
 
@@ -121,33 +127,33 @@ def _descend(subject: str, wanted: list[Target], search: Search, fixed: Fixed, r
 
 @functools.cache
 def program(subject: str, names: tuple[str, ...], search: Search, size: Size) -> Searcher:
-    """Returns the compiled search of a subject: (key data, lanes, targets) -> raw numbers found, and their margins."""
+    """Returns the compiled search of a subject: (key data, lanes, targets) -> best raw numbers and their margins."""
     claims, wanted = claims_of(subject, names), targets(subject, names)
 
     def local(key_data: Array, lanes: Array, which: Array) -> tuple[Raw, tuple[Array, Array, Array]]:
         key = jax.random.wrap_key_data(key_data)
         fixed, raw = jax.vmap(lambda lane: draw(subject, key, lane))(lanes)
         best = jax.vmap(functools.partial(_descend, subject, wanted, search))(fixed, raw, which)
-        p, start = jax.vmap(functools.partial(place, subject))(fixed, best)
-        seen = jax.vmap(functools.partial(measure, claims))(p, states(subject, p, start, size))
-        gather = jax.vmap(lambda seen, i: [x[i] for x in _gathered(wanted, seen, resting=True)])
-        slack, allowance, lack = gather(seen, which)
-        return best, (slack, allowance, lack)
+        p, start = jax.vmap(functools.partial(constrain, subject))(fixed, best)
+        margins = jax.vmap(functools.partial(measure, claims))(p, states(subject, p, start, size))
+        gather = jax.vmap(lambda margins, i: [x[i] for x in _select(wanted, margins, converged=True)])
+        slack, allowance, violation = gather(margins, which)
+        return best, (slack, allowance, violation)
 
     mesh = Mesh(np.asarray(jax.devices()), ("lanes",))
     none, split = PartitionSpec(), PartitionSpec("lanes")
     return jax.jit(jax.shard_map(local, mesh=mesh, in_specs=(none, split, split), out_specs=split, check_vma=False))
 
 
-def falsify(subject: str, names: tuple[str, ...], key: int, search: Search, size: Size) -> dict[Target, Found]:
-    """Returns, for each margin of a subject's claims, the least that was found where the conditions hold."""
+def falsify(subject: str, names: tuple[str, ...], key: int, search: Search, size: Size) -> dict[Target, SearchResult]:
+    """Returns, for each margin of a subject's claims, the smallest value that meets the conditions."""
     wanted = targets(subject, names)
     starts = [_starts(CLAIMS[target.claim], search.restarts) for target in wanted]
     lanes, which = np.concatenate(starts), np.repeat(np.arange(len(wanted)), search.restarts)
-    # Devices take equal parts: filled up with what is there already.
+    # Devices get equal parts; ``np.resize`` pads by repetition.
     parts = -(-len(lanes) // len(jax.devices())) * len(jax.devices())
     run = program(subject, names, search, size)
-    raw, (slack, allowance, lack) = jax.tree.map(
+    raw, (slack, allowance, violation) = jax.tree.map(
         np.asarray,
         run(
             jax.random.key_data(jax.random.key(key)),
@@ -155,18 +161,18 @@ def falsify(subject: str, names: tuple[str, ...], key: int, search: Search, size
             jnp.asarray(np.resize(which, parts)),
         ),
     )
-    found = {}
+    results = {}
     for i, target in enumerate(wanted):
-        mine = np.flatnonzero(which == i)
-        room = np.where(lack[mine] > 0, np.inf, (slack + allowance)[mine])
-        best = mine[np.argmin(room)]
+        rows = np.flatnonzero(which == i)
+        room = np.where(violation[rows] > 0, np.inf, (slack + allowance)[rows])
+        best = rows[np.argmin(room)]
         met = np.isfinite(room.min())
         margin = Margin(slack[best], allowance[best]) if met else Margin(*np.full(2, np.nan))
-        found[target] = Found(margin, int(lanes[best]), jax.tree.map(lambda x, best=best: x[best], raw))
-    return found
+        results[target] = SearchResult(margin, int(lanes[best]), jax.tree.map(lambda x, best=best: x[best], raw))
+    return results
 
 
 def _starts(claim: Claim, count: int) -> np.ndarray:
-    """Returns the first lanes of the pool that the claim is about."""
+    """Returns the first lanes from ``POOL`` on whose penalty the claim covers."""
     pool = POOL + np.arange(8 * count)
     return pool[concerns(claim, pool)][:count]

@@ -1,7 +1,7 @@
-"""How lanes of the audit are drawn: random and adversarial problems, with parameters inside a theorem's conditions.
+"""Lanes of the audit: random and adversarial problems with parameters inside a theorem's conditions.
 
-A lane is a function of the root key, its subject and its number alone. It is drawn as raw numbers without constraints,
-which ``place`` maps into the conditions: the audit draws them, the falsifier moves them.
+A lane depends only on the root key, its subject and its number. It is drawn as unconstrained raw numbers, which
+``constrain`` maps into the conditions: the audit draws them, the falsifier optimises them.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ SIZES = (2, 3, 5, 9, 16)
 PATCHES = (1, 2, 3, 5, 20)
 FAMILIES = ("random", "near w*", "near −w*", "equal components", "sparse", "k = 1")
 DEALT = np.array([0, 0, 1, 2])
-"""Penalties in turn: as many lanes of l1 as of l0 and tl1 together."""
+"""Penalties of consecutive lanes: as many lanes with l1 as with l0 and tl1 together."""
+MIN_BETA = 1e-12
 
 
 class Fixed(NamedTuple):
-    """What stays as it was drawn: whole numbers, and which components are in use."""
+    """Discrete part of a lane, constant in the search: lane number, k, penalty, masks of d and of w*."""
 
     lane: Array
     k: Array
@@ -39,32 +40,31 @@ class Fixed(NamedTuple):
 
 
 class Raw(NamedTuple):
-    """Numbers without constraints: w*, w⁰ and a second vector, and what becomes shares of the allowed ranges."""
+    """Unconstrained part of a lane: w*, w⁰ and a second vector; logits of the shares of the allowed ranges."""
 
     vectors: Array
     shares: Array
 
 
 def draw(subject: str, key: Array, lane: Array) -> tuple[Fixed, Raw]:
-    """Returns the lane's raw numbers."""
-    own = jax.random.fold_in(jax.random.fold_in(key, zlib.crc32(subject.encode())), lane)
-    keys = jax.random.split(own, 6)
+    """Returns the raw numbers of a lane."""
+    keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, zlib.crc32(subject.encode())), lane), 6)
     family, kind = (lane // 4) % 6, jnp.asarray(DEALT)[lane % 4]
     vectors = jax.random.normal(keys[0], (3, SIZES[-1]))
     shares = 2.5 * jax.random.normal(keys[1], (8,))
     d = jnp.asarray(SIZES)[jax.random.randint(keys[2], (), 0, len(SIZES))]
-    # I's theorem is about k >= 2: there one patch is left to its family.
+    # I's theorem needs k >= 2; only the family "k = 1" violates that.
     least = int(subject.startswith("I "))
     k = jnp.where(family == 5, 1, jnp.asarray(PATCHES)[jax.random.randint(keys[3], (), least, len(PATCHES))])
     used = jnp.arange(SIZES[-1]) < d
     star, start, second = vectors
-    # A start nearer to −w* takes longer to leave it than a run to a limit has.
+    # Closer to −w*, a run to a limit would exceed its step cap.
     closest = jnp.where((family == 2) & ("limit" in subject), 1.5, 4.0)
     near = 10 ** (-closest * jax.random.uniform(keys[5], ()))
     hard = subject.startswith("A2")
     few = jax.random.randint(keys[4], (), 1, d + hard)
     star = jnp.where(family == 3, jnp.sign(star), star)
-    kept = jnp.where((family == 4) | hard, _first(few), used)
+    kept = jnp.where((family == 4) | hard, jnp.arange(SIZES[-1]) < few, used)
     star = jnp.where(kept, star, 0)
     start = jnp.where(family == 1, unit(star) + near * start, start)
     start = jnp.where(family == 2, -unit(star) + near * start, start)
@@ -76,17 +76,13 @@ def draw(subject: str, key: Array, lane: Array) -> tuple[Fixed, Raw]:
     return fixed, Raw(jnp.stack([star, start, second]), shares)
 
 
-def _first(count: Array) -> Array:
-    return jnp.arange(SIZES[-1]) < count
-
-
-def place(subject: str, fixed: Fixed, raw: Raw) -> tuple[Parameters, Array]:
-    """Returns the lane's parameters, inside the conditions of its subject's theorem, and its start, of shape (2, d)."""
+def constrain(subject: str, fixed: Fixed, raw: Raw) -> tuple[Parameters, Array]:
+    """Returns parameters inside the conditions of the subject's theorem, and the start vectors, of shape (2, d)."""
     star = jnp.where(fixed.star, raw.vectors[0], 0)
     start, second = jnp.where(fixed.used, raw.vectors[1:], 0)
     delta, beta, lam, eta, *lengths = share(raw.shares)
     if "limit" in subject:
-        # Limits do not depend on η; a small one only takes longer to them.
+        # Limits do not depend on η; a small η only needs more steps.
         eta = (1 + 3 * eta) / 4
     s = jnp.sum(fixed.star)
     star, start, second = unit(star), unit(start), unit(second)
@@ -131,48 +127,43 @@ def _parameters(fixed: Fixed, raw: Raw, star: Array, s: Array, **known: Array) -
 
 
 def _relu(p: Parameters, beta: Array, lam: Array, eta: Array) -> Parameters:
-    beta = _positive(beta * p.delta * jnp.sin(p.delta) / (p.k * jnp.pi))
-    # Under 1/√d, which it may not reach.
+    beta = jnp.maximum(beta * p.delta * jnp.sin(p.delta) / (p.k * jnp.pi), MIN_BETA)
+    # λ/β must stay strictly below 1/√d.
     lam = lam * beta / jnp.sqrt(p.d) * (1 - 1e-12)
     return p._replace(beta=beta, lam=lam, learning_rate=eta / (beta + 4))
 
 
 def _binary(p: Parameters, beta: Array, lam: Array, eta: Array, theta: Array) -> Parameters:
     half = p.k * PRINTED
-    beta = _positive(beta * half * jnp.sin(p.delta))
-    # Up to twice β, beyond which u = 0 for every penalty.
+    beta = jnp.maximum(beta * half * jnp.sin(p.delta), MIN_BETA)
+    # At most 2β: beyond that u = 0 for every penalty.
     lam = lam * jnp.minimum(half / jnp.sqrt(p.d) * (1 - 1e-12), 2 * beta)
     bound = jnp.minimum(1 / (beta + p.k / jnp.pi), 2 * jnp.sqrt(2 * jnp.pi) / p.k)
-    # The first step moves by at most η((k/π) sin(θ/2) + β), which may be 1/2.
+    # The first step has length at most η((k/π) sin(θ/2) + β); the theorem allows 1/2.
     return p._replace(
         beta=beta, lam=lam, learning_rate=eta * jnp.minimum(bound, 0.5 / (p.k / jnp.pi * jnp.sin(theta / 2) + beta))
     )
 
 
-def _positive(beta: Array) -> Array:
-    return jnp.maximum(beta, 1e-12)
-
-
 def share(x: Array) -> Array:
-    """Returns numbers in (0, 1], 1 within reach."""
+    """Returns numbers in (0, 1]; 1 is attained."""
     return jnp.clip(1.02 * jax.nn.sigmoid(x), 1e-6, 1)
 
 
 def facts(subject: str, key: int, lane: int) -> dict[str, str]:
-    """Returns a lane's parameters as text."""
+    """Returns the parameters of a lane as text."""
 
     @jax.jit
     def one(lane: Array) -> tuple[Fixed, Parameters, Array]:
         fixed, raw = draw(subject, jax.random.key(key), lane)
-        return fixed, *place(subject, fixed, raw)
+        return fixed, *constrain(subject, fixed, raw)
 
     fixed, p, start = jax.tree.map(np.asarray, one(jnp.uint32(lane)))
-    used = int(p.d)
     shown = {
         "family": FAMILIES[(lane // 4) % len(FAMILIES)],
         "penalty": f"{KINDS[int(fixed.kind)]}, a = {float(p.penalty.a):.17g}",
         "k": str(int(p.k)),
-        "d": str(used),
+        "d": str(int(p.d)),
         "λ": f"{float(p.lam):.17g}",
         "β": f"{float(p.beta):.17g}",
         "η": f"{float(p.learning_rate):.17g}",
@@ -180,4 +171,4 @@ def facts(subject: str, key: int, lane: int) -> dict[str, str]:
         "s": str(int(p.s)),
     }
     vectors = {"w*": p.w_star, "start": start[0], "second": start[1]}
-    return shown | {name: " ".join(f"{x:.17g}" for x in vector[:used]) for name, vector in vectors.items()}
+    return shown | {name: " ".join(f"{x:.17g}" for x in vector[: int(p.d)]) for name, vector in vectors.items()}

@@ -1,4 +1,4 @@
-"""Lanes of the audit run to their limits, a tile at a time."""
+"""Runs of a tile of lanes to their limits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from rvsmjax.sweep import Iteration, Tile
 
 from .claim import Parameters
-from .claims.shared import SETTLED, SHARE
+from .claims.shared import MAX_RESIDUAL, MAX_SHARE
 from .states import hard_step
 from .subjects import Subject
 
@@ -18,12 +18,12 @@ CHECK_EVERY = 20
 Carry = tuple[Array, Array, Array]
 
 
-def settle(subject: Subject, p: Parameters, start: Array, max_steps: Array | int) -> Array:
-    """Returns the limits of a tile of lanes, of shape (lanes, d); a lane that does not get there stays where it was.
+def run_to_limits(subject: Subject, p: Parameters, start: Array, max_steps: Array | int) -> Array:
+    """Returns the limits of a tile of lanes, of shape (lanes, d); a lane stopped by the cap returns its last iterate.
 
     Args:
-      subject: the kind of run.
-      p: parameters, every leaf with a leading axis of lanes.
+      subject: kind of run.
+      p: parameters; every leaf has a leading lane axis.
       start: w⁰, of shape (lanes, d).
       max_steps: step cap.
     """
@@ -32,27 +32,27 @@ def settle(subject: Subject, p: Parameters, start: Array, max_steps: Array | int
         tolerance: ArrayLike = 1e-8
         step = jax.vmap(lambda k, p, w: hard_step(subject.problem(k), p, w)[0], (0, 0, 1), 1)
 
-        def some(w: Array) -> Array:
+        def advance(w: Array) -> Array:
             return jax.lax.fori_loop(0, CHECK_EVERY, lambda _, w: step(p.k, p, w), w)
 
-        def off(w: Array) -> Array:
+        def residual(w: Array) -> Array:
             return jnp.max(jnp.abs(w - p.w_star.T), 0)
 
     else:
-        # A tenth of what counts as a limit, if rounding lets it.
-        tolerance = jnp.maximum(jnp.minimum(SETTLED, SHARE * p.beta) / 10, 1e-15)
+        # A tenth of the residual below which a point counts as a limit, but not below rounding.
+        tolerance = jnp.maximum(jnp.minimum(MAX_RESIDUAL, MAX_SHARE * p.beta) / 10, 1e-15)
         tile = Tile(problem, p.penalty, p.lam, p.beta, p.learning_rate, p.w_star.T, subject.normalize)
         iteration = Iteration(tile)
 
-        def some(w: Array) -> Array:
+        def advance(w: Array) -> Array:
             return tile.scaled(iteration.advance(w, jnp.ones(w.shape[1], bool), CHECK_EVERY))
 
-        off = iteration.residual
+        residual = iteration.residual
 
     def body(carry: Carry) -> Carry:
         w, t, running = carry
-        new = some(w)
-        return jnp.where(running, new, w), t + CHECK_EVERY, running & (off(new) > tolerance)
+        new = advance(w)
+        return jnp.where(running, new, w), t + CHECK_EVERY, running & (residual(new) > tolerance)
 
     def unfinished(carry: Carry) -> Array:
         _, t, running = carry

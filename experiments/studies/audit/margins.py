@@ -1,4 +1,4 @@
-"""Margins of inequalities: how much room is left, and how much of it rounding may take."""
+"""Margins of inequalities: the slack, and the rounding error that it may contain."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from jax import Array
 from jax.typing import ArrayLike
 
 ROUNDINGS = 256
-"""Rounding errors, each eps/2 of the largest term, that a margin is granted, twice over."""
+"""Allowance of a margin in eps of the summed magnitudes of its terms: twice as many rounding errors of eps/2."""
 
 
 class Margin(NamedTuple):
-    """The room that an inequality leaves.
+    """Slack of an inequality.
 
     Attributes:
-      slack: right side minus left side; the inequality holds where it is >= 0. An equation has −|difference|.
-      allowance: what rounding, and a limit's known distance from its true place, may take off: −allowance <= slack < 0
-        is no violation, and no proof either.
+      slack: right side minus left side, so the inequality holds if it is >= 0; −|difference| for an equation.
+      allowance: bound on the error of the slack, from rounding and from the residual of a limit; a slack in
+        [−allowance, 0) is inconclusive.
     """
 
     slack: Array
@@ -26,18 +26,17 @@ class Margin(NamedTuple):
 
 
 Margins = dict[str, Margin]
-"""Margins by what they say."""
+"""Margins by the inequality's name."""
 
 
 def at_most(left: ArrayLike, right: ArrayLike, *terms: ArrayLike, error: ArrayLike = 0.0) -> Margin:
-    """Returns the margin of left <= right, the worst of its entries.
+    """Returns the margin of left <= right at its worst entry.
 
     Args:
       left: of any shape.
       right: broadcast against ``left``.
-      *terms: magnitudes that went into the sides and cancelled there; they widen the allowance of
-        ``ROUNDINGS``·eps·(|left| + |right| + Σ terms).
-      error: further allowance, where the sides are known not to be exact.
+      *terms: magnitudes that cancel within a side; the allowance is ``ROUNDINGS``·eps·(|left| + |right| + Σ terms).
+      error: additional allowance.
 
     Example:
       >>> margin = at_most(jnp.array([1.0, 2.0]), 3.0)
@@ -58,12 +57,12 @@ def at_most(left: ArrayLike, right: ArrayLike, *terms: ArrayLike, error: ArrayLi
 
 
 def at_least(left: ArrayLike, right: ArrayLike, *terms: ArrayLike, error: ArrayLike = 0.0) -> Margin:
-    """Returns the margin of left >= right, the worst of its entries; see ``at_most``."""
+    """Returns the margin of left >= right at its worst entry; see ``at_most``."""
     return at_most(right, left, *terms, error=error)
 
 
 def equal(left: ArrayLike, right: ArrayLike, *terms: ArrayLike, error: ArrayLike = 0.0) -> Margin:
-    """Returns the margin of left = right, −|left − right| at its worst entry: at best within rounding; see ``at_most``.
+    """Returns the margin of left = right, −|left − right| at its worst entry; see ``at_most``.
 
     Example:
       >>> float(equal(jnp.array([1.0, 2.0]), jnp.array([1.0, 2.5])).slack)

@@ -1,4 +1,4 @@
-"""The states that claims speak of: numbers and points, paths of iterates, limits."""
+"""States to which claims apply: numbers, points, paths of iterates, limits."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .claim import Parameters
 
 
 class Scalar(NamedTuple):
-    """A number to be thresholded, and any rival of the answer."""
+    """A number v to threshold, and an arbitrary competitor of prox(v)."""
 
     v: Array
-    rival: Array
+    competitor: Array
 
 
 class Points(NamedTuple):
@@ -35,14 +35,14 @@ class Path(NamedTuple):
 
     Attributes:
       w: w^t, of shape (T + 1, d).
-      u: prox(w^t), the papers' u^{t+1}, of shape (T + 1, d); w itself where nothing is split.
-      theta: angles with w*, of shape (T + 1,).
+      u: prox(w^t), the papers' u^{t+1}, of shape (T + 1, d); w for methods without a splitting.
+      theta: angles between w^t and w*, of shape (T + 1,).
       loss: f(w^t), of shape (T + 1,).
-      low: L(u^{t+1}, w^t), of shape (T + 1,): after the step in u.
-      high: L(u^t, w^t), of shape (T,), t = 1, …, T: after the step in w.
+      low: L(u^{t+1}, w^t), after the step in u, of shape (T + 1,).
+      high: L(u^t, w^t), t = 1, …, T, after the step in w, of shape (T,).
       move: ‖η∇f(w^t) + ηβ(w^t − u^{t+1})‖, of shape (T,).
-      length: ‖ŵ^{t+1}‖ before it is scaled, of shape (T,).
-      cut: whether hard thresholding acted, of shape (T,).
+      length: ‖ŵ^{t+1}‖ before normalisation, of shape (T,).
+      cut: mask of steps with hard thresholding, of shape (T,).
     """
 
     w: Array
@@ -57,13 +57,13 @@ class Path(NamedTuple):
 
 
 class Limit(NamedTuple):
-    """A point where a method has come to rest.
+    """A limit point of a method.
 
     Attributes:
       start: w⁰, of shape (d,).
       w: limit point, of shape (d,).
       u: prox(w).
-      residual: how far from rest it still is, see ``problems.splitting_residual``.
+      residual: see ``problems.splitting_residual``.
     """
 
     start: Array
@@ -73,7 +73,7 @@ class Limit(NamedTuple):
 
 
 class Three(NamedTuple):
-    """The limits of one problem under three penalties."""
+    """Limits of one problem with three penalties."""
 
     l1: Limit
     l0: Limit
@@ -84,22 +84,22 @@ State = Scalar | Points | Path | Limit | Three
 
 
 def lagrangian_of(problem: OneLayerProblem, p: Parameters, w: Array, u: Array) -> Array:
-    """Returns f(w) + λP(u) + (β/2)‖w − u‖² for any u: A eq. 11."""
+    """Returns f(w) + λP(u) + (β/2)‖w − u‖² (A eq. 11)."""
     return problem.loss(w, p.w_star) + p.lam * p.penalty.value(u) + p.beta / 2 * jnp.sum(jnp.square(w - u))
 
 
 def follow(
     problem: OneLayerProblem, p: Parameters, start: Array, steps: int, *, normalize: bool, late: bool = False
 ) -> Path:
-    """Returns the path of RVSM, ŵ = w − η∇f(w) − ηβ(w − u), by the papers' own algorithm, one ``scan``.
+    """Returns the path of RVSM, ŵ = w − η∇f(w) − ηβ(w − u), as the papers state the algorithm.
 
     Args:
-      problem: f, or the coarse gradient in its place.
+      problem: f, with its gradient or coarse gradient.
       p: the lane.
       start: w⁰.
       steps: T.
-      normalize: whether w goes back to the sphere after each step (A and F; I does not).
-      late: whether u is one step old, as I Algorithm 1 prints it.
+      normalize: whether w is normalised after each step (A and F, not I).
+      late: whether u lags by one step, as printed in I Algorithm 1.
     """
 
     def step(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], tuple[Array, ...]]:
@@ -108,8 +108,8 @@ def follow(
         gap = w - old if late else fresh
         move = p.learning_rate * (problem.grad(w, p.w_star) + p.beta * gap)
         new = w - move
-        out = unit(new) if normalize else new
-        return (out, w - fresh), (out, norm(move), norm(new))
+        scaled = unit(new) if normalize else new
+        return (scaled, w - fresh), (scaled, norm(move), norm(new))
 
     first = p.penalty.prox(start, p.lam / p.beta)
     _, (rest, move, length) = jax.lax.scan(step, (start, first), length=steps)
@@ -122,7 +122,7 @@ def follow(
 
 
 def hard_step(problem: OneLayerProblem, p: Parameters, w: Array) -> tuple[Array, Array, Array]:
-    """Returns the next iterate of A Algorithm 2, what it was before thresholding, and whether that acted."""
+    """Returns the next iterate of A Algorithm 2, the iterate before thresholding, and whether thresholding acted."""
     new = w - p.learning_rate * problem.grad(w, p.w_star)
     kept = keep_largest(new, p.s)
     cut = jnp.any((kept != 0) != (keep_largest(w, p.s) != 0))
@@ -130,11 +130,11 @@ def hard_step(problem: OneLayerProblem, p: Parameters, w: Array) -> tuple[Array,
 
 
 def follow_hard(problem: OneLayerProblem, p: Parameters, start: Array, steps: int) -> Path:
-    """Returns the path of Adaptive Hard Thresholding (A Algorithm 2)."""
+    """Returns the path of adaptive hard thresholding (A Algorithm 2)."""
 
     def step(w: Array, _: None) -> tuple[Array, tuple[Array, ...]]:
-        out, new, cut = hard_step(problem, p, w)
-        return out, (out, norm(new - w), norm(new), cut)
+        result, new, cut = hard_step(problem, p, w)
+        return result, (result, norm(new - w), norm(new), cut)
 
     _, (rest, move, length, cut) = jax.lax.scan(step, start, length=steps)
     w = jnp.concatenate([start[None], rest])

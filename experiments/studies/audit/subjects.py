@@ -1,4 +1,4 @@
-"""What claims are about: the kinds of run, and how a lane's parameters and start become its state."""
+"""Kinds of run to which claims apply, and the map from a lane's parameters and start to its state."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Subject:
     """A kind of run.
 
     Attributes:
-      form: ``scalar``, ``points``, ``path``, ``limit``, ``three`` limits, or ``thresholded`` vectors, three of them.
-      problem: the activation's problem.
-      normalize: whether w goes back to the sphere after each step.
-      hard: whether the method is Adaptive Hard Thresholding; RVSM otherwise.
-      late: whether u is one step old.
+      form: ``scalar``, ``points``, ``path``, ``limit``, ``three`` (limits) or ``thresholded`` (three vectors).
+      problem: ReLU or binary activation.
+      normalize: whether w is normalised after each step.
+      hard: whether the method is adaptive hard thresholding, not RVSM.
+      late: whether u lags by one step.
     """
 
     form: str
@@ -35,13 +35,13 @@ class Subject:
     late: bool = False
 
     @property
-    def split(self) -> bool:
-        """Whether its runs depend on the lane's penalty."""
+    def uses_penalty(self) -> bool:
+        """Whether the run depends on the lane's penalty."""
         return self.form in ("path", "limit") and not self.hard
 
     @property
-    def rests(self) -> bool:
-        """Whether its states are limits."""
+    def is_limit(self) -> bool:
+        """Whether the state is one limit or several."""
         return self.form in ("limit", "three")
 
 
@@ -62,16 +62,16 @@ SUBJECTS = {
     "F path": Subject("path", NoOverlapBinary),
     "F limit": Subject("limit", NoOverlapBinary),
 }
-"""The kinds of run by name."""
+"""Kinds of run by name."""
 
 
 def reach(subject: Subject, p: Parameters, start: Array, steps: int) -> State:
-    """Returns the state of a lane by ``steps`` steps that can be differentiated: a limit only as near as they bring it.
+    """Returns the state of a lane after ``steps`` differentiable steps, also for limits.
 
     Args:
-      subject: the kind of run.
+      subject: kind of run.
       p: the lane.
-      start: two vectors, of shape (2, d): w⁰ and, where two points are wanted, the second.
+      start: w⁰ and the second point, of shape (2, d).
       steps: length of a path.
     """
     if subject.form == "scalar":
@@ -97,7 +97,7 @@ def limit_at(subject: Subject, p: Parameters, start: Array, w: Array) -> Limit:
     """Returns w as a limit, with its residual."""
     problem = subject.problem(p.k)
     if subject.hard:
-        # The method has come to rest where gradient descent has, on the support that it settled for.
+        # Once the support is constant the method is gradient descent.
         return Limit(start, w, keep_largest(w, p.s), norm(problem.grad(w, p.w_star)))
     shrinkage = p.penalty.shrinkage(w, p.lam / p.beta)
     residual = splitting_residual(problem, w, p.w_star, p.beta * shrinkage, subject.normalize)

@@ -1,4 +1,4 @@
-"""What the audit saw, claim by claim: counts and worst margins, gathered part by part."""
+"""Counts and worst margins of each claim, accumulated over batches of lanes."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import numpy as np
 
 from ...records.folder import Facts
 from .claim import Claim
-from .evaluate import Seen, concerns
-from .falsifier import Found
+from .evaluate import ClaimMargins, concerns
+from .falsifier import SearchResult
 from .margins import Margin
 
 
 @dataclasses.dataclass
 class Tally:
-    """One margin over the lanes that meet a claim's conditions.
+    """One margin over the lanes that meet the claim's conditions.
 
     Attributes:
-      violations: lanes where it is < 0 by more than its allowance, or not finite.
-      rounding: lanes where it is < 0 within its allowance.
-      worst: the least slack.
-      lane: where that is; −1 where no lane met the conditions.
-      allowance: what it was allowed there.
-      found: what the falsifier found.
+      violations: lanes with slack < −allowance, or not finite.
+      rounding: lanes with −allowance <= slack < 0.
+      worst: smallest slack, of the violations if any.
+      lane: lane of ``worst``; −1 if no lane met the conditions.
+      allowance: allowance of ``worst``.
+      found: result of the falsifier.
     """
 
     violations: int = 0
@@ -31,16 +31,16 @@ class Tally:
     worst: float = np.inf
     lane: int = -1
     allowance: float = 0.0
-    found: Found | None = None
+    found: SearchResult | None = None
 
     def add(self, lanes: np.ndarray, margin: Margin) -> None:
-        """Takes in the margins of more lanes."""
+        """Adds the margins of more lanes."""
         if not len(lanes):
             return
         broken = ~(margin.slack >= -margin.allowance)
         self.violations += int(broken.sum())
         self.rounding += int(((margin.slack < 0) & ~broken).sum())
-        # Among lanes with a violation the worst of those, though another may be lower within its own allowance.
+        # With violations, the worst of them: a slack within its allowance may be smaller.
         slack = np.where(np.isfinite(margin.slack), margin.slack, -np.inf)
         at = int(np.argmin(np.where(broken, slack, np.inf) if broken.any() else slack))
         first = broken.any() and self.violations == int(broken.sum())
@@ -49,20 +49,20 @@ class Tally:
 
     @property
     def refuted(self) -> bool:
-        """Whether the falsifier broke it."""
+        """Whether the falsifier violated it."""
         return self.found is not None and bool(self.found.margin.slack < -self.found.margin.allowance)
 
 
 @dataclasses.dataclass
 class Verdict:
-    """A claim over its lanes.
+    """Results of a claim over its lanes.
 
     Attributes:
       claim: the claim.
-      lanes: lanes that it is about.
-      met: those of them that meet its conditions.
-      unmet: how many lanes fail each condition.
-      margins: its conclusions.
+      lanes: number of lanes with a penalty that the claim covers.
+      met: number of those that meet all conditions.
+      unmet: number of lanes that fail each condition.
+      margins: conclusions.
     """
 
     claim: Claim
@@ -71,32 +71,32 @@ class Verdict:
     unmet: dict[str, int] = dataclasses.field(default_factory=dict)
     margins: dict[str, Tally] = dataclasses.field(default_factory=dict)
 
-    def add(self, lanes: np.ndarray, seen: Seen) -> None:
-        """Takes in more lanes."""
-        about = concerns(self.claim, lanes)
-        met = about.copy()
-        for name, margin in seen.conditions.items():
+    def add(self, lanes: np.ndarray, results: ClaimMargins) -> None:
+        """Adds more lanes."""
+        covered = concerns(self.claim, lanes)
+        met = covered.copy()
+        for name, margin in results.conditions.items():
             holds = margin.slack + margin.allowance >= 0
             met &= holds
-            self.unmet[name] = self.unmet.get(name, 0) + int((about & ~holds).sum())
-        self.lanes += int(about.sum())
+            self.unmet[name] = self.unmet.get(name, 0) + int((covered & ~holds).sum())
+        self.lanes += int(covered.sum())
         self.met += int(met.sum())
-        for name, margin in seen.conclusions.items():
+        for name, margin in results.conclusions.items():
             tally = self.margins.setdefault(name, Tally())
             tally.add(lanes[met], Margin(margin.slack[met], margin.allowance[met]))
 
     @property
     def violations(self) -> int:
-        """Violations of its margins, summed."""
+        """Number of violations over all margins."""
         return sum(tally.violations for tally in self.margins.values())
 
     @property
     def fails(self) -> bool:
-        """Whether audit or falsifier broke it."""
+        """Whether the audit or the falsifier violated it."""
         return self.violations > 0 or any(tally.refuted for tally in self.margins.values())
 
     def to_json(self) -> Facts:
-        """Returns it as plain data."""
+        """Returns the verdict as JSON values."""
         claim = self.claim
         margins = {}
         for name, tally in self.margins.items():

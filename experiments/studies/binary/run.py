@@ -1,4 +1,4 @@
-"""Runs the grid and the runs of Figure 4."""
+"""The grid and the runs of Figure 4."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 from .config import BinaryConfig
 
 MOST_FOLLOWED = 4000
-"""Seeds whose Lagrangian is followed step by step."""
+"""Maximum number of seeds with a Lagrangian recorded at every step."""
 
 
 def run(config: BinaryConfig, console: Console, clock: Clock) -> Path:
-    """Runs the grid and the figure's runs and returns the folder of their record.
+    """Runs the grid and the descents of Figure 4 and returns the record's folder.
 
     Raises:
-      BadInput: anything in ``config`` that the user can mend.
+      BadInput: an invalid flag.
     """
     config = config.resolved()
     for name in ("figure_runs", "figure_steps"):
@@ -40,16 +40,18 @@ def run(config: BinaryConfig, console: Console, clock: Clock) -> Path:
         from rvsmjax.sweep import Grid, run_sweep
 
         from ...penalties.registry import for_grid
+        from ...records.zarr_store import write_zarr
         from ...reports import vega
-        from ..one_layer.output import how_it_went, write_data
+        from ..one_layer.output import how_it_went, write_summary
         from . import figures as binary_plots
         from . import report as binary_report
         from . import simulate as binary_data
 
         axes = ["penalty", "d", "k", "lam", "beta", "a", "learning_rate", "seeds"]
         with mendable():
-            own = {"penalty": for_grid(config.penalty, config.a), "activation": "binary"}
-            grid = Grid(**{name: getattr(config, name) for name in axes} | own)
+            penalties = for_grid(config.penalty, config.a)
+            values = {name: getattr(config, name) for name in axes}
+            grid = Grid(**values | {"penalty": penalties, "activation": "binary"})
 
     def sweep(progress: Callable[[int, int], None] | None) -> tuple[SweepResult, xr.Dataset]:
         with jax.enable_x64(config.precision == "float64"):
@@ -72,7 +74,8 @@ def run(config: BinaryConfig, console: Console, clock: Clock) -> Path:
             count = min(config.seeds, MOST_FOLLOWED)
             many = in_thread(lambda: [binary_data.many(config.key, count, penalty) for penalty in grid.axes.penalty])
         with clock.phase("report"):
-            summary, figures = write_data(folder, lanes)
+            write_zarr(lanes, folder / "data.zarr")
+            summary, figures = write_summary(folder, lanes)
             descents.drop_vars(["steps", "converged"]).to_dataframe().to_csv(folder / "figure_4.csv")
             vega.save({"figure_4": binary_plots.figure_4(descents)}, folder)
         facts = {name: getattr(result, name) for name in ("devices", *FACTS)}

@@ -3,6 +3,6 @@
 Command: ``python -m experiments cifar --net resnet18``.
 
 The full networks need an accelerator; ``--net slim --preset short`` is a small residual network for a few epochs on a
-CPU. A run stops at ``--minutes`` and goes on from there; ``experiments.accelerator`` trains the full ones in minutes on
-a rented accelerator.
+CPU. A run stops after ``--minutes`` and resumes when the command is run again; ``experiments.accelerator`` trains the
+full networks in minutes on a rented accelerator.
 """

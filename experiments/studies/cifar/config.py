@@ -1,4 +1,4 @@
-"""The flags of ``cifar``, and the runs that they ask for."""
+"""Flags of ``cifar`` and the runs that they describe."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NETS = ("resnet18", "vgg16", "slim")
 METHODS = ("sgd", "rvsm", "admm", "admm-released", "magnitude")
-"""``admm-released``: with the percentile of signed weights."""
+"""``admm-released`` projects with the percentile of signed weights."""
 CHOICES = {"net": NETS, "preset": ("released", "modern", "short"), "dtype": ("float32", "bfloat16")}
 
 
@@ -27,7 +27,7 @@ CHOICES = {"net": NETS, "preset": ("released", "modern", "short"), "dtype": ("fl
 class CifarConfig(CommonFlags, TrainingConfig):
     """VGG-16, ResNet18 or a slim network on CIFAR-10 with sgd, rvsm, admm or magnitude pruning: I Tables 1 and 2.
 
-    Finished runs are kept under --runs and not trained again; stop the command when you like, it goes on from there.
+    Finished runs are stored under --runs and reused. An interrupted command resumes when it is run again.
     """
 
     net: str = "resnet18"
@@ -38,23 +38,23 @@ class CifarConfig(CommonFlags, TrainingConfig):
     """Methods: sgd, rvsm, admm, admm-released (percentile of signed weights), magnitude."""
     penalty: Names = ("l1", "tl1", "l0")
     """Penalties of rvsm: l1, l0, tl1, group_l1, group_l0, group_tl1, channel_l1, top_k, group_top_k,
-    or MODULE:CLASS of your own."""
+    or a class as MODULE:CLASS."""
     lam: Strengths = None
-    """λ of rvsm; with several, a run for each."""
+    """λ of rvsm; one run per value."""
     beta: Strength = None
     """β of rvsm, or ρ of admm."""
     sparsity: Strengths = None
-    """Shares of zeros wanted; with several, a run for each. λ of rvsm follows from it."""
+    """Required shares of zeros, one run per value; determines λ of rvsm."""
     epochs: Epochs = None
     """Epochs of a run."""
     batch: WholeNumber = 128
-    """Images in a step."""
+    """Batch size."""
     data: str = "cifar10"
     """Images: cifar10, or digits32 (scikit-learn's, enlarged; nothing to download)."""
     dtype: str = "float32"
-    """Numbers of the computation: float32, or bfloat16 (parameters stay float32)."""
+    """Precision of the computation: float32, or bfloat16 (parameters stay float32)."""
     quick: bool = False
-    """Small sizes (slim, short, digits32, 1 epoch, 1 seed, batch 100, sgd and l0) where no flag says otherwise."""
+    """Small sizes (slim, short, digits32, 1 epoch, 1 seed, batch 100, sgd and l0) unless flags override them."""
 
     @classmethod
     def small(cls) -> CifarConfig:
@@ -72,22 +72,21 @@ class CifarConfig(CommonFlags, TrainingConfig):
 
 
 def settled(config: CifarConfig) -> CifarConfig:
-    """Returns the config with the preset's number of epochs where it leaves them open."""
+    """Returns the config with the preset's number of epochs as the default."""
     from .recipes import EPOCHS
 
     return config if config.epochs is not None else dataclasses.replace(config, epochs=EPOCHS[config.preset])
 
 
 def check(config: CifarConfig) -> None:
-    """Raises ``BadInput`` for choices that do not exist and numbers out of range."""
+    """Raises ``BadInput`` for unknown choices and numbers out of range."""
     from ...training.chains import SHARES, penalty_of
 
     for name, choices in CHOICES.items():
         require_one_of(name, getattr(config, name), choices)
     check_axes(config, "method", "penalty")
     for value in config.method:
-        if value not in METHODS:
-            raise BadInput(f"method must be among {', '.join(METHODS)}, got {value!r}")
+        require_one_of("method", value, METHODS)
     with mendable():
         for value in config.penalty:
             if value not in SHARES:
@@ -96,7 +95,7 @@ def check(config: CifarConfig) -> None:
         if getattr(config, name) is not None:
             check_axes(config, name)
     if config.lam is not None and config.sparsity is not None:
-        raise BadInput("lam must be left out where --sparsity is given: it follows from the share of zeros")
+        raise BadInput("lam must be left out with --sparsity, which determines it")
     for lam in config.lam or ():
         if not lam > 0:
             raise BadInput(f"lam must be > 0, got {lam:g}")
@@ -105,14 +104,14 @@ def check(config: CifarConfig) -> None:
     for share in config.sparsity or ():
         if not 0 < share < 1:
             raise BadInput(f"sparsity must be in (0, 1), got {share:g}")
-    wanting = [p for p in config.penalty if p in SHARES] if "rvsm" in config.method else []
-    wanting += [m for m in config.method if m == "magnitude"]
-    if wanting and config.sparsity is None and config.preset != "short":
-        raise BadInput(f"sparsity must be given for {wanting[0]}, which has no λ")
+    without_lam = [p for p in config.penalty if p in SHARES] if "rvsm" in config.method else []
+    without_lam += [m for m in config.method if m == "magnitude"]
+    if without_lam and config.sparsity is None and config.preset != "short":
+        raise BadInput(f"sparsity must be given for {without_lam[0]}, which has no λ")
 
 
 def make_study(config: CifarConfig) -> Study:
-    """Returns the runs: each method and penalty at each strength, some seeds of each."""
+    """Returns the runs: all seeds of each method and penalty at each strength."""
     study: Study = {}
     for method in config.method:
         for penalty in config.penalty if method == "rvsm" else ("",):
@@ -124,7 +123,7 @@ def make_study(config: CifarConfig) -> Study:
 
 
 def make_recipe(config: CifarConfig, method: str, penalty: str, **settings: Any) -> CifarRecipe:
-    """Returns the training of one method; keywords are fields of ``CifarRecipe``."""
+    """Returns the recipe of one method; keywords are fields of ``CifarRecipe``."""
     from .recipes import PRESETS
 
     if method == "admm-released":
@@ -134,15 +133,15 @@ def make_recipe(config: CifarConfig, method: str, penalty: str, **settings: Any)
 
 
 def _strengths(config: CifarConfig, method: str, penalty: str) -> list[tuple[str, dict[str, Any]]]:
-    """Returns what the flags ask of one method, each with its part of the label."""
+    """Returns the strengths of one method: part of the label, and fields of the recipe."""
     if method == "sgd":
         return [("", {})]
-    own = {} if config.beta is None or method == "magnitude" else {"beta": config.beta}
+    beta = {} if config.beta is None or method == "magnitude" else {"beta": config.beta}
     if config.sparsity is not None:
-        return [(f"{100 * share:g} %", {"sparsity": share, "lam": 0.0} | own) for share in config.sparsity]
+        return [(f"{100 * share:g} %", {"sparsity": share, "lam": 0.0} | beta) for share in config.sparsity]
     if config.lam is not None and method == "rvsm":
-        return [(f"λ = {lam:g}", {"lam": lam, "sparsity": 0.0} | own) for lam in config.lam]
-    return [("", own)]
+        return [(f"λ = {lam:g}", {"lam": lam, "sparsity": 0.0} | beta) for lam in config.lam]
+    return [("", beta)]
 
 
 STUDY = Command(

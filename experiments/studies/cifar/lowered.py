@@ -1,6 +1,6 @@
-"""The training programs of the full networks with abstract arguments, to lower or compile for a device that is absent.
+"""Training programs of the full networks with abstract arguments, to lower or compile without the device.
 
-No array of a network's or a data set's size is made.
+Neither the parameters nor the images are allocated.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from ...training.recipes import task_of
 from .recipes import CifarRecipe, modern, released
 
 IMAGES = {"part": (45_000, 5_000), "all": (50_000, 10_000)}
-"""Images of CIFAR-10 that are trained on and evaluated on, see ``Recipe.train_on``."""
+"""Numbers of training and evaluation images of CIFAR-10, see ``Recipe.train_on``."""
 
 
 def make_recipe(net: str, method: str, batch: int = 128, dtype: str = "bfloat16") -> CifarRecipe:
     """Returns the recipe of one method on CIFAR-10.
 
     Args:
-      net: a name of ``experiments.studies.cifar.recipes.NETS``.
-      method: ``sgd``, ``admm``, ``admm-released`` or ``magnitude``, or the penalty of ``rvsm``: a name of ``SHARES`` or
-        of ``chains.penalty_of``.
-      batch: images a step.
-      dtype: of the computation.
+      net: key of ``experiments.studies.cifar.recipes.NETS``.
+      method: ``sgd``, ``admm``, ``admm-released``, ``magnitude``, or the penalty of ``rvsm``: a key of ``SHARES`` or an
+        argument of ``chains.penalty_of``.
+      batch: batch size.
+      dtype: precision of the computation.
     """
     common: dict[str, Any] = {"batch": batch, "dtype": dtype}
     if method in SHARES:
@@ -54,7 +54,7 @@ def training_program(
 
     Args:
       net, method, batch, dtype: see ``make_recipe``.
-      whole_epoch: whether the program is an epoch over CIFAR-10, or one step of it.
+      whole_epoch: whether the program is an epoch over CIFAR-10 or a single step.
     """
     return program_of(make_recipe(net, method, batch, dtype), whole_epoch)
 
@@ -62,7 +62,7 @@ def training_program(
 def evaluation_program(
     net: str, method: str, batch: int = 128, dtype: str = "bfloat16"
 ) -> tuple[jax.stages.Wrapped, tuple[PyTree, ...]]:
-    """Returns the same of what is measured after an epoch: u, its running means, both accuracies, zeros."""
+    """Returns the program of the measurements after an epoch: u, its running means, both accuracies, zeros."""
     recipe = make_recipe(net, method, batch, dtype)
     task, state = _abstract(recipe)
     return lowerable(make_programs(task, batch, whole=True).look), (state, task.train.images, task.held_out)
@@ -82,8 +82,8 @@ def program_of(recipe: CifarRecipe, whole_epoch: bool = True) -> tuple[jax.stage
 
 def _abstract(recipe: CifarRecipe) -> tuple[Task, TrainState]:
     def images(n: int) -> Labelled:
-        whole: Any = ShapeDtypeStruct((n, 32, 32, 3), jnp.uint8), ShapeDtypeStruct((n,), jnp.int32)
-        return Labelled(*whole)
+        shapes: Any = ShapeDtypeStruct((n, 32, 32, 3), jnp.uint8), ShapeDtypeStruct((n,), jnp.int32)
+        return Labelled(*shapes)
 
     train, held_out = IMAGES[recipe.train_on]
     network = nnx.eval_shape(recipe.make_network)

@@ -1,4 +1,4 @@
-"""Trainings on CIFAR-10, with the settings of paper I and of its authors' released code."""
+"""Recipes for CIFAR-10 with the settings of paper I and of its released code."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ NETS: dict[str, Callable[..., nnx.Module]] = {
     "vgg16": VGG16,
     "slim": functools.partial(ResNet, blocks=(1, 1, 1), width=16),
 }
-"""Networks; ``slim`` is a residual network of eight layers and a quarter of the width, 78,042 numbers."""
+"""Networks; ``slim`` is a residual network of eight layers and a quarter of the width, with 78,042 parameters."""
 MEANS, DEVIATIONS = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
-"""Of the training pixels in [0, 1], by channel."""
+"""Mean and standard deviation of the training pixels in [0, 1], by channel."""
 PADDING = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CifarRecipe(Recipe):
-    """One training on CIFAR-10; the defaults are the released code's schedule, see ``released`` for all of it.
+    """Training on CIFAR-10. The defaults are the schedule of the released code; ``released`` has all its settings.
 
     Attributes:
-      net: a name of ``NETS``.
-      dtype: of the computation; parameters are float32.
-      standardize: whether pixels are brought to mean 0 and variance 1; else they are in [0, 1].
-      split: what is split: ``convolutions`` alone, or all ``kernels``.
-      init: how weights are drawn, see ``rvsmjax.nets.ResNet``.
+      net: key of ``NETS``.
+      dtype: precision of the computation; parameters are float32.
+      standardize: whether pixels have mean 0 and variance 1 instead of lying in [0, 1].
+      split: kernels with a splitting: ``convolutions``, or all ``kernels``.
+      init: initialisation, see ``rvsmjax.nets.ResNet``.
       data: source of the images, see ``experiments.data.images``.
     """
 
@@ -61,7 +61,7 @@ class CifarRecipe(Recipe):
         return NETS[self.net](dtype=jnp.dtype(self.dtype), init=self.init, rngs=nnx.Rngs(self.keys()[0]))
 
     def preparation(self) -> Callable[[Array, Array, bool], Array]:
-        """Returns what scales pixels, and crops and turns training images."""
+        """Returns the scaling of pixels and the random crops and flips of training images."""
         return preparation(self.standardize)
 
     def label(self) -> str:
@@ -69,23 +69,23 @@ class CifarRecipe(Recipe):
         return self.net
 
     def mask(self) -> Mask:
-        """Returns what is split."""
+        """Returns the mask of split leaves."""
         return convolutions if self.split == "convolutions" else None
 
 
 def convolutions(path: str) -> bool:
-    """Tells whether a leaf is the kernel of a convolution."""
+    """Returns whether a leaf is the kernel of a convolution."""
     return path.endswith("kernel") and "head" not in path
 
 
 @functools.cache
 def preparation(standardize: bool) -> Callable[[Array, Array, bool], Array]:
-    """Returns the function that makes a network's input of uint8 images; the same for the same argument."""
+    """Returns the map from uint8 images to the network's input; cached, so it compiles once."""
 
     def prepare(images: Array, key: Array, train: bool) -> Array:
         if train:
-            crop, turn = jax.random.split(key)
-            images = flipped(shifted(images, crop, PADDING), turn)
+            crop, flip = jax.random.split(key)
+            images = flipped(shifted(images, crop, PADDING), flip)
         x = images.astype(jnp.float32) / 255
         return (x - jnp.asarray(MEANS)) / jnp.asarray(DEVIATIONS) if standardize else x
 
@@ -93,54 +93,55 @@ def preparation(standardize: bool) -> Callable[[Array, Array, bool], Array]:
 
 
 def paper(net: str, method: str, penalty: str, **settings: Any) -> CifarRecipe:
-    """Returns one row of paper I's tables with the paper's numbers; keywords take precedence.
+    """Returns a row of paper I's tables with the paper's settings; keywords take precedence.
 
     Args:
-      net: a name of ``NETS``.
-      method: of ``Recipe``.
-      penalty: of ``Recipe``.
+      net: key of ``NETS``.
+      method: see ``Recipe``.
+      penalty: see ``Recipe``.
       settings: fields of ``CifarRecipe``.
 
     Source: I section 6 (λ, β, ρ), the released code (epochs, batch, SGD).
     """
-    own: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
     if method == "rvsm":
         lam, beta = (1e-5, 1e-2) if net == "vgg16" else (1e-6, 8e-2)
-        own = {"lam": lam, "beta": beta, "overwrite": True}
+        defaults = {"lam": lam, "beta": beta, "overwrite": True}
     elif method == "admm":
-        own = {"beta": 1e-2, "sparsity": 0.6, "placement": "coupled"}
-    return CifarRecipe(**{"net": net, "method": method, "penalty": penalty} | own | settings)
+        defaults = {"beta": 1e-2, "sparsity": 0.6, "placement": "coupled"}
+    return CifarRecipe(**{"net": net, "method": method, "penalty": penalty} | defaults | settings)
 
 
 def released(net: str, method: str, penalty: str, **settings: Any) -> CifarRecipe:
-    """Returns the same as the authors' released code runs it; arguments as of ``paper``.
+    """Returns ``paper`` with the settings of the released code.
 
-    PyTorch's initialisation; all 50,000 training images, the test images evaluated on meanwhile; momentum at 0 at the
-    start of each epoch, since the code makes a new optimizer there; u evaluated with the running means of w.
+    PyTorch's initialisation; training on all 50,000 images, with the test images for evaluation; zero momentum at the
+    start of each epoch, where the code creates a new optimizer; u evaluated with the running means of w.
 
-    ADMM with the penalty ``signed_percentile`` is the code's: u and z before each step, z at 0 at the start of each
-    epoch, the pull ρ(w − u + z) outside momentum, and once for each convolution, since two loops are nested (20 pulls a
-    step of ResNet18, here added up; one after another they come to 1 % less). The code evaluates w, not u. Other ADMM
-    is as the method is meant: u and z once an epoch, kept from epoch to epoch, one pull, inside momentum.
+    ADMM with the penalty ``signed_percentile`` follows the code: u and z are updated before each step, z is zero at the
+    start of each epoch, and the force ρ(w − u + z) bypasses momentum and is applied once per convolution, because two
+    loops are nested (20 times per step of ResNet18, here as a sum; applied in sequence they amount to 1 % less). The
+    code evaluates w, not u. Other ADMM follows the method: u and z are updated once per epoch and kept across epochs,
+    with one force, inside momentum.
     """
-    own: dict[str, Any] = {"init": "torch", "restart": "momentum", "train_on": "all", "settle": False}
+    defaults: dict[str, Any] = {"init": "torch", "restart": "momentum", "train_on": "all", "settle": False}
     if method == "admm" and penalty == "signed_percentile":
-        own |= {"restart": "all", "dual_every": "step", "pull_per_layer": True, "placement": "decoupled"}
+        defaults |= {"restart": "all", "dual_every": "step", "pull_per_layer": True, "placement": "decoupled"}
     elif method == "admm":
-        own |= {"settle": True}
-    return paper(net, method, penalty, **own | settings)
+        defaults |= {"settle": True}
+    return paper(net, method, penalty, **defaults | settings)
 
 
 def modern(net: str, method: str, penalty: str, **settings: Any) -> CifarRecipe:
-    """Returns ``paper`` with standardised pixels, a cosine schedule and w left alone between epochs."""
-    own = {"standardize": True, "schedule": "cosine", "overwrite": False}
-    return paper(net, method, penalty, **own | settings)
+    """Returns ``paper`` with standardised pixels, a cosine schedule and without overwriting w by u after epochs."""
+    defaults = {"standardize": True, "schedule": "cosine", "overwrite": False}
+    return paper(net, method, penalty, **defaults | settings)
 
 
 def short(net: str, method: str, penalty: str, **settings: Any) -> CifarRecipe:
-    """Returns ``modern`` for a few epochs: each method at the same share of zeros, with a λ for it that rises."""
-    own: dict[str, Any] = {"lam": 0.0, "sparsity": 0.0 if method == "sgd" else 0.6}
-    return modern(net, method, penalty, **own | settings)
+    """Returns ``modern`` for a few epochs, all methods at the same share of zeros; λ follows from it and increases."""
+    defaults: dict[str, Any] = {"lam": 0.0, "sparsity": 0.0 if method == "sgd" else 0.6}
+    return modern(net, method, penalty, **defaults | settings)
 
 
 PRESETS = {"released": released, "modern": modern, "short": short}

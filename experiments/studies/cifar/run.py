@@ -1,4 +1,4 @@
-"""Trains what is not there yet."""
+"""Trains the unfinished runs and writes the record."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .config import CifarConfig, check, make_study, settled
 
 
 def run(config: CifarConfig, console: Console, clock: Clock) -> Path:
-    """Trains what is not there yet and returns the folder of the record.
+    """Trains the unfinished runs and returns the record's folder.
 
     Raises:
-      BadInput: anything in ``config`` that the user can mend.
+      BadInput: an invalid flag.
     """
     check(config)
     config = settled(config)

@@ -1,1 +1,1 @@
-"""LeNet on MNIST: three studies and the recipes that they share."""
+"""LeNet on MNIST: three studies and their common recipes."""

@@ -1,4 +1,4 @@
-"""Trainings of LeNet."""
+"""Recipes for LeNet."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from ...training.augment import shifted
 from ...training.recipes import Recipe
 
 INPUT_MEAN, INPUT_SCALE = 0.1307, 0.3081
-"""Of MNIST's training pixels, in [0, 1]."""
+"""Mean and standard deviation of MNIST's training pixels in [0, 1]."""
 
 PARAMETERS = 431_080
-"""Of LeNet, biases and all."""
+"""Number of parameters of LeNet, with biases."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LeNetRecipe(Recipe):
-    """One training of LeNet; the defaults are F's setting.
+    """Training of LeNet; the defaults are the setting of F.
 
     Attributes:
-      activation, ste, ste_scale, normalize: of ``LeNet``.
-      shift: pixels that a training image is moved by at most, at random.
+      activation, ste, ste_scale, normalize: see ``LeNet``.
+      shift: largest random shift of a training image, in pixels.
       data: source of the images, see ``experiments.data.images``.
     """
 
@@ -51,13 +51,13 @@ class LeNetRecipe(Recipe):
         )
 
     def preparation(self) -> Callable[[Array, Array, bool], Array]:
-        """Returns what scales pixels to mean 0 and variance 1, and moves training images."""
+        """Returns the standardisation of pixels and the random shifts of training images."""
         return preparation(self.shift)
 
     def left_out(self) -> tuple[str, ...]:
-        """Returns the last layer where groups are units: there they are classes; for shares of units the first, too."""
+        """Returns the last layer for group penalties, because its units are classes; with top-k the first, too."""
         if self.penalty == "group_top_k":
-            # An eighth of a percent of the weights is in the 20 filters of the first.
+            # The 20 filters of the first layer have an eighth of a percent of the weights.
             return ("dense2", "conv1")
         return ("dense2",) if self.penalty.startswith("group") else ()
 
@@ -68,7 +68,7 @@ class LeNetRecipe(Recipe):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class UnitsRecipe(LeNetRecipe):
-    """One training of LeNet in which units of every layer but the classes may go, to make it smaller."""
+    """Training of LeNet that may remove units of every layer except the last."""
 
     def left_out(self) -> tuple[str, ...]:
         """Returns the last layer."""
@@ -81,7 +81,7 @@ class UnitsRecipe(LeNetRecipe):
 
 @functools.cache
 def preparation(shift: int) -> Callable[[Array, Array, bool], Array]:
-    """Returns the function that makes LeNet's input of uint8 images; the same for the same shift."""
+    """Returns the map from uint8 images to LeNet's input; cached, so it compiles once."""
 
     def prepare(images: Array, key: Array, train: bool) -> Array:
         if train and shift:

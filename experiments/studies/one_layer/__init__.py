@@ -1,1 +1,1 @@
-"""What the studies of one-layer problems share: lanes in slabs, statistics, tables, figures, hard thresholding."""
+"""Code shared by the studies of one-layer problems: slabs, statistics, tables, figures, hard thresholding."""

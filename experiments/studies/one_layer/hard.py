@@ -1,4 +1,4 @@
-"""Hard thresholding with a count of components, as the papers write it; independent of ``rvsmjax.TopK``."""
+"""Hard thresholding that keeps s components, as in the papers; independent of ``rvsmjax.TopK``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from jax import Array
 
 
 def keep_largest(v: Array, s: Array) -> Array:
-    """Returns H_s(v) for a vector of few components, as ``TopK``: compared pair by pair, which is faster for those."""
+    """Returns H_s(v); equals ``TopK``, but compares all pairs, which is faster for short vectors."""
     size = jnp.abs(v)
     before = jnp.arange(len(v))[None] < jnp.arange(len(v))[:, None]
     ahead = (size[None] > size[:, None]) | ((size[None] == size[:, None]) & before)

@@ -1,4 +1,4 @@
-"""What the record of a grid of one-layer problems holds: data, statistics, figures, how the run went."""
+"""Output of a grid of one-layer problems: data, statistics, figures, facts of the run."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ from pathlib import Path
 import xarray as xr
 
 from ...records.folder import Facts
-from ...records.zarr_store import write_zarr
 from ...reports.vega import add_figures, save
 from . import distributions
 from .figures import sweep_figures
 from .summary import summarize, to_frame
 
 FIGURE_LANES = 2_000_000
-"""Lanes that the figures show, at most: those of the first seeds of each cell."""
+"""Maximum number of lanes in the figures: those of the first seeds of each cell."""
 
 
 def how_it_went(lanes: int, facts: Facts, summary: xr.Dataset) -> Facts:
-    """Returns what a record tells of the run: devices, how lanes ended, learning rates, steps, speed.
+    """Returns the facts of a run for its record: devices, statuses, learning rates, steps, speed.
 
     Args:
-      lanes: how many.
+      lanes: number of lanes.
       facts: ``devices`` and ``slabs.FACTS``.
       summary: statistics.
     """
@@ -33,26 +32,15 @@ def how_it_went(lanes: int, facts: Facts, summary: xr.Dataset) -> Facts:
         "lanes": lanes,
         "status": {str(name): int(summary.endings.sel(ending=name).sum()) for name in summary.ending.values},
         "learning_rate_used": summary.eta.values.tolist(),
-        "steps": {
-            "executed": executed,
-            "needed": needed,
-            "waste": executed / max(needed, 1),
-        },
+        "steps": {"executed": executed, "needed": needed, "waste": executed / max(needed, 1)},
         "lanes_per_second": lanes / facts["run_seconds"],
     }
-
-
-def write_data(folder: Path, lanes: xr.Dataset) -> tuple[xr.Dataset, list[str]]:
-    """Writes data, statistics and figures; returns the statistics and the figures' names."""
-    write_zarr(lanes, folder / "data.zarr")
-    return write_summary(folder, lanes)
 
 
 def write_summary(
     folder: Path, lanes: xr.Dataset, places: Sequence[Mapping[str, slice]] = ({},)
 ) -> tuple[xr.Dataset, list[str]]:
-    """Writes statistics and figures and returns the statistics and the figures' names; ``places`` of ``summarize``."""
-
+    """Writes statistics and figures; returns the statistics and the figures' names. ``places``: see ``summarize``."""
     summary = summarize(lanes, places)
     to_frame(summary).to_csv(folder / "summary.csv", index=False)
     count = math.prod(lanes.sizes.values()) // lanes.sizes["seed"]

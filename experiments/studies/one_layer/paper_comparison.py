@@ -1,7 +1,4 @@
-"""Our converged draws against the paper's printed values: which rows agree, which do not, and why.
-
-Everything here is computed from the draws and from the printed numbers; nothing is assumed.
-"""
+"""Comparison of converged draws with the paper's printed values: which rows agree, which do not, and why."""
 
 from __future__ import annotations
 
@@ -18,9 +15,9 @@ Angle = TypeVar("Angle", float, np.ndarray)
 
 
 def at_paper_setting(sweep: xr.Dataset) -> xr.Dataset | None:
-    """Returns the cells taken where the paper's tables were, with dimensions penalty, d and the rest; None if none.
+    """Returns the cells at the setting of the paper's tables, or None if the sweep has none of them.
 
-    Penalties carry their family's name. Of several learning rates the first is taken: a limit does not depend on it.
+    Penalties are labelled by family. Only the first learning rate is used: limits do not depend on it.
 
     Args:
       sweep: lanes or their summary.
@@ -49,14 +46,14 @@ def in_paper(entry: xr.Dataset) -> bool:
 
 
 def limit_rows(cells: xr.Dataset) -> pd.DataFrame:
-    """Returns, for each printed value of ``paper.LIMIT_ROWS``, where it lies among our draws.
+    """Returns the position of each printed value of ``paper.LIMIT_ROWS`` within our draws.
 
     Args:
       cells: the summary at the paper's setting.
 
     Returns:
-      penalty, metric, d, paper, mean, std, min, max, count; ``inside``: within [min, max]; ``deviations``: from the
-      mean, in standard deviations; ``within_two``: whether that is at most 2.
+      penalty, metric, d, paper, mean, std, min, max, count; ``inside``: within [min, max]; ``deviations``: distance
+      from the mean in standard deviations; ``within_two``: whether that is at most 2.
     """
     rows = []
     for penalty in cells.penalty.values:
@@ -90,13 +87,13 @@ def limit_rows(cells: xr.Dataset) -> pd.DataFrame:
 
 
 def with_printed_angle(cells: xr.Dataset) -> pd.DataFrame:
-    """Returns the largest θ(ū,w*) of our draws with the printed θ(w̄,w*) added at right angles: √(θ_u² + θ_w²).
+    """Returns the largest θ(ū,w*) of our draws and √(θ_u² + θ_w²) with the printed θ_w = θ(w̄,w*).
 
     Args:
       cells: the summary at the paper's setting.
 
     Returns:
-      penalty, d; paper: the printed θ(ū,w*); largest: ours; reach: with the printed θ(w̄,w*) added.
+      penalty, d; paper: the printed θ(ū,w*); largest: our θ_u; reach: √(θ_u² + θ_w²).
     """
     rows = []
     for penalty in cells.penalty.values:
@@ -108,20 +105,20 @@ def with_printed_angle(cells: xr.Dataset) -> pd.DataFrame:
 
 
 def impossible_rows(cells: xr.Dataset) -> pd.DataFrame:
-    """Returns, for each printed θ(w̄,w*) and f(w̄), what the paper's own theory allows a limit there.
+    """Returns, for each printed θ(w̄,w*) and f(w̄), the bounds of the paper's theory on a limit.
 
-    The paper prints no γ = ∠(w̄,ū), but by the triangle inequality γ lies within θ(w̄,w*) of θ(ū,w*), both printed. So
-    with no number of ours: bound (13) allows ‖w̄ − w*‖ = 2 sin(θ/2) up to 4kβ sin γ, and the equilibrium relation (17),
-    ((π − θ)/(kπ)) sin θ = β‖ū‖ sin γ, allows the left side up to β sin γ, as ‖ū‖ <= 1. Hard thresholding only removes
-    components of a unit vector, so ‖ū‖ = cos γ there and the right side is β sin γ cos γ <= β/2.
+    The paper prints no γ = ∠(w̄,ū), but by the triangle inequality |γ − θ(ū,w*)| <= θ(w̄,w*), and both angles are
+    printed. So without our draws: bound (13) is ‖w̄ − w*‖ = 2 sin(θ/2) <= 4kβ sin γ, and the equilibrium relation (17),
+    ((π − θ)/(kπ)) sin θ = β‖ū‖ sin γ, bounds its left side by β sin γ, since ‖ū‖ <= 1. Hard thresholding only removes
+    components of a unit vector, so ‖ū‖ = cos γ and the right side is β sin γ cos γ <= β/2.
 
     Args:
       cells: the summary at the paper's setting.
 
     Returns:
-      penalty, d; theta, distance, allowed_13, allowed_13_draws (with the largest γ of our draws), breaks_13 (of both);
-      pull, allowed_17, breaks_17; allowed_17_l0, breaks_17_l0 (NaN and False but for l0); theta_max: the largest of our
-      draws; f_from_theta: f(w̄) at the printed angle, over the printed f(w̄).
+      penalty, d; theta, distance, allowed_13, allowed_13_draws (with the largest γ of our draws), breaks_13 (both);
+      pull, allowed_17, breaks_17; allowed_17_l0, breaks_17_l0 (NaN and False except for l0); theta_max: largest of our
+      draws; f_from_theta: f(w̄) at the printed angle divided by the printed f(w̄).
     """
     rows = []
     k, beta = float(paper.SETTING["k"]), float(paper.SETTING["beta"])
@@ -163,7 +160,7 @@ def loss_at_angle(theta: Angle) -> Angle:
 
 
 def orders(cells: xr.Dataset) -> pd.DataFrame:
-    """Returns for each d the penalties by f(w̄), smallest first: means of our draws, and the paper's printed values."""
+    """Returns for each d the penalties in ascending order of f(w̄): means of our draws, and the printed values."""
     rows = []
     names = [str(name) for name in cells.penalty.values]
     for d in cells.d.values:

@@ -1,4 +1,4 @@
-"""A grid computed slab by slab into its store, by one process or several."""
+"""Computation of a grid slab by slab, by one process or several, into a store on disk."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     from ...records.zarr_store import Store
 
 FACTS = ("compile_seconds", "run_seconds", "steps_executed", "steps_needed")
-"""What a sweep tells of its run, apart from its lanes; it adds up over slabs."""
+"""Facts of a sweep that add up over slabs."""
 LANE_BYTES = 11 * 8 + 4 + 4 + 1
-"""Of a lane on disk, at most."""
+"""Maximum size of a lane on disk."""
 
 
 def compute(folder: Path, grid: Grid, parts: list[Slab], options: Facts, quiet: bool) -> tuple[xr.Dataset, Facts]:
-    """Returns the lanes on disk, slab by slab computed unless they are there, and what adds up over the slabs.
+    """Computes the missing slabs of a store; returns its lanes and the total facts.
 
     Args:
-      folder: of the store.
-      grid: the whole.
+      folder: folder of the store.
+      grid: the whole grid.
       parts: its slabs.
-      options: of ``run_sweep``; ``tol`` among them.
-      quiet: whether no progress is shown.
+      options: arguments of ``run_sweep``, with ``tol``.
+      quiet: whether to hide progress.
 
     Raises:
-      BadInput: anything that the user can mend.
+      BadInput: an invalid flag.
     """
     import jax
 
@@ -54,9 +54,9 @@ def compute(folder: Path, grid: Grid, parts: list[Slab], options: Facts, quiet: 
         for part, size, new in zip(parts, sizes, missing, strict=True):
             if new:
                 result = _run(part.grid, options)
-                own = tuple(part.own[axis] for axis in grid.shape)
-                data = {name: values[own] for name, values in result.data.items()}
-                # Lanes that stand in the slab before, too, are run, not needed.
+                new_lanes = tuple(part.own[axis] for axis in grid.shape)
+                data = {name: values[new_lanes] for name, values in result.data.items()}
+                # Lanes that overlap the previous slab are executed but not needed.
                 steps_needed = int(data["steps"].sum(dtype="int64"))
                 facts = {name: getattr(result, name) for name in FACTS} | {"steps_needed": steps_needed}
                 store.write(part.place, data, facts)
@@ -71,15 +71,15 @@ def compute(folder: Path, grid: Grid, parts: list[Slab], options: Facts, quiet: 
 
 
 def assist(parts: list[Slab], options: Facts) -> None:
-    """Does the share of a process that is not the first in what the first computes."""
+    """Runs the missing slabs in a process other than the first, which stores them."""
     for part in itertools.compress(parts, _missing(parts)):
         _run(part.grid, options)
 
 
 def check_disk(lanes: int, folder: Path, space: Literal["free", "total"] = "free") -> None:
-    """Raises ``BadInput`` where lanes would not fit on the disk of a folder, or of the parent that is there."""
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
-    room = getattr(shutil.disk_usage(there), space)
+    """Raises ``BadInput`` if lanes do not fit on the disk of a folder or of its first existing parent."""
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+    room = getattr(shutil.disk_usage(existing), space)
     if lanes * LANE_BYTES > room:
         raise BadInput(
             f"grid must fit on the disk: {lanes:,} lanes need up to {lanes * LANE_BYTES / 1e9:,.0f} GB, "
@@ -88,7 +88,7 @@ def check_disk(lanes: int, folder: Path, space: Literal["free", "total"] = "free
 
 
 def _missing(parts: list[Slab], store: Store | None = None) -> list[bool]:
-    """Tells which slabs are not in the store of the first process."""
+    """Returns the mask of slabs that are missing in the store of the first process."""
     import jax
     import numpy as np
 
@@ -107,14 +107,14 @@ def _run(grid: Grid, options: Facts) -> SweepResult:
 
     with mendable():
         try:
-            # No progress from within: a program that calls back is not kept for the next start.
+            # Without a progress callback: programs with callbacks are not cached on disk.
             return in_thread(lambda: run_sweep(grid, **options))
         except (ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
-            # What comes out of the compiled program begins with the name of a status.
+            # Errors of the compiled program begin with a status name.
             if jax.process_count() == 1 or not re.match("[A-Z_]+: ", reason):
                 raise
             raise BadInput(
-                f"all {jax.process_count()} processes must live to the end, got a failure between them ({reason}); the "
-                "slabs before are kept, the same command goes on from there"
+                f"all {jax.process_count()} processes must run to the end, got a failure between them ({reason}); "
+                "finished slabs are saved; run the same command to resume"
             ) from None

@@ -1,4 +1,4 @@
-"""Statistics over seeds of every cell of a sweep: what ``summary.csv`` holds."""
+"""Statistics over the seeds of each cell of a sweep, as in ``summary.csv``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CELL = ["penalty", "d", "k", "lam", "beta", "learning_rate", "normalize"]
 """Dimensions of a sweep other than the seed."""
 
 ENDINGS = ["converged", "step cap", "diverged"]
-"""How a lane ends, by its status."""
+"""Names of a lane's status."""
 
 STATISTICS = ["mean", "std", "sem", "min", "max", "count"]
 
@@ -30,36 +30,35 @@ COLUMNS = [
 
 
 def summarize(lanes: xr.Dataset, places: Sequence[Mapping[str, slice]] = ({},)) -> xr.Dataset:
-    """Returns the statistics of each metric over the converged lanes of each cell, and how its lanes ended.
+    """Returns the statistics of each metric over the converged lanes of each cell, and the counts of each status.
 
-    std has n − 1 in the denominator and sem = std/√n; both are NaN for a single lane, whose spread is unknown. Sums are
-    taken in float64.
+    std has n − 1 in the denominator, and sem = std/√n; both are NaN for a single lane. Sums are in float64.
 
     Args:
-      lanes: a sweep, with dimensions ``CELL`` and ``seed``; may lie on disk.
-      places: parts that cover the lanes once; one at a time is in memory, twice.
+      lanes: a sweep with dimensions ``CELL`` and ``seed``, in memory or on disk.
+      places: parts that partition the lanes; each is loaded twice, one at a time.
 
     Returns:
-      Each of ``METRICS``, with dimensions ``CELL`` and ``statistic``; over ``CELL`` the number of lanes in each
-      ``ending``, of those that break bounds (13) and (14) by more than the tolerance explains, and of those with ū = 0.
+      Each of ``METRICS``, with dimensions ``CELL`` and ``statistic``; over ``CELL`` the numbers of lanes with each
+      ``ending``, with violations of bounds (13) and (14) beyond the tolerance, and with ū = 0.
     """
     shape = [lanes.sizes[dim] for dim in CELL]
     total, squares = ({metric: np.zeros(shape) for metric in METRICS} for _ in range(2))
     low, high = ({metric: np.full(shape, bound) for metric in METRICS} for bound in (np.inf, -np.inf))
     endings = np.zeros((*shape, len(ENDINGS)), int)
     events = {name: np.zeros(shape, int) for name in ("breaks_13", "breaks_14", "empty")}
-    # The angle of a lane that stopped at residual tol is off by at most 2k·tol, so ‖w̄ − w*‖ by 4k·tol.
+    # At residual tol the angle is off by at most 2k·tol, so ‖w̄ − w*‖ by 4k·tol.
     allowance = 4 * lanes.attrs.get("tol", np.nan) * lanes.k
     for here, cells in _parts(lanes, places):
         ended = cells.status == 0
         converged = ended.values
         endings[here] += np.stack([(cells.status.values == code).sum(-1) for code in range(len(ENDINGS))], -1)
-        found = {
+        masks = {
             "breaks_13": (cells.slack_13 < -allowance) & cells.normalize,
             "breaks_14": (cells.slack_14 < -allowance) & cells.normalize,
             "empty": cells.zeros == cells.d,
         }
-        for name, event in found.items():
+        for name, event in masks.items():
             events[name][here] += (ended & event).transpose(*CELL, "seed").values.sum(-1)
         for metric in METRICS:
             x = cells[metric].values
@@ -81,23 +80,23 @@ def summarize(lanes: xr.Dataset, places: Sequence[Mapping[str, slice]] = ({},)) 
             bounds = (np.where(count > 0, bound[metric], np.nan) for bound in (low, high))
             values = [mean[metric], std, std / np.sqrt(count), *bounds, count]
             result[metric] = ([*CELL, "statistic"], np.stack(values, -1))
-    found = {name: (CELL, values) for name, values in events.items()} | {"endings": ([*CELL, "ending"], endings)}
+    counts = {name: (CELL, values) for name, values in events.items()} | {"endings": ([*CELL, "ending"], endings)}
     names = ["a", *CELL]
     coords = {name: lanes.coords[name] for name in names} | {"statistic": STATISTICS, "ending": ENDINGS}
-    return xr.Dataset(result | found | {"eta": lanes["eta"]}, coords)
+    return xr.Dataset(result | counts | {"eta": lanes["eta"]}, coords)
 
 
 def _parts(lanes: xr.Dataset, places: Sequence[Mapping[str, slice]]) -> Iterator[tuple[tuple[slice, ...], xr.Dataset]]:
-    """Yields each part, in memory, and where its cells stand."""
-    for place in places:
-        here = tuple(place.get(dim, slice(None)) for dim in CELL)
-        yield here, lanes.isel(place).transpose(*CELL, "seed", ...).load()
+    """Yields the slices of each part's cells, and the part in memory."""
+    for part in places:
+        here = tuple(part.get(dim, slice(None)) for dim in CELL)
+        yield here, lanes.isel(part).transpose(*CELL, "seed", ...).load()
 
 
 def to_frame(summary: xr.Dataset) -> pd.DataFrame:
     """Returns the statistics as a table with ``COLUMNS``, one row per cell and metric.
 
-    ``learning_rate`` is the one really used; ``a`` is NaN where the penalty has none.
+    ``learning_rate`` is the rate in use; ``a`` is NaN for penalties without it.
     """
     cells = summary[METRICS].to_array("metric").transpose(*CELL, "metric", "statistic")
     index = pd.MultiIndex.from_product([cells[dim].values for dim in [*CELL, "metric"]], names=[*CELL, "metric"])

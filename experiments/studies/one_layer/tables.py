@@ -1,4 +1,4 @@
-"""Tables that the reports of all grids of one-layer problems have."""
+"""Tables common to the reports of all grids of one-layer problems."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from . import paper_comparison as compare
 from .summary import CELL
 
 MOST_SETTINGS = 24
-"""Settings with tables of their own in the report; the rest stand in summary.csv alone."""
+"""Maximum number of settings with a table in the report; ``summary.csv`` has all."""
 
 
 def further_tables(summary: xr.Dataset, cells: xr.Dataset | None) -> list[Section]:
-    """Returns the tables of all that is not at the paper's setting (``cells``), without a paper column."""
+    """Returns the tables of all settings other than the paper's (``cells``)."""
     axes = CELL[2:]
     settings = list(np.ndindex(*(summary.sizes[dim] for dim in axes)))
     blocks: list[str | Table] = []
-    for places in settings[:MOST_SETTINGS]:
-        here = summary.isel(dict(zip(axes, places, strict=True)))
+    for indices in settings[:MOST_SETTINGS]:
+        here = summary.isel(dict(zip(axes, indices, strict=True)))
         at_paper = cells is not None and all(here[dim].equals(cells[dim]) for dim in ("d", *axes))
         for i, entry in enumerate(entry_names(summary)):
             if at_paper and compare.in_paper(summary.isel(penalty=i)):
@@ -36,7 +36,7 @@ def further_tables(summary: xr.Dataset, cells: xr.Dataset | None) -> list[Sectio
 
 
 def time_taken(run: Facts) -> Section:
-    """Returns where the time went."""
+    """Returns times of the phases, speed and memory."""
     seconds = run["seconds"]
     steps = run["steps"]
     rows = [[name, f"{value:.1f} s"] for name, value in seconds.items()]
@@ -49,7 +49,7 @@ def time_taken(run: Facts) -> Section:
 
 
 def setting_table(run: Facts, largest: str) -> Table:
-    """Returns what was run, from the record's ``config.json``; ``largest`` is the theorem's learning rate in words."""
+    """Returns the settings in the record's ``config.json``; ``largest``: formula of the theorem's learning rate."""
 
     def text(value: object) -> str:
         return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
@@ -66,10 +66,10 @@ def setting_table(run: Facts, largest: str) -> Table:
 
 
 def mean_cells(ours: xr.DataArray, metric: str, axis: str = "d") -> list[str]:
-    """Returns "mean ± standard error" at each place of an axis."""
+    """Returns "mean ± standard error" at each index of an axis."""
     cells = []
-    for place in range(ours.sizes[axis]):
-        mean, sem = (float(ours.isel({axis: place}).sel(statistic=s)) for s in ("mean", "sem"))
+    for i in range(ours.sizes[axis]):
+        mean, sem = (float(ours.isel({axis: i}).sel(statistic=s)) for s in ("mean", "sem"))
         error = "" if np.isnan(sem) else f" ± {sem:.1e}" if metric != "zeros" else f" ± {sem:.2g}"
         cells.append("–" if np.isnan(mean) else (f"{mean:.3e}" if metric != "zeros" else f"{mean:.2f}") + error)
     return cells

@@ -1,4 +1,4 @@
-"""The flags of ``figures``."""
+"""Flags of ``figures``."""
 
 from __future__ import annotations
 

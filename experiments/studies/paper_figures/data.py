@@ -1,4 +1,4 @@
-"""What the paper's Figures 2, 4, 5, 6 and 7 show, from our own functions."""
+"""Data of the paper's Figures 2, 4, 5, 6 and 7, from the library's functions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CHOICES: dict[str, dict[str, Any]] = {
     "figure_6": {"step": 0.05, "a": 1.0, "d": 10, "draws": 100},
     "figure_7": {"d": 30, "steps": 150},
 }
-"""The paper states λ, λ/β and the d of Figure 7; a, the d of Figure 6, draws and steps are ours."""
+"""λ, λ/β and the d of Figure 7 are the paper's; a, the d of Figure 6, draws and steps are chosen here."""
 
 
 def level_values() -> dict[str, np.ndarray]:
@@ -58,21 +58,21 @@ def huber() -> pd.DataFrame:
 
 
 def random_angles(key: int) -> pd.DataFrame:
-    """Returns γ = ∠(X, prox(X)) of random unit vectors X, a row for each draw (Figure 6)."""
+    """Returns γ = ∠(X, prox(X)) of random unit vectors X, one row per draw (Figure 6)."""
     choice = CHOICES["figure_6"]
     x = _directions(key, 6, choice["draws"], choice["d"])
     return pd.DataFrame(_of_penalties(choice["a"], lambda p, v: rv.angle(v, p.prox(v, choice["step"])), x))
 
 
 def descent(key: int) -> pd.DataFrame:
-    """Returns the Lagrangian L_β(u, w) along a run from one start, a column for each penalty (Figure 7)."""
+    """Returns the Lagrangian L_β(u, w) along a run from one start, one column per penalty (Figure 7)."""
     choice, setting = CHOICES["figure_7"], paper.SETTING
     problem, rate = rv.NoOverlapReLU(setting["k"]), largest_learning_rate(setting["beta"])
 
     def run(penalty: rv.Penalty, pair: Array) -> Array:
         split = rv.rvsm(penalty, lam=setting["lam"], beta=setting["beta"])
         chain = optax.chain(split, optax.sgd(rate), rv.unit_sphere())
-        # A tolerance out of reach, so that all runs have the same length.
+        # The tolerance is out of reach, so all runs have the same length.
         end = rv.solve(problem, chain, *pair, tol=1e-30, max_steps=choice["steps"], trace_every=1)
         assert end.trace is not None  # with ``trace_every``
         return end.trace.lagrangian
@@ -85,11 +85,11 @@ def _of_penalties(a: float, function: Callable[[rv.Penalty, Array], Array], x: A
     """Returns function(penalty, x[i]) for all i, for each penalty, in one compiled call."""
     shown = {name: find(name)(a) for name in ("l1", "l0", "tl1")}
     run = jax.jit(lambda x: {name: jax.vmap(partial(function, p))(x) for name, p in shown.items()})
-    found = run(x)
-    return {name: np.asarray(found[name]) for name in shown}
+    values = run(x)
+    return {name: np.asarray(values[name]) for name in shown}
 
 
 def _directions(key: int, figure: int, count: int, d: int) -> Array:
     """Returns unit vectors, uniform on the sphere, drawn from the root key and the figure's number."""
-    own = jax.random.fold_in(jax.random.key(key), figure)
-    return jax.jit(lambda: rv.geometry.unit(jax.random.normal(own, (count, d))))()
+    folded = jax.random.fold_in(jax.random.key(key), figure)
+    return jax.jit(lambda: rv.geometry.unit(jax.random.normal(folded, (count, d))))()

@@ -1,4 +1,4 @@
-"""Draws the figures."""
+"""Drawing of the figures and their record."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from .config import FiguresConfig
 
 
 def run(config: FiguresConfig, console: Console, clock: Clock) -> Path:
-    """Draws the figures and returns the folder of their record.
+    """Draws the figures and returns the record's folder.
 
     Raises:
-      BadInput: anything in ``config`` that the user can mend.
+      BadInput: an invalid flag.
     """
 
     def work(folder: Path) -> tuple[Facts, Report]:

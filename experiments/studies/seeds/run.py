@@ -1,4 +1,4 @@
-"""Trains all lanes."""
+"""Runs the seed study and writes its record."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ...cli.interrupts import in_thread, mendable
 from ...cli.runner import Report, check_axes, conduct
 from ...records.environment import Clock
 from ...records.folder import BadInput, Facts
-from .config import SeedsConfig
+from .config import AXES, SeedsConfig
 
 
 def run(config: SeedsConfig, console: Console, clock: Clock) -> Path:
-    """Trains all lanes and returns the folder of the record.
+    """Runs the study and returns the record's folder.
 
     Raises:
-      BadInput: anything in ``config`` that the user can mend.
+      BadInput: an invalid flag.
     """
     _check(config)
 
@@ -36,21 +36,19 @@ def run(config: SeedsConfig, console: Console, clock: Clock) -> Path:
             study.curves.to_csv(folder / "curves.csv.gz", index=False)
             summary.to_csv(folder / "summary.csv", index=False)
             vega.save(seeds_plots.figures(summary, study), folder)
-        ways = {name: timing._asdict() for name, timing in study.timings.items()}
-        apart = {penalty: own._asdict() for penalty, own in study.differences.items()}
-        facts = {"lanes": len(study.lanes), "timings": ways, "differences": apart}
+        timings = {name: timing._asdict() for name, timing in study.timings.items()}
+        differences = {penalty: difference._asdict() for penalty, difference in study.differences.items()}
+        facts = {"lanes": len(study.lanes), "timings": timings, "differences": differences}
         return facts, seeds_report.sections(summary, study, config)
 
     return conduct("seeds", "A seed study on the digits", config, console, clock, work)
 
 
 def _check(config: SeedsConfig) -> None:
-    """Raises ``BadInput`` for what no run can be made of."""
     from rvsmjax import _checks
 
     from ...data.digits import LEARNT
     from ...penalties.registry import find
-    from .grid import AXES
 
     check_axes(config, "penalty", "lam", "beta", "sparsity", "learning_rate")
     with mendable():
@@ -69,6 +67,6 @@ def _check(config: SeedsConfig) -> None:
             _checks.fraction("sparsity", value)
         _checks.fraction("min_sparsity", config.min_sparsity)
     if config.batch > LEARNT:
-        raise BadInput(f"batch must be at most {LEARNT:,}, the images to learn from, got {config.batch}")
+        raise BadInput(f"batch must be at most {LEARNT:,}, the training images, got {config.batch}")
     if config.seeds > 2**32:
         raise BadInput(f"seeds must be at most 2**32, got {config.seeds}")

@@ -1,4 +1,4 @@
-"""The study from grid to numbers: train, choose by validation, look at the test images, compare with separate runs."""
+"""The seed study: training, choice on validation images, test accuracy, comparison with separate runs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from jax import Array
 
 from ...data import digits
 from ...data.labelled import Labelled
-from .config import SeedsConfig
-from .grid import make_lanes, settings
+from .config import SeedsConfig, settings
 from .summary import choose, summarize
 from .timing import Difference, Timing, difference, race
 from .train import (
     Curves,
     Lane,
     Trained,
+    make_lanes,
     make_separate,
     make_together,
     make_training,
@@ -30,15 +30,15 @@ TOGETHER, VMAPPED, SEPARATE = "vmapped, shared by the devices", "vmapped, one de
 
 
 class Study(NamedTuple):
-    """All numbers of a study.
+    """Results of a study.
 
     Attributes:
-      lanes: a row for each lane: its setting, seed, numbers after the last epoch; ``finite``: whether the loss is;
-        ``chosen``: whether its setting is; ``test_w`` and ``test_u`` if it is, else NaN.
-      curves: a row for each lane and epoch.
-      raced: the penalty of the timings.
-      timings: of the ways of training the compared seeds of one setting.
-      differences: for each penalty, of the call for its grid from separate runs.
+      lanes: one row per lane: setting, seed, metrics after the last epoch; ``finite``: whether the loss is finite;
+        ``chosen``: whether the setting is chosen; ``test_w`` and ``test_u`` of chosen lanes, else NaN.
+      curves: one row per lane and epoch.
+      raced: penalty of the timings.
+      timings: time of each way to train the compared seeds of one setting.
+      differences: for each penalty, difference between the vmapped grid and separate runs.
     """
 
     lanes: pd.DataFrame
@@ -49,7 +49,7 @@ class Study(NamedTuple):
 
 
 def conduct_study(config: SeedsConfig) -> Study:
-    """Returns the study that ``config`` describes."""
+    """Runs the study that ``config`` describes."""
     with jax.enable_x64(config.precision == "float64"):
         data, root = digits.load(config.precision), jax.random.key(config.key)
         trainings = {
@@ -76,32 +76,34 @@ def _race(config: SeedsConfig, penalty: str, train: Callable[[Lane[Array]], Trai
 def _study_one(
     config: SeedsConfig, penalty: str, train: Callable[[Lane[Array]], Trained], test: Labelled
 ) -> tuple[pd.DataFrame, pd.DataFrame, Difference]:
-    """Returns lanes, curves and the difference from separate runs, for one penalty."""
+    """Returns lanes, curves and the difference from separate runs of one penalty."""
     grid = settings(config, penalty)
     trained = make_together(train)(make_lanes(config, grid, config.seeds))
     count, start = min(config.compared, config.seeds), len(grid) // 2 * config.seeds
-    some = jax.tree.map(lambda x: x[start : start + count], trained)
-    alone = make_separate(train)(make_lanes(config, [grid[len(grid) // 2]], count))
+    vmapped = jax.tree.map(lambda x: x[start : start + count], trained)
+    separate = make_separate(train)(make_lanes(config, [grid[len(grid) // 2]], count))
     lanes = _frame(penalty, grid, trained.curves, config.seeds)
     lanes["chosen"] = lanes.setting == choose(summarize(lanes), config.min_sparsity)
     for name in ("w", "u"):
         params = jax.tree.map(lambda x: x[lanes.chosen.to_numpy()], getattr(trained, name))
         lanes.loc[lanes.chosen, f"test_{name}"] = test_accuracy(config.network, params, test)
-    return lanes, _long(lanes, trained.curves), difference(some, alone)
+    return lanes, _long(lanes, trained.curves), difference(vmapped, separate)
 
 
 def _frame(penalty: str, grid: list[dict[str, float]], curves: Curves, seeds: int) -> pd.DataFrame:
-    """Returns a row for each lane, with the numbers after the last epoch."""
+    """Returns one row per lane, with the metrics after the last epoch."""
     rows = [
-        {"penalty": penalty, "setting": i, **own, "seed": seed} for i, own in enumerate(grid) for seed in range(seeds)
+        {"penalty": penalty, "setting": i, **values, "seed": seed}
+        for i, values in enumerate(grid)
+        for seed in range(seeds)
     ]
     ends = {name: curve[:, -1] for name, curve in curves._asdict().items()}
     return pd.DataFrame(rows).assign(**ends, finite=np.isfinite(ends["loss"]), test_w=np.nan, test_u=np.nan)
 
 
 def _long(lanes: pd.DataFrame, curves: Curves) -> pd.DataFrame:
-    """Returns a row for each lane and epoch."""
+    """Returns one row per lane and epoch."""
     epochs = curves.loss.shape[1]
-    place = lanes[["penalty", "setting", "seed", "chosen"]].loc[lanes.index.repeat(epochs)].reset_index(drop=True)
+    labels = lanes[["penalty", "setting", "seed", "chosen"]].loc[lanes.index.repeat(epochs)].reset_index(drop=True)
     numbers = {name: curve.ravel() for name, curve in curves._asdict().items()}
-    return place.assign(epoch=np.tile(np.arange(1, epochs + 1), len(lanes)), **numbers)
+    return labels.assign(epoch=np.tile(np.arange(1, epochs + 1), len(lanes)), **numbers)

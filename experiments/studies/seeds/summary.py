@@ -1,4 +1,4 @@
-"""Means over seeds with confidence intervals, and the choice among settings."""
+"""Means over seeds with confidence intervals, and the choice of a setting."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ METRICS = ["accuracy_w", "accuracy_u", "zeros", "test_w", "test_u"]
 
 
 def interval(values: ArrayLike) -> tuple[float, float]:
-    """Returns the mean and half of Student's 95 % interval for it; two values or more."""
+    """Returns the mean and half the width of Student's 95 % interval of two or more values."""
     values = np.asarray(values, float)
     error = values.std(ddof=1) / np.sqrt(len(values))
     return float(values.mean()), float(stats.t.ppf(0.975, len(values) - 1) * error)
 
 
 def summarize(lanes: pd.DataFrame) -> pd.DataFrame:
-    """Returns a row for each setting: the mean of each metric and, as ``..._half``, half its interval over seeds."""
+    """Returns one row per setting: the mean of each metric over seeds and, as ``..._half``, half its interval."""
     rows = []
-    for place, part in lanes.groupby(SETTING, sort=False, dropna=False):
-        row = dict(zip(SETTING, place, strict=True)) | {"seeds": len(part), "diverged": int((~part.finite).sum())}
+    for setting, part in lanes.groupby(SETTING, sort=False, dropna=False):
+        row = dict(zip(SETTING, setting, strict=True)) | {"seeds": len(part), "diverged": int((~part.finite).sum())}
         for metric in METRICS:
             row[metric], row[f"{metric}_half"] = interval(part[metric])
         rows.append(row | {"chosen": bool(part.get("chosen", pd.Series(False)).any())})
@@ -30,10 +30,10 @@ def summarize(lanes: pd.DataFrame) -> pd.DataFrame:
 
 
 def choose(summary: pd.DataFrame, min_sparsity: float) -> int | None:
-    """Returns the number of the setting whose u is best on validation images; None if none can be chosen.
+    """Returns the setting whose u is best on validation images, or None.
 
-    It must have the share of zeros asked for, to a tenth of a percent (shares of whole weights are seldom round),
-    unless there is no penalty; and no seed that diverged.
+    Only settings without diverged seeds qualify and, unless the penalty is ``none``, with the required share of zeros,
+    rounded to a tenth of a percent because a share of whole weights is rarely round.
     """
     enough = (summary.zeros.round(3) >= min_sparsity) | (summary.penalty == "none")
     fit = summary[enough & (summary.diverged == 0)]

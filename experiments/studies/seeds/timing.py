@@ -1,4 +1,4 @@
-"""Ways to the same numbers, timed by turns, and how far their numbers are apart."""
+"""Timing of several ways to train the same lanes, and the difference of their results."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .train import Trained
 
 
 class Timing(NamedTuple):
-    """Seconds: the least of several calls, and what the first took longer (compilation)."""
+    """Seconds: the minimum of several calls, and the excess of the first call (compilation)."""
 
     run: float
     compile: float
 
 
 def race(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Timing]:
-    """Returns the timing of each way; after one call each they take turns, for ``rounds`` rounds."""
+    """Returns the timing of each way: one first call each, then ``rounds`` rounds in alternation."""
     first = {name: _seconds(way) for name, way in ways.items()}
     turns = [{name: _seconds(way) for name, way in ways.items()} for _ in range(rounds)]
     least = {name: min(turn[name] for turn in turns) for name in ways}
@@ -30,12 +30,12 @@ def race(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Tim
 
 
 class Difference(NamedTuple):
-    """Largest absolute differences; NaN where a number is NaN.
+    """Largest absolute differences; NaN if a value is NaN.
 
     Attributes:
-      numbers: of the weights w and u and of the losses.
-      median: of the same in the median lane; a ReLU that rounding switches moves a lane's weights by far more.
-      shares: of the accuracies and of the shares of zeros, which rounding moves by whole images and weights.
+      numbers: difference of the weights w and u and of the losses.
+      median: the same in the median lane; a ReLU switched by rounding changes a lane's weights far more.
+      shares: difference of accuracies and shares of zeros, which change by whole images and weights.
     """
 
     numbers: float
@@ -44,14 +44,14 @@ class Difference(NamedTuple):
 
 
 def difference(one: Trained, other: Trained) -> Difference:
-    """Returns how far the ends and the curves of the same lanes are apart."""
+    """Returns the difference between two trainings of the same lanes."""
 
     def largest(a: PyTree, b: PyTree) -> np.ndarray:
         parts = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
         return np.max([np.abs(np.subtract(x, y)).reshape(len(x), -1).max(1) for x, y in parts], 0)
 
-    numbers = [(own.w, own.u, own.curves.loss) for own in (one, other)]
-    shares = [(own.curves.accuracy_w, own.curves.accuracy_u, own.curves.zeros) for own in (one, other)]
+    numbers = [(result.w, result.u, result.curves.loss) for result in (one, other)]
+    shares = [(result.curves.accuracy_w, result.curves.accuracy_u, result.curves.zeros) for result in (one, other)]
     by_lane = largest(*numbers)
     return Difference(float(by_lane.max()), float(np.median(by_lane)), float(largest(*shares).max()))
 

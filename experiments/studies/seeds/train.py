@@ -1,4 +1,4 @@
-"""One training as a function of a lane's numbers; many lanes of it in one compiled call, or one lane after another."""
+"""Training as a function of a lane's hyperparameters; many lanes in one compiled call, or lanes in sequence."""
 
 from __future__ import annotations
 
@@ -20,17 +20,20 @@ from ...data.labelled import Labelled
 from ...penalties.registry import find
 from ...records.lanes import Numbers, lane_keys, map_tiles
 from ...training.programs import Graph
+from .config import NUMBERS, SeedsConfig
 from .networks import NETWORKS
 
 RAMP = 2 / 3
-"""Share of the steps over which λ, or the sparsity, rises to its value."""
+"""Share of the steps over which λ or the sparsity increases to its value."""
 LOCKSTEP = {"cpu": 8}
-"""Lanes that step together on one device, so that their numbers stay in a core's cache."""
+"""Lanes per tile by platform; few on CPUs, so a tile fits in a core's cache."""
 MOST_LOCKSTEP = 1024
+ABSENT = {"lam": 0.0, "beta": 1.0, "sparsity": 0.0, "learning_rate": np.nan}
+"""Placeholder values of absent axes, without effect."""
 
 
 class Lane(NamedTuple, Generic[Numbers]):
-    """What tells one training from another of its kind; numbers, or arrays with the lanes in front."""
+    """Seed and hyperparameters of a training: scalars, or arrays with a leading lane axis."""
 
     seed: Numbers
     lam: Numbers
@@ -40,8 +43,17 @@ class Lane(NamedTuple, Generic[Numbers]):
     learning_rate: Numbers
 
 
+def make_lanes(config: SeedsConfig, chosen: list[dict[str, float]], seeds: int) -> Lane[np.ndarray]:
+    """Returns the lanes of the first ``seeds`` seeds, setting by setting."""
+    table = np.array([[setting[name] for name in NUMBERS] for setting in chosen]).repeat(seeds, 0)
+    table = np.where(np.isnan(table), [ABSENT[name] for name in NUMBERS], table).astype(config.precision)
+    a = np.full(len(table), config.a, config.precision)
+    seed = np.tile(np.arange(seeds, dtype=np.uint32), len(chosen))
+    return Lane(seed=seed, a=a, **dict(zip(NUMBERS, table.T, strict=True)))
+
+
 class Curves(NamedTuple):
-    """After each epoch: mean loss of its steps; share of validation images that w and u get right; zeros of u."""
+    """Metrics of each epoch: mean training loss, validation accuracy of w and of u, share of zeros in u."""
 
     loss: Array
     accuracy_w: Array
@@ -50,7 +62,7 @@ class Curves(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """The end of a training."""
+    """Result of a training."""
 
     w: optax.Params
     u: optax.Params
@@ -61,7 +73,7 @@ Carry = tuple[optax.Params, optax.OptState]
 
 
 def splitting(penalty: str, lane: Lane[Array], ramp: int) -> optax.GradientTransformation:
-    """Returns the library's transformation; ``none`` is ℓ1 with λ = 0, whose u is w."""
+    """Returns the splitting; ``none`` is ℓ1 with λ = 0, for which u = w."""
     if penalty == "top_k":
         top = rv.TopK(sparsity=rv.cubic_sparsity(lane.sparsity, 0, ramp), scope="global")
         return rv.rvsm(top, 1.0, lane.beta)
@@ -73,18 +85,18 @@ def splitting(penalty: str, lane: Lane[Array], ramp: int) -> optax.GradientTrans
 def make_training(
     penalty: str, network: str, data: Data, *, epochs: int, batch: int, root: Array
 ) -> Callable[[Lane[Array]], Trained]:
-    """Returns a whole training as a function of one lane, to be compiled: SGD with Nesterov momentum, cosine decay.
+    """Returns a training as a function of one lane, to be jitted: SGD with Nesterov momentum and cosine decay.
 
-    The splitting stands behind the momentum (decoupled). First weights and the order of the images come from
-    ``fold_in(root, seed)`` alone, so lanes of one seed share them, whatever their λ and β.
+    The splitting comes after the momentum (decoupled). Initial weights and the order of the images depend only on
+    ``fold_in(root, seed)``, so lanes of a seed share them.
 
     Args:
-      penalty: a name of ``grid.AXES`` or of a penalty; with ``network``, all that needs another compilation.
-      network: a name of ``NETWORKS``.
-      data: images; the test part is not looked at.
+      penalty: key of ``config.AXES`` or name of a penalty.
+      network: key of ``NETWORKS``.
+      data: images; the test images are not used.
       epochs: number of epochs.
-      batch: images a step; those of an epoch that fill no batch are left out, other ones each time.
-      root: root of all randomness.
+      batch: batch size; each epoch skips the images that do not fill a batch, different ones each time.
+      root: root key.
     """
     dtype, count = data.train.images.dtype, len(data.train.labels)
     per_epoch = count // batch
@@ -125,13 +137,13 @@ def make_training(
 
 
 def test_accuracy(network: str, params: optax.Params, test: Labelled) -> np.ndarray:
-    """Returns the share of test images that each lane's network with parameters ``params`` gets right."""
+    """Returns the test accuracy of each lane's network with parameters ``params``."""
     graph, _ = _draw(network, jax.random.key(0), test.images.dtype)
-    return np.asarray(jax.jit(jax.vmap(lambda own: _accuracy(graph, own, test)))(params))
+    return np.asarray(jax.jit(jax.vmap(lambda lane: _accuracy(graph, lane, test)))(params))
 
 
 def make_together(train: Callable[[Lane[Array]], Trained]) -> Callable[[Lane[np.ndarray]], Trained]:
-    """Returns a function that trains all lanes in one compiled call, as NumPy arrays with the lanes in front."""
+    """Returns a function that trains all lanes in one compiled call and returns NumPy arrays."""
     batched = jax.vmap(train)
 
     def together(lanes: Lane[np.ndarray]) -> Trained:
@@ -143,7 +155,7 @@ def make_together(train: Callable[[Lane[Array]], Trained]) -> Callable[[Lane[np.
 
 
 def make_separate(train: Callable[[Lane[Array]], Trained]) -> Callable[[Lane[np.ndarray]], Trained]:
-    """Returns a function that does the same by one compiled call for each lane, one after another."""
+    """Returns a function that trains the lanes in sequence, one compiled call each."""
     single = jax.jit(train)
 
     def separate(lanes: Lane[np.ndarray]) -> Trained:

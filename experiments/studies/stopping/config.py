@@ -1,4 +1,4 @@
-"""The flags of ``stopping``."""
+"""Flags of ``stopping``."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from ...cli.flags import CommonFlags, Names, Number, Numbers, WholeNumber
 
 @dataclasses.dataclass(frozen=True)
 class StoppingConfig(CommonFlags):
-    """Find the stopping rules that could have given the paper's θ(w̄,w*).
+    """Score stopping rules by how well they explain the paper's θ(w̄,w*).
 
-    Flags in the plural take one value or more; the grid is every combination.
+    The grid is all combinations of the values of the flags.
     """
 
     w_star: Names = ("sphere", "positive")
-    """Laws of w*: sphere (uniform), positive (components uniform in [0, 1], scaled)."""
+    """Distributions of w*: sphere (uniform), positive (components uniform in [0, 1], normalised)."""
     w0: Names = ("sphere", "positive")
-    """Laws of w⁰, likewise."""
+    """Distributions of w⁰, as for w*."""
     learning_rate: Numbers = (0.25, 0.05)
     """Learning rates η."""
     seeds: WholeNumber = 400
-    """Random problems for each d."""
+    """Random problems per d."""
     time: Number = 25.0
-    """Steps times learning rate after which a run ends; the error falls by a factor e in a time of k = 2."""
+    """Length of a run, steps times learning rate; the error decreases by a factor e in a time of k = 2."""
     quick: bool = False
-    """Small sizes (uniform w*, w⁰ and η = 0.25 alone, 40 seeds) where no flag says otherwise."""
+    """Small sizes (w* and w⁰ on the sphere, η = 0.25, 40 seeds) unless flags override them."""
 
     @classmethod
     def small(cls) -> StoppingConfig:
@@ -36,7 +36,7 @@ class StoppingConfig(CommonFlags):
 
 
 def work(config: StoppingConfig) -> tuple[int, str]:
-    """Returns how much a config asks for, and of what."""
+    """Returns the amount of work and its unit."""
     return lanes(config, "w_star", "w0", "learning_rate", each=15)
 
 

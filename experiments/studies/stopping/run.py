@@ -1,4 +1,4 @@
-"""Scores every rule in every setting."""
+"""Scores of all stopping rules in all settings."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from .config import StoppingConfig
 
 
 def run(config: StoppingConfig, console: Console, clock: Clock) -> Path:
-    """Runs the study and returns the folder of its record.
+    """Runs the study and returns the record's folder.
 
     Raises:
-      BadInput: anything in ``config`` that the user can mend.
+      BadInput: an invalid flag.
     """
     _check(config)
 
@@ -34,7 +34,7 @@ def run(config: StoppingConfig, console: Console, clock: Clock) -> Path:
         from . import report as stopping_report
 
         with clock.phase("run"):
-            table, curves = in_thread(lambda: _scored(config))
+            table, curves = in_thread(lambda: _score(config))
         with clock.phase("report"):
             table.to_csv(folder / "scores.csv", index=False)
             curves.to_csv(folder / "curves.csv", index=False)
@@ -44,8 +44,8 @@ def run(config: StoppingConfig, console: Console, clock: Clock) -> Path:
     return conduct("stopping", "Stopping rules against the paper's θ(w̄,w*)", config, console, clock, work)
 
 
-def _scored(config: StoppingConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Returns the scores of every rule in every setting, and quantiles of its angles."""
+def _score(config: StoppingConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Returns scores of all rules in all settings, and quantiles of their angles."""
     import jax
     import pandas as pd
 
@@ -54,8 +54,7 @@ def _scored(config: StoppingConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
 
     tables, curves = [], []
     with jax.enable_x64(True):
-        for place in itertools.product(config.w_star, config.w0, config.learning_rate):
-            setting = Setting(*place)
+        for setting in itertools.starmap(Setting, itertools.product(config.w_star, config.w0, config.learning_rate)):
             table, curve = scores(setting, _runs(setting, config), config.key)
             tables.append(table)
             curves.append(curve)
@@ -74,7 +73,6 @@ def _runs(setting: Setting, config: StoppingConfig) -> Runs:
 
 
 def _check(config: StoppingConfig) -> None:
-    """Raises ``BadInput`` for what no run can be made of."""
     from rvsmjax import _checks
 
     from .simulate import LAWS
@@ -88,4 +86,4 @@ def _check(config: StoppingConfig) -> None:
         for law in getattr(config, name):
             require_one_of(name, law, LAWS)
     if config.time < 2 * max(config.learning_rate):
-        raise BadInput(f"time must be at least two steps of the largest learning_rate, got {config.time:g}")
+        raise BadInput(f"time must be at least 2 * max(learning_rate), got {config.time:g}")

@@ -1,4 +1,4 @@
-"""RVSM seen step by step: what each stopping rule looks at, and where it would have stopped."""
+"""Trajectories of RVSM: the quantity of each stopping rule at every step, and the steps at which it stops."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ...penalties.registry import find
 from ...records.lanes import Numbers, drawn, lane_keys, map_tiles
 
 LAWS = {"sphere": jax.random.normal, "positive": jax.random.uniform}
-"""What components are drawn from before they are scaled to norm 1."""
+"""Distribution of the components before normalisation."""
 
 STATE = ("theta_w", "f_w", "theta_u", "f_u", "zeros", "lagrangian", "penalty", "norm_u", "gap", "gamma")
 ROWS = max(paper.DIMENSIONS)
-"""Vectors are filled up with zeros, which stay, so that all d share a program."""
+"""Vectors are padded with zeros, which stay zero, so all d share a program."""
 
 MOVES = ("w_2", "w_1", "w_max", "w_rel", "u_2")
 
@@ -49,17 +49,16 @@ RULES = {
     "theta_u": "|Δθ(u,w*)|",
     "product": "‖Δw‖₂·∠(w,u)",
 }
-"""A run stops after the first step in which this is under the tolerance, or after a number of steps.
+"""Quantities of the stopping rules: a run stops after the first step in which the quantity is below the tolerance.
 
-``MADE_TO_FIT`` is no rule that anyone would use: it was formed after the printed numbers, and says what they have in
-common.
+``MADE_TO_FIT`` is not a plausible rule: it was constructed from the printed numbers and shows what they have in common.
 """
 
 MADE_TO_FIT = RULES["product"]
 
 
 class Setting(NamedTuple):
-    """A guess at what the paper does not state: the laws of w* and w⁰, and the learning rate."""
+    """Assumptions on what the paper does not state: distributions of w* and w⁰, learning rate."""
 
     w_star: str
     w0: str
@@ -67,25 +66,25 @@ class Setting(NamedTuple):
 
 
 class Lane(NamedTuple, Generic[Numbers]):
-    """One problem; arrays with the lanes in front."""
+    """Random problems; fields have a leading lane axis."""
 
     w_star: Numbers
     w0: Numbers
     learning_rate: Numbers
 
 
-Seen = tuple[tuple[Array, ...], tuple[Array, ...]]
+Observed = tuple[tuple[Array, ...], tuple[Array, ...]]
 """``STATE`` and ``MOVES``."""
 
 
 def trajectories(setting: Setting, name: str, d: int, seeds: int, key: Array, time: float) -> dict[str, np.ndarray]:
-    """Returns ``STATE`` after each step 0 … T and ``MOVES`` in each step 1 … T, arrays of shape (seeds, T + 1 or T).
+    """Returns ``STATE`` after steps 0 … T and ``MOVES`` in steps 1 … T, of shape (seeds, T + 1) and (seeds, T).
 
-    λ, β, k and a are the paper's; T·η is ``time``. All penalties share a seed's w* and w⁰.
+    λ, β, k and a are the paper's; T·η is ``time``. Penalties share the w* and w⁰ of a seed.
     """
     keys = [lane_keys(key, np.arange(seeds), stream) for stream in (2 * d, 2 * d + 1)]
     laws = (LAWS[setting.w_star], LAWS[setting.w0])
-    vectors = (drawn(law, own, (ROWS,)) for law, own in zip(laws, keys, strict=True))
+    vectors = (drawn(law, key, (ROWS,)) for law, key in zip(laws, keys, strict=True))
     w_star, w0 = (unit(jnp.where(jnp.arange(ROWS) < d, v, 0)) for v in vectors)
     program = _program(name, round(time / setting.learning_rate))
     state, moves = map_tiles(program, Lane(w_star, w0, np.full(seeds, setting.learning_rate)))
@@ -94,7 +93,7 @@ def trajectories(setting: Setting, name: str, d: int, seeds: int, key: Array, ti
 
 
 def watched(run: dict[str, np.ndarray], rule: str) -> np.ndarray:
-    """Returns what a rule compares with its tolerance in each step 1 … T, of shape (seeds, T); falls for "steps"."""
+    """Returns the quantity of a rule in steps 1 … T, of shape (seeds, T); decreasing for "steps"."""
     if rule == "steps":
         return np.broadcast_to(-0.5 - np.arange(1.0, run["theta_w"].shape[1]), run["move_w_2"].shape)
     if rule in MOVES:
@@ -107,11 +106,11 @@ def watched(run: dict[str, np.ndarray], rule: str) -> np.ndarray:
 
 
 def stops(values: np.ndarray, tolerances: np.ndarray) -> np.ndarray:
-    """Returns the step after which each run stops at each tolerance, of shape (seeds, tolerances); T if it never does.
+    """Returns the step at which each run stops at each tolerance, of shape (seeds, tolerances), at most T.
 
     Args:
-      values: what the rule watches, of shape (seeds, T).
-      tolerances: rising.
+      values: quantity of the rule, of shape (seeds, T).
+      tolerances: in ascending order.
     """
     lowest = np.minimum.accumulate(values, axis=1)
     first = [np.searchsorted(-row, -tolerances, side="right") + 1 for row in lowest]
@@ -119,13 +118,13 @@ def stops(values: np.ndarray, tolerances: np.ndarray) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=64)
-def _program(name: str, steps: int) -> Callable[[Lane[Array]], Seen]:
-    """Returns the run of a tile: equal arguments give the same function, which is compiled once."""
+def _program(name: str, steps: int) -> Callable[[Lane[Array]], Observed]:
+    """Returns the run of a tile; cached, so it compiles once."""
     penalty = find(name)(paper.SETTING["a"])
     problem = rv.NoOverlapReLU(paper.SETTING["k"])
     lam, beta = paper.SETTING["lam"], paper.SETTING["beta"]
 
-    def seen(w: Array, w_star: Array) -> tuple[Array, ...]:
+    def observe(w: Array, w_star: Array) -> tuple[Array, ...]:
         u = penalty.prox(w, lam / beta)
         value = lam * penalty.value(u) + beta / 2 * jnp.sum((w - u) ** 2)
         loss = problem.loss(w, w_star)
@@ -134,22 +133,22 @@ def _program(name: str, steps: int) -> Callable[[Lane[Array]], Seen]:
         sizes = penalty.value(u), norm(u), norm(w - u)
         return angles[0], loss, angles[1], problem.loss(u, w_star), zeros, loss + value, *sizes, angles[2]
 
-    def lane(lane: Lane[Array]) -> Seen:
+    def lane(lane: Lane[Array]) -> Observed:
         split = rv.rvsm(penalty, lam, beta)
         chain = optax.chain(split, optax.sgd(lane.learning_rate), rv.unit_sphere())
         opt_state = chain.init(lane.w0)
 
-        def step(w: Array, _: None) -> tuple[Array, Seen]:
+        def step(w: Array, _: None) -> tuple[Array, Observed]:
             updates, _ = chain.update(problem.grad(w, lane.w_star), opt_state, w)
             new = optax.apply_updates(w, updates)
             move = jnp.abs(new - w)
             change = penalty.prox(new, lam / beta) - penalty.prox(w, lam / beta)
             relative = jnp.where(new == 0, 0, move / jnp.where(new == 0, 1, jnp.abs(new)))
             moves = norm(move), jnp.sum(move), jnp.max(move), jnp.max(relative), norm(change)
-            return new, (seen(new, lane.w_star), moves)
+            return new, (observe(new, lane.w_star), moves)
 
         _, (states, moves) = jax.lax.scan(step, lane.w0, length=steps)
-        first = seen(lane.w0, lane.w_star)
+        first = observe(lane.w0, lane.w_star)
         return tuple(jnp.concatenate([a[None], b]) for a, b in zip(first, states, strict=True)), moves
 
     return jax.vmap(lane)

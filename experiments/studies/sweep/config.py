@@ -1,10 +1,10 @@
-"""The flags of ``sweep``."""
+"""Flags of ``sweep``."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ...cli.command import Command
 from ...cli.estimate import MEASURED_ON, Plan
@@ -22,25 +22,28 @@ from ...cli.flags import (
 )
 from ...records.environment import usable_cores
 
+if TYPE_CHECKING:
+    from rvsmjax.sweep import Grid
+
 UPDATES_PER_SECOND = 4e9
-"""Components that a sweep updates in float32 on two cores, all penalties together; half in float64."""
+"""Component updates per second of a sweep in float32 on two cores; half of that in float64."""
 SLAB = {True: 200_000, False: 4_000_000}
-"""Lanes of a slab, by whether it is computed on CPUs."""
+"""Default lanes per slab, by whether the device is a CPU."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SweepConfig(CommonFlags):
-    """Run the one-layer study: random problems over a grid, to convergence, beside the paper's Tables 1 to 3.
+    """Run random one-layer problems over a grid to convergence and compare them with the paper's Tables 1 to 3.
 
-    Flags in the plural take one value or more; the grid is every combination.
+    The grid is all combinations of the values of the flags.
     """
 
     penalty: Names = ("l1", "l0", "tl1")
-    """Penalties: l1, l0, tl1, or MODULE:CLASS of your own."""
+    """Penalties: l1, l0, tl1, or a class as MODULE:CLASS."""
     d: WholeNumbers = (10, 20, 30, 40, 50)
     """Dimensions of w."""
     k: WholeNumbers = (2, 5, 10, 20)
-    """Numbers of patches; the paper has 2."""
+    """Numbers of patches; 2 in the paper."""
     lam: Numbers = (1e-4,)
     """λ, weight of the penalty."""
     beta: Numbers = (4e-3,)
@@ -50,25 +53,25 @@ class SweepConfig(CommonFlags):
     learning_rate: Rates = None
     """Learning rates η."""
     normalize: Booleans = (True,)
-    """Whether w goes back to the sphere after each step; True False runs both."""
+    """Whether w is normalised after each step; True False runs both."""
     seeds: WholeNumber = 10_000
-    """Random problems in each cell."""
+    """Random problems per cell."""
     tol: Tolerance = None
     """Residual at which a lane has converged."""
     max_steps: Steps = 100_000
-    """Steps after which a lane is given up."""
+    """Step cap of a lane."""
     precision: Literal["float32", "float64"] = "float32"
-    """Floating point numbers."""
+    """Floating-point precision."""
     slab: Lanes = None
-    """Lanes computed and written at a time. A larger grid goes on from its last slab when it was interrupted."""
+    """Lanes per slab. An interrupted grid of several slabs resumes after the last finished one."""
     coordinator: str = ""
-    """Of a run by several processes: HOST:PORT of the first, or auto where SLURM, a TPU pod or Kubernetes tells."""
+    """For several processes: HOST:PORT of the first, or auto under SLURM, on a TPU pod or under Kubernetes."""
     processes: WholeNumber = 1
-    """With HOST:PORT, how many there are."""
+    """With HOST:PORT, the number of processes."""
     process: WholeNumber = 0
-    """And which of them this is, from 0; the first alone writes a record."""
+    """With HOST:PORT, the index of this process, from 0; only the first writes a record."""
     quick: bool = False
-    """Small sizes (d 10 20, k 2, 100 seeds) where no flag says otherwise."""
+    """Small sizes (d 10 20, k 2, 100 seeds) unless flags override them."""
 
     @classmethod
     def small(cls) -> SweepConfig:
@@ -76,27 +79,34 @@ class SweepConfig(CommonFlags):
         return cls(d=(10, 20), k=(2,), seeds=100)
 
     def resolved(self) -> SweepConfig:
-        """Returns the config with the tolerance filled in; ``learning_rate`` None stays: it depends on β."""
+        """Returns the config with the default tolerance. The default η depends on β, so None stays."""
         return dataclasses.replace(self, tol=self.tolerance())
 
     def tolerance(self) -> float:
-        """Returns the tolerance, where none is given that of the precision."""
+        """Returns ``tol``, by default that of the precision."""
         return self.tol if self.tol is not None else {"float32": 1e-6, "float64": 1e-12}[self.precision]
 
 
-def workload(config: SweepConfig) -> Plan:
-    """Returns what the sweep would take: the error of a lane falls by a factor e in k / (learning rate) steps."""
-    import jax
-
-    from rvsmjax.sweep import Grid, slabs
+def make_grid(config: SweepConfig) -> Grid:
+    """Returns the grid that the flags describe."""
+    from rvsmjax.sweep import Grid
 
     from ...penalties.registry import for_grid
+
+    axes = ["penalty", "d", "k", "lam", "beta", "a", "learning_rate", "normalize", "seeds"]
+    return Grid(**{name: getattr(config, name) for name in axes} | {"penalty": for_grid(config.penalty, config.a)})
+
+
+def workload(config: SweepConfig) -> Plan:
+    """Returns the estimate of a sweep; the error of a lane decreases by a factor e in k / (learning rate) steps."""
+    import jax
+
+    from rvsmjax.sweep import slabs
+
     from ..one_layer.slabs import LANE_BYTES
 
     config = config.resolved()
-    axes = ["penalty", "d", "k", "lam", "beta", "a", "learning_rate", "normalize", "seeds"]
-    penalties = for_grid(config.penalty, config.a)
-    grid = Grid(**{name: getattr(config, name) for name in axes} | {"penalty": penalties})
+    grid = make_grid(config)
     on_cpu = jax.devices()[0].platform == "cpu"
     count = len(slabs(grid, config.slab or SLAB[on_cpu]))
     size = f"{grid.size:,} lanes in {count} slab{'s' * (count > 1)}"
@@ -104,7 +114,6 @@ def workload(config: SweepConfig) -> Plan:
     steps = 0.0
     for beta in config.beta:
         for rate in config.learning_rate or [1 / (beta + 4)]:
-            # The error falls by a factor e in k / (learning rate) steps.
             steps += sum(min(config.max_steps, k * math.log(1 / config.tolerance()) / rate) for k in config.k)
     updates = cells * sum(config.d) * steps
     rate = UPDATES_PER_SECOND / (1 if config.precision == "float32" else 2) * usable_cores() / MEASURED_ON

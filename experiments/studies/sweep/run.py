@@ -1,4 +1,4 @@
-"""Runs the sweep, slab by slab."""
+"""Sweep over one-layer problems, slab by slab."""
 
 from __future__ import annotations
 
@@ -7,22 +7,20 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ...cli.flags import (
-    HOW,
-)
+from ...cli.flags import HOW
 from ...cli.interrupts import mendable
 from ...cli.runner import Report, conduct
 from ...records.environment import Clock
 from ...records.folder import BadInput, Facts
 from ..one_layer import slabs
-from .config import SLAB, SweepConfig
+from .config import SLAB, SweepConfig, make_grid
 
 
 def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
-    """Runs the sweep and returns the folder of its record, which the first of several processes alone writes.
+    """Runs the sweep and returns the record's folder; only the first of several processes writes a record.
 
     Raises:
-      BadInput: anything in ``config`` that the user can mend.
+      BadInput: an invalid flag.
     """
     config = config.resolved()
     for name in ("slab", "processes"):
@@ -34,14 +32,11 @@ def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
 
         from rvsmjax import sweep
 
-        from ...penalties.registry import for_grid
         from ..one_layer.output import how_it_went, write_summary
         from .report import sweep_sections
 
-        axes = ["penalty", "d", "k", "lam", "beta", "a", "learning_rate", "normalize", "seeds"]
         with mendable():
-            penalties = for_grid(config.penalty, config.a)
-            grid = sweep.Grid(**{name: getattr(config, name) for name in axes} | {"penalty": penalties})
+            grid = make_grid(config)
         slabs.check_disk(grid.size, config.out or Path("results"), "total")
         on_cpu = jax.devices()[0].platform == "cpu"
         parts = sweep.slabs(grid, config.slab or SLAB[on_cpu])
@@ -60,7 +55,7 @@ def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
             summary, figures = write_summary(folder, lanes, places)
         return how_it_went(grid.size, facts, summary), lambda facts: sweep_sections(summary, facts, figures)
 
-    asked = {name: value for name, value in dataclasses.asdict(config).items() if name not in HOW}
-    bits = {"jax": jax.__version__, "devices": [device.device_kind for device in jax.local_devices()[:1]]}
-    settings = asked | bits if len(parts) > 1 else None
+    values = {name: value for name, value in dataclasses.asdict(config).items() if name not in HOW}
+    platform = {"jax": jax.__version__, "devices": [device.device_kind for device in jax.local_devices()[:1]]}
+    settings = values | platform if len(parts) > 1 else None
     return conduct("sweep", "RVSM on the one-layer network", config, console, clock, work, settings)

@@ -1,4 +1,4 @@
-"""Where our converged draws stand against the paper, in words: which rows agree, which do not, and why."""
+"""Verdict on the paper's tables: which rows agree with our converged draws, which do not, and why."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..one_layer import paper_comparison as compare
 
 
 def agreement(cells: xr.Dataset) -> Section:
-    """Returns how many printed values lie among our draws, and what those outside have in common."""
+    """Returns the numbers of printed values within our draws, and why the others are outside."""
     rows = compare.limit_rows(cells)
     table = []
     for metric, part in [*rows.groupby("metric", sort=False), ("all", rows)]:
@@ -69,12 +69,12 @@ def no_limits(cells: xr.Dataset) -> Section:
         "largest γ of our draws if it is larger, the table has the left side against the largest right side. After "
         "hard thresholding ‖ū‖ = cos γ, so the right side of (17) is at most β/2."
     )
-    found = (
+    violations = (
         f"Broken: (13) by {_where(rows, 'breaks_13')}; (17) with ‖ū‖ ≤ 1 by {_where(rows, 'breaks_17')}; "
         f"(17) with ‖ū‖ = cos γ by {_where(rows, 'breaks_17_l0')}. f(w̄) of a unit vector is a function of θ(w̄,w*): "
         f"the printed f(w̄) follow from the printed angles within {off:.1g} %, so that row falls with the other."
     )
-    return Section("Rows θ(w̄,w*) and f(w̄): no limits", [text, Table(columns, table, labels=2), found])
+    return Section("Rows θ(w̄,w*) and f(w̄): no limits", [text, Table(columns, table, labels=2), violations])
 
 
 def smallest_loss(cells: xr.Dataset) -> Section:
@@ -95,7 +95,7 @@ def _compared(left: float, right: float) -> str:
 
 
 def _where(rows: pd.DataFrame, flag: str) -> str:
-    """Returns in words at which d each penalty has the flag."""
+    """Returns the d at which each penalty has the flag, as text."""
     parts = []
     for penalty, part in rows.groupby("penalty", sort=False):
         at = list(part.d[part[flag]])

@@ -1,7 +1,7 @@
-"""Random problems with the same hyperparameters, run to limits with a required share of zeros, and measured.
+"""Random problems with common hyperparameters, run to limits with a required share of zeros.
 
-The share of zeros is a count, with no useful derivative, so it is met by the threshold t: λ is written as the one that
-gives threshold t at β and a, and t follows the required share of the training seeds.
+The share of zeros has no useful derivative, so λ is parametrised by the threshold t of the penalty at β and a, and t is
+calibrated to the required share on the training seeds.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from rvsmjax.certificate import largest_learning_rate
 from ...penalties.registry import find
 
 START = {"beta": 4e-3, "a": 1.0}
-"""The paper's values, where the descent starts."""
+"""The paper's values, at which the descent starts."""
 WIDE = 30.0
-"""Between the logarithms of a threshold and of its step, at most."""
+"""Largest difference between the logarithms of a threshold and of its step."""
 CALIBRATION = 6
-"""Solves that bring the training seeds to the required share."""
+"""Solves per calibration to the required share."""
 
 
 class Draws(NamedTuple):
@@ -42,15 +42,15 @@ Limits = tuple[Array, Array, Array, Array]
 
 
 class Choice(NamedTuple):
-    """Hyperparameters found, and what they cost.
+    """Chosen hyperparameters and their cost.
 
     Attributes:
       beta: β.
-      a: shape of transformed l1; 1 where there is none.
+      a: shape of transformed l1; 1 for other penalties.
       t: threshold on |w̄|.
-      share: zeros of ū among the training seeds' components.
+      share: share of zeros in ū over the training seeds.
       theta: mean of θ(ū,w*) over the training seeds.
-      solves: how often all training seeds were run to their limits.
+      solves: number of runs of all training seeds to their limits.
     """
 
     beta: float
@@ -67,7 +67,7 @@ class Choice(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One penalty on one set of training seeds with one required share of zeros."""
+    """A penalty, training seeds and a required share of zeros."""
 
     kind: str
     k: int
@@ -77,25 +77,25 @@ class Cell:
 
     @property
     def shaped(self) -> bool:
-        """Whether there is an a to choose."""
+        """Whether the penalty has a parameter a."""
         return bool(find(self.kind).parameter)
 
     def limits(self, beta: float, a: float, t: float, draws: Draws | None = None) -> Limits:
-        """Returns θ(ū,w*), ū and w̄ of all seeds, and whether they converged."""
+        """Returns θ(ū,w*), ū, w̄ and the mask of converged runs of all seeds."""
         numbers = {"beta": jnp.asarray(beta), "a": jnp.asarray(a), "t": jnp.asarray(t)}
         return limits_of(self.kind, self.max_steps, self.k, numbers, draws or self.draws)
 
     def first_threshold(self) -> tuple[float, float]:
-        """Returns t and d share/d log t at λ → 0, where w̄ is w*."""
+        """Returns t and d share/d log t at λ → 0, where w̄ = w*."""
         size = np.sort(np.abs(np.asarray(self.draws.w_star)).ravel())
         t, width = float(np.quantile(size, self.sparsity)), 0.2
         below = np.searchsorted(size, t * np.exp([-width, width])) / size.size
         return t, max(float(below[1] - below[0]) / (2 * width), 0.05)
 
     def calibrated(self, beta: float, a: float, t: float) -> Choice:
-        """Returns the choice at which the training seeds have the required share, as near as the solves bring it.
+        """Returns the choice closest to the required share on the training seeds.
 
-        By Newton's method until t lies between two that were tried, then by linear interpolation in log t.
+        Newton's method until t is bracketed, then linear interpolation in log t.
         """
         _, density = self.first_threshold()
         tried: list[Choice] = []
@@ -115,10 +115,9 @@ class Cell:
 
 def draw(key: Array, seeds: range, d: int, truth_zeros: float) -> Draws:
     """Returns w⁰ uniform on the sphere and w* uniform on it too, or on that of d − round(truth_zeros·d) coordinates."""
-
     rows = jax.jit(jax.vmap(lambda seed: jax.random.normal(jax.random.fold_in(key, seed), (3, d))))
     w0, w_star, order = np.moveaxis(np.asarray(rows(jnp.asarray(seeds, jnp.uint32))), 1, 0)
-    # The order of the third row is a random permutation.
+    # The ranks of the third row are a random permutation.
     w_star = w_star * (np.argsort(np.argsort(order, 1), 1) >= round(truth_zeros * d))
     return Draws(*(jnp.asarray(x / np.linalg.norm(x, axis=1, keepdims=True)) for x in (w0, w_star)))
 
@@ -135,7 +134,7 @@ def step_at(kind: str, t: Array, a: Array) -> Array:
 
 
 def _log_step(excess: Callable[[Array], Array], t: Array) -> Array:
-    """Returns where a function that rises has its zero, with derivatives; by bisection around log t."""
+    """Returns the root of an increasing function by bisection around log t; differentiable."""
 
     def bisect(function: Callable[[Array], Array], start: Array) -> Array:
         def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -150,9 +149,9 @@ def _log_step(excess: Callable[[Array], Array], t: Array) -> Array:
 
 
 def best_angle(w_star: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Returns the least angle with w* that a vector with so many nonzero components can have, row by row.
+    """Returns, for each row of w*, the least angle to a vector with ``counts`` nonzero components.
 
-    On a given support nothing is nearer in angle than w* itself, restricted; the best support holds the largest.
+    On a given support the closest vector is the restriction of w*; the best support has the largest components.
     """
     squares = np.cumsum(np.sort(w_star.astype(np.float64) ** 2, 1)[:, ::-1], 1)
     inside = np.concatenate([np.zeros((len(squares), 1)), squares], 1)[np.arange(len(squares)), counts]
@@ -160,14 +159,11 @@ def best_angle(w_star: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def measure(cell: Cell, choice: Choice, draws: Draws) -> dict[str, np.ndarray]:
-    """Returns θ(ū,w*), the zeros of ū, the least angle possible with so many, and whether the run converged.
-
-    Of seeds that were not tuned on.
-    """
+    """Returns θ(ū,w*), the zeros of ū, the least angle with as many, and convergence, per held-out seed."""
     size, count = len(cell.draws.w0), len(draws.w0)
     parts = []
     for begin in range(0, count, size):
-        # In batches of the compiled size, the last one filled up with seeds from the first.
+        # Batches of the compiled size; the last one is padded with the first seeds.
         rows = np.arange(begin, begin + size) % count
         batch = jax.tree.map(lambda x, rows=rows: x[rows], draws)
         theta, u, _, converged = cell.limits(choice.beta, choice.a, choice.t, batch)
@@ -180,7 +176,7 @@ def measure(cell: Cell, choice: Choice, draws: Draws) -> dict[str, np.ndarray]:
 
 @functools.partial(jax.jit, static_argnames=("kind", "max_steps"))
 def limits_of(kind: str, max_steps: int, k: int, numbers: dict[str, Array], draws: Draws) -> Limits:
-    """Returns θ(ū,w*), ū and w̄ of all seeds at ``numbers``, β, a and t, and whether they converged."""
+    """Returns θ(ū,w*), ū, w̄ and the mask of converged runs of all seeds at β, a and t in ``numbers``."""
     beta, a, t = numbers["beta"], numbers["a"], numbers["t"]
     penalty = find(kind)(a)
     lam = beta * step_at(kind, t, a)

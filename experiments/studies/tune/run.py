@@ -1,4 +1,4 @@
-"""Tunes every cell."""
+"""Tuning of all cells."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from .config import TUNERS, TuneConfig
 
 
 def run(config: TuneConfig, console: Console, clock: Clock) -> Path:
-    """Tunes every cell and returns the folder of the record.
+    """Tunes every cell and returns the record's folder.
 
     Raises:
-      BadInput: anything in ``config`` that the user can mend.
+      BadInput: an invalid flag.
     """
     _check(config)
 
@@ -54,7 +54,7 @@ def run(config: TuneConfig, console: Console, clock: Clock) -> Path:
 
 
 def tune_all(config: TuneConfig) -> tuple[xr.Dataset, pd.DataFrame]:
-    """Returns what each tuner chose in each cell with its held-out angles, and the paths of the descents."""
+    """Returns each tuner's choice in each cell with its held-out angles, and the paths of the descents."""
     import jax
     import xarray as xr
 
@@ -63,21 +63,21 @@ def tune_all(config: TuneConfig) -> tuple[xr.Dataset, pd.DataFrame]:
     key = jax.random.key(config.key)
     cells, paths = [], []
     for d, zeros in itertools.product(config.d, config.truth_zeros):
-        # Held-out seeds come after the others: nothing is chosen by them.
-        seen = tuning.draw(key, range(config.seeds), d, zeros)
-        unseen = tuning.draw(key, range(config.seeds, config.seeds + config.held_out), d, zeros)
+        # Held-out seeds follow the training seeds and are not used for tuning.
+        training = tuning.draw(key, range(config.seeds), d, zeros)
+        held_out = tuning.draw(key, range(config.seeds, config.seeds + config.held_out), d, zeros)
         for kind, sparsity in itertools.product(config.penalty, config.sparsity):
-            cell = tuning.Cell(kind, config.k, sparsity, seen)
-            place = {"penalty": kind, "d": d, "truth_zeros": zeros, "sparsity": sparsity}
+            cell = tuning.Cell(kind, config.k, sparsity, training)
+            labels = {"penalty": kind, "d": d, "truth_zeros": zeros, "sparsity": sparsity}
             choices, path = _tune(cell, config.iterations)
-            paths += [place | {"iteration": i} | row for i, row in enumerate(path)]
+            paths += [labels | {"iteration": i} | row for i, row in enumerate(path)]
             for tuner, (choice, seconds) in choices.items():
                 scalars = choice._asdict() | {"lam": choice.lam(kind), "seconds": seconds}
                 scalars |= {f"train_{name}": scalars.pop(name) for name in ("theta", "share")}
-                measured = tuning.measure(cell, choice, unseen)
+                measured = tuning.measure(cell, choice, held_out)
                 data = {name: ("seed", values) for name, values in measured.items()}
-                one = xr.Dataset(data | scalars, place | {"tuner": tuner})
-                cells.append(one.expand_dims([*place, "tuner"]))
+                one = xr.Dataset(data | scalars, labels | {"tuner": tuner})
+                cells.append(one.expand_dims([*labels, "tuner"]))
     combined = xr.combine_by_coords(cells, combine_attrs="drop")
     assert isinstance(combined, xr.Dataset)
     order = {"penalty": list(config.penalty), "tuner": list(TUNERS)}
@@ -85,23 +85,22 @@ def tune_all(config: TuneConfig) -> tuple[xr.Dataset, pd.DataFrame]:
 
 
 def _tune(cell: Cell, iterations: int) -> tuple[dict[str, tuple[Choice, float]], list[dict[str, float]]]:
-    """Returns the choice of each tuner with its seconds, compilation apart, and the path of the descent."""
+    """Returns each tuner's choice with its seconds, without compilation, and the path of the descent."""
     from . import optimizers as tuners
     from . import problem as tuning
 
     tuners.compile_for(cell)
-    began = time.perf_counter()
+    times = [time.perf_counter()]
     start = cell.calibrated(**tuning.START, t=cell.first_threshold()[0])
-    started = time.perf_counter()
-    found, path = tuners.descend(cell, iterations)
-    descended = time.perf_counter()
-    best = tuners.search(cell, found.solves)
-    ends = {"start": (start, started - began), "gradient": (found, descended - started)}
-    return ends | {"grid": (best, time.perf_counter() - descended)}, path
+    times.append(time.perf_counter())
+    gradient, path = tuners.descend(cell, iterations)
+    times.append(time.perf_counter())
+    grid = tuners.search(cell, gradient.solves)
+    times.append(time.perf_counter())
+    return dict(zip(TUNERS, zip((start, gradient, grid), np.diff(times).tolist(), strict=True), strict=True)), path
 
 
 def _check(config: TuneConfig) -> None:
-    """Raises ``BadInput`` for what no run can be made of."""
     check_axes(config, "penalty", "d", "sparsity", "truth_zeros")
     with mendable():
         for name in config.penalty:
@@ -109,7 +108,7 @@ def _check(config: TuneConfig) -> None:
             try:
                 penalty.threshold(1.0)
             except NotImplementedError:
-                raise BadInput(f"penalty must have a threshold, which is tuned, got {name!r}, which has none") from None
+                raise BadInput(f"penalty must have a threshold, got {name!r}") from None
     for name, least in (("d", 2), ("k", 1), ("seeds", 2), ("held_out", 2), ("iterations", 1)):
         if np.min(getattr(config, name)) < least:
             raise BadInput(f"{name} must be a whole number >= {least}, got {np.min(getattr(config, name))}")

@@ -1,4 +1,4 @@
-"""Statistics of tuning at a required sparsity, from held-out seeds alone."""
+"""Statistics of the tuning, from held-out seeds."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import pandas as pd
 import xarray as xr
 
 WIDTH = 1.96
-"""Standard errors in half a 95 % interval."""
+"""Half the width of a 95 % interval, in standard errors."""
 
 
 def summarize(results: xr.Dataset) -> pd.DataFrame:
-    """Returns one row a cell and method: what was chosen, and mean and standard error on the held-out seeds."""
+    """Returns one row per cell and tuner: choice, and mean and standard error on the held-out seeds."""
     count = results.sizes["seed"]
     d = results.d.astype(float)
     part = xr.Dataset(
@@ -36,16 +36,16 @@ def tuned(results: xr.Dataset) -> xr.Dataset:
 
 
 def reference(results: xr.Dataset) -> str:
-    """Returns the penalty whose supports the least possible angle is shown for: l0 if it is there."""
+    """Returns the penalty whose supports define the least possible angle: l0 if present, else the first."""
     names = [str(name) for name in results.penalty.values]
     return "l0" if "l0" in names else names[0]
 
 
 def differences(results: xr.Dataset) -> pd.DataFrame:
-    """Returns, cell by cell, tuned Tl1 less tuned l0 and l1: means over pairs of equal seeds, and half 95 % intervals.
+    """Returns the paired differences of tuned Tl1 from tuned l0 and l1 per cell: means and half 95 % intervals.
 
-    Beside the angle itself, its excess over the least possible with as many nonzero components, and the share of zeros:
-    shares agree in the mean over the training seeds, not on others nor seed by seed.
+    Quantities: the angle, its excess over the least angle with as many nonzero components, and the share of zeros,
+    which is calibrated only in the mean over the training seeds.
     """
     best, rows = tuned(results), []
     for other in (name for name in ("l0", "l1") if name in best.penalty):

@@ -1,4 +1,4 @@
-"""RVSM beside ADMM: the exact w-step and the points of rest against brute force, the record."""
+"""RVSM and ADMM: the exact w-step and stationary points against brute force, the record."""
 
 import functools
 import json
@@ -34,13 +34,13 @@ def loss(w, w_star):
 
 
 @pytest.mark.parametrize("normalize", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_the_w_step_is_an_argmin_in_all_dimensions(x64, problems, normalize):
+def test_w_step_is_the_argmin_in_all_dimensions(x64, problems, normalize):
     w_star, last = problems
     rng = np.random.default_rng(1)
     centre, betas = rng.normal(size=w_star.shape), np.geomspace(4e-3, 3, len(last))
     step = functools.partial(admm_runs.w_step, rv.NoOverlapReLU(K), normalize=normalize)
-    found = jax.jit(jax.vmap(step))(w_star, centre, betas, last)
-    for w, a, b, beta in zip(np.asarray(found), w_star, centre, betas, strict=True):
+    minimisers = jax.jit(jax.vmap(step))(w_star, centre, betas, last)
+    for w, a, b, beta in zip(np.asarray(minimisers), w_star, centre, betas, strict=True):
 
         def height(v, a=a, b=b, beta=beta):
             v = v / np.linalg.norm(v) if normalize else v
@@ -61,7 +61,7 @@ def test_the_w_step_is_an_argmin_in_all_dimensions(x64, problems, normalize):
         pytest.param("modified", False, marks=pytest.mark.slow),
     ],
 )
-def test_admm_rests_at_a_stationary_point_of_the_penalised_loss(x64, problems, method, normalize):
+def test_admm_converges_to_a_stationary_point_of_the_penalised_loss(x64, problems, method, normalize):
     lam, beta = 0.05, 0.2
     lanes = admm_runs.Lanes(problems[0], problems[1], np.full(8, lam), np.full(8, beta))
     run = functools.partial(admm_runs.run_tile, method=method, penalty=rv.L1(), k=K, tol=1e-10, max_steps=5000)
@@ -80,7 +80,7 @@ def test_admm_rests_at_a_stationary_point_of_the_penalised_loss(x64, problems, m
         assert np.abs(slope[u == 0]).max(initial=0) < lam + 1e-5
 
 
-def test_rvsm_keeps_the_gap_of_its_threshold(x64, problems):
+def test_rvsm_keeps_a_gap_given_by_its_threshold(x64, problems):
     lanes = admm_runs.Lanes(problems[0], problems[1], np.full(8, 1e-3), np.full(8, 4e-2))
     run = functools.partial(admm_runs.run_tile, method="rvsm", penalty=rv.L1(), k=K, tol=1e-9, max_steps=5000)
     end = jax.jit(functools.partial(run, normalize=True))(lanes)
@@ -112,17 +112,17 @@ def test_record_is_whole(folder, count_colors, report_files):
     assert "nan" not in text
 
 
-def test_summary_is_that_of_the_lanes(folder):
+def test_summary_agrees_with_the_lanes(folder):
     lanes, cells = (pd.read_csv(folder / name) for name in ("lanes.csv.gz", "summary.csv"))
     for row in cells.itertuples():
-        own = lanes[(lanes.method == row.method) & (lanes.nonzero == row.nonzero) & (lanes.lam == row.lam)]
-        assert len(own) == row.runs == 4
-        assert row.zeros_mean == pytest.approx(own.zeros.mean())
-        assert row.gap_std == pytest.approx(np.std(own.gap, ddof=1))
-        assert row.rests == own.converged.mean()
+        part = lanes[(lanes.method == row.method) & (lanes.nonzero == row.nonzero) & (lanes.lam == row.lam)]
+        assert len(part) == row.runs == 4
+        assert row.zeros_mean == pytest.approx(part.zeros.mean())
+        assert row.gap_std == pytest.approx(np.std(part.gap, ddof=1))
+        assert row.rests == part.converged.mean()
 
 
-def test_equal_sparsity_is_an_interpolation():
+def test_equal_sparsity_interpolates():
     common = {"penalty": "l1", "normalize": False, "nonzero": 1.0, "beta": 0.1, "rests": 1.0}
     rvsm = [{"method": "rvsm", "zeros_mean": 0.5, "theta_u_mean": 0.2}]
     admm = [{"method": "admm", "zeros_mean": z, "theta_u_mean": t} for z, t in ((0.4, 0.2), (0.6, 0.4))]

@@ -1,4 +1,4 @@
-"""Adaptive hard thresholding: the tile against the library's chain, the starts, the rates, the record."""
+"""Adaptive hard thresholding: tiles against the library's chain, starts, rates, record."""
 
 import functools
 import json
@@ -11,11 +11,12 @@ import pytest
 from experiments.cli import main as cli
 from experiments.studies.aht import report as aht_report
 from experiments.studies.aht import simulate as aht_runs
-from experiments.studies.aht.config import AhtConfig, Cell, cells
+from experiments.studies.aht.cells import Cell, overlap, possible
+from experiments.studies.aht.config import AhtConfig, cells
 from experiments.studies.aht.run import run_lanes
 
 CELLS = [Cell(9, s, k, start, False) for start in aht_runs.STARTS for s, k in ((1, 2), (2, 1), (4, 20), (5, 3))]
-CELLS = [cell for cell in CELLS if aht_runs.possible(cell.start, cell.s, cell.d)]
+CELLS = [cell for cell in CELLS if possible(cell.start, cell.s, cell.d)]
 
 
 def drawn(seeds=6, dtype="float64"):
@@ -23,17 +24,17 @@ def drawn(seeds=6, dtype="float64"):
 
 
 @pytest.mark.parametrize("normalize", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_a_tile_is_the_chain_of_every_lane(x64, normalize):
+def test_tile_equals_the_chain_on_every_lane(x64, normalize):
     lanes = drawn(3)
     numbers = {"learning_rate": 0.4, "tol": 1e-12, "max_steps": 60, "normalize": normalize}
     tile = jax.jit(functools.partial(aht_runs.run_tile, **numbers))(lanes)
-    assert (tile.end == aht_runs.CAP).sum() > 10  # they are compared on their way
-    alone = jax.jit(jax.vmap(functools.partial(aht_runs.replay, learning_rate=0.4, normalize=normalize)))
-    chain = alone(lanes, steps=tile.steps)
-    # Rounding decides where the line through 0 and w* is left at k = 1.
-    told = np.array([cell.k > 1 or cell.start != "opposite" for cell in CELLS for _ in range(3)])
-    assert np.array_equal((tile.w == 0)[told], (chain == 0)[told])
-    assert np.abs(tile.w - chain)[told].max() < 1e-12
+    assert (tile.end == aht_runs.CAP).sum() > 10  # compared before convergence
+    single = jax.jit(jax.vmap(functools.partial(aht_runs.replay, learning_rate=0.4, normalize=normalize)))
+    chain = single(lanes, steps=tile.steps)
+    # At k = 1 rounding decides when an opposite start leaves the line through w*.
+    stable = np.array([cell.k > 1 or cell.start != "opposite" for cell in CELLS for _ in range(3)])
+    assert np.array_equal((tile.w == 0)[stable], (chain == 0)[stable])
+    assert np.abs(tile.w - chain)[stable].max() < 1e-12
 
 
 def test_lanes_do_not_depend_on_their_tile(x64):
@@ -46,7 +47,7 @@ def test_lanes_do_not_depend_on_their_tile(x64):
         assert np.array_equal(part.support_steps, whole.support_steps[i::3])
 
 
-def test_starts_are_what_they_are_called(x64):
+def test_starts_match_their_names(x64):
     lanes = drawn()
     meets = np.asarray(aht_runs.meets_condition(lanes.w0, lanes.w_star)).reshape(len(CELLS), -1)
     shared = ((lanes.w0 != 0) & (lanes.w_star != 0)).sum(1).reshape(len(CELLS), -1)
@@ -56,10 +57,10 @@ def test_starts_are_what_they_are_called(x64):
     assert np.array_equal((lanes.w_star != 0).sum(1), lanes.s)
     assert np.array_equal((lanes.w0 != 0).sum(1), lanes.s)
     for i, cell in enumerate(CELLS):
-        same_sign_alone = cell.s > 1 or cosine[i] > 0
-        expected = {"none": False, "opposite": False, "same": same_sign_alone}.get(cell.start, True)
+        not_opposite = cell.s > 1 or cosine[i] > 0
+        expected = {"none": False, "opposite": False, "same": not_opposite}.get(cell.start, True)
         assert (meets[i] == expected).all(), cell
-        assert (shared[i] == aht_runs.overlap(cell.start, cell.s)).all()
+        assert (shared[i] == overlap(cell.start, cell.s)).all()
         if cell.start == "near":
             assert (np.abs(np.arccos(-cosine[i]) - 0.055) <= 0.0451).all()
     ties = np.abs(lanes.w0.reshape(len(CELLS), -1, 9)[[cell.start == "ties" for cell in CELLS]])
@@ -73,7 +74,7 @@ def test_a_seed_is_the_same_problem_in_every_grid(x64):
     assert np.array_equal(one.w0[0], whole.w0[3 * 6 + 5])
 
 
-def test_impossible_starts_are_left_out():
+def test_impossible_starts_are_skipped():
     grid = list(cells(AhtConfig(d=(6,), s=(1, 4), k=(2,))))
     assert {(cell.start, cell.s) for cell in grid} == {
         *(("same", s) for s in (1, 4)),
@@ -86,11 +87,11 @@ def test_impossible_starts_are_left_out():
 @pytest.mark.parametrize(
     ("hits", "of", "interval"), [(10, 10, (0.7225, 1)), (0, 10, (0, 0.2775)), (7, 20, (0.1812, 0.5671)), (0, 0, (0, 1))]
 )
-def test_intervals_are_those_of_tables(hits, of, interval):
+def test_intervals_match_printed_tables(hits, of, interval):
     assert aht_report.wilson(hits, of) == pytest.approx(interval, abs=2e-4)
 
 
-def test_a_lane_that_breaks_the_theorem_is_shown(x64):
+def test_report_shows_a_counterexample(x64):
     config = AhtConfig(d=(6,), s=(2,), k=(20,), start=("near",), seeds=3, max_steps=50, tol=1e-10)
     lanes = run_lanes(config)
     assert (lanes.end == aht_runs.CAP).all()

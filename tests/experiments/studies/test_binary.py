@@ -1,4 +1,4 @@
-"""The study of the binary activation: its runs against NumPy, and a small record."""
+"""The study of the binary activation: runs against NumPy, a small record."""
 
 import contextlib
 import io
@@ -23,7 +23,7 @@ def quick(tmp_path_factory):
     folder = tmp_path_factory.mktemp("binary") / "record"
     shown, errors = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(shown), contextlib.redirect_stderr(errors):
-        patch.setattr(cli, "prepare_jax", lambda precision: None)  # no global flag for the tests after this one
+        patch.setattr(cli, "prepare_jax", lambda precision: None)  # do not change global flags
         code = cli.main(["binary", "--quick", "--penalty", "l1", "l0", "--out", str(folder)])
     return types.SimpleNamespace(folder=folder, code=code, shown=shown.getvalue(), errors=errors.getvalue())
 
@@ -44,7 +44,7 @@ def test_record_is_whole(quick, count_colors, report_files):
     np.testing.assert_allclose(rates, 2 * np.sqrt(2 * np.pi) / np.array([1, 20]), rtol=1e-12)
 
 
-def test_every_lane_is_at_its_equilibrium(quick):
+def test_every_lane_satisfies_the_equilibrium(quick):
     lanes = xr.open_zarr(quick.folder / "data.zarr").load()
     assert lanes.theta_w.dtype == np.float64
     assert float(lanes.residual.max()) < 1e-11
@@ -53,11 +53,11 @@ def test_every_lane_is_at_its_equilibrium(quick):
     assert float(abs(pull - hard.beta * np.cos(hard.gamma) * np.sin(hard.gamma)).max()) < 1e-11
 
 
-def test_report_and_terminal_say_the_numbers(quick):
+def test_report_and_terminal_show_the_numbers(quick):
     report = (quick.folder / "report.md").read_text()
     summary = pd.read_csv(quick.folder / "summary.csv").set_index(["penalty", "k", "metric"])
-    for place in [("l0", 20, "theta_u"), ("l1", 1, "theta_w")]:
-        row = summary.loc[place]
+    for index in [("l0", 20, "theta_u"), ("l1", 1, "theta_w")]:
+        row = summary.loc[index]
         assert f"{row['mean']:.3e} ± {row['sem']:.1e}" in report
     for text in (
         "Figure 4 of the paper",
@@ -73,10 +73,10 @@ def test_report_and_terminal_say_the_numbers(quick):
     assert "paper" not in report.split("## Figures")[1]  # A's tables are of another network
 
 
-def test_the_runs_of_figure_4_are_those_of_a_loop(x64):
-    found = binary_data.descents(5, 2, 64)
-    assert dict(found.sizes) == {"run": 2, "step": 65}
-    assert found.theta.dtype == np.float64
+def test_runs_of_figure_4_match_a_loop(x64):
+    runs = binary_data.descents(5, 2, 64)
+    assert dict(runs.sizes) == {"run": 2, "step": 65}
+    assert runs.theta.dtype == np.float64
     setting = paper_rvscgd.SETTING
     k, d, lam, beta, eta = *(setting[name] for name in ("k", "d", "lam", "beta")), paper_rvscgd.LEARNING_RATE
     w, w_star = np.asarray(jax.random.normal(jax.random.fold_in(jax.random.key(5), 1), (2, d)))
@@ -86,21 +86,21 @@ def test_the_runs_of_figure_4_are_those_of_a_loop(x64):
         theta = np.arccos(w @ w_star)
         envelope = lam * np.count_nonzero(u) + beta / 2 * ((w - u) ** 2).sum()
         want = [theta, k * theta / (2 * np.pi) + envelope, np.arccos(np.linalg.norm(u))]
-        row = found.isel(run=1).sel(step=t)
+        row = runs.isel(run=1).sel(step=t)
         np.testing.assert_allclose([row.theta, row.lagrangian, row.gamma], want, rtol=1e-9)
         w = w - eta * (k / (2 * np.pi) * (w - w_star) + beta * (w - u))
         w = w / np.linalg.norm(w)
 
 
-def test_a_run_that_has_converged_keeps_its_last_values(x64):
-    found = binary_data.follow(0, 12, rv.L0(), binary_data.safe_rate(), 300, 1)
-    assert found.converged.all()
-    assert int(found.steps.max()) < 300
-    assert np.isfinite(found.lagrangian).all()
-    assert float(found.residual.isel(step=-1).max()) < 1e-10
-    rise = binary_data.rises(found.lagrangian)
+def test_a_converged_run_keeps_its_last_values(x64):
+    runs = binary_data.follow(0, 12, rv.L0(), binary_data.safe_rate(), 300, 1)
+    assert runs.converged.all()
+    assert int(runs.steps.max()) < 300
+    assert np.isfinite(runs.lagrangian).all()
+    assert float(runs.residual.isel(step=-1).max()) < 1e-10
+    rise = binary_data.rises(runs.lagrangian)
     assert (rise >= 0).all()
-    assert 0 < (rise > 1e-9).sum() < 12  # not monotone, whatever the paper says
+    assert 0 < (rise > 1e-9).sum() < 12  # not monotone, contrary to the paper
     # Steps of at most ½: condition (iii) of Theorem 1, with ‖E[g]‖ <= c and β‖w − u‖ <= β.
     assert binary_data.safe_rate() * (20 / np.pi + 4e-3) == pytest.approx(0.5)
 
@@ -115,17 +115,12 @@ def test_a_run_that_has_converged_keeps_its_last_values(x64):
         ("--tol -1", ["--tol", "-1"]),
     ],
 )
-def test_bad_input_is_one_line_and_leaves_nothing(flags, words, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "prepare_jax", lambda precision: None)
-    assert cli.main(["binary", "--out", str(tmp_path / "a" / "record"), *flags.split()]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.count("\n") == 1
-    assert all(word in captured.err for word in words), captured.err
-    assert not list(tmp_path.iterdir())
+def test_bad_input_is_refused_in_one_line(flags, words, refused):
+    error = refused("binary", flags)
+    assert all(word in error for word in words), error
 
 
-def test_quick_changes_sizes_alone():
+def test_quick_changes_only_sizes():
     small, full = cli.parse(["binary", "--quick"]), cli.parse(["binary"])
     changed = {name for name in full.__dataclass_fields__ if getattr(small, name) != getattr(full, name)}
     assert changed == {"d", "k", "seeds", "figure_runs", "figure_steps", "quick"}

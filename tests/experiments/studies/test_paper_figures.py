@@ -1,4 +1,4 @@
-"""The paper's figures: what is drawn, against formulas, and the record."""
+"""The paper's figures: data against formulas, the record."""
 
 import json
 
@@ -36,7 +36,7 @@ def test_figure_2_values():
         assert values[f"Tℓ1, a = {a:g}"][i, j] == pytest.approx(((a + 1) * size / (a + size)).sum(), rel=1e-5)
 
 
-def test_figure_4_jumps_where_the_paper_says():
+def test_figure_4_jumps_as_in_the_paper():
     curves = figure_data.thresholded()
     jumps = {name: np.abs(np.diff(x)).max() for name, (_, x) in curves.items()}
     edges = {name: v[x != 0][v[x != 0] > 0].min() for name, (v, x) in curves.items()}
@@ -59,7 +59,7 @@ def test_figure_5_is_the_huber_function():
     assert np.allclose(envelopes.tl1, brute, atol=1e-6)
 
 
-def test_figure_6_l1_turns_a_vector_least(folder):
+def test_figure_6_l1_has_the_smallest_angle(folder):
     angles = pd.read_csv(folder / "figure_6.csv", index_col="draw")
     assert angles.shape == (100, 3)
     assert (angles.idxmin(axis=1) == "l1").all()

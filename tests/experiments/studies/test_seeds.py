@@ -1,4 +1,4 @@
-"""The seed study: vmapped training against separate runs, lanes by themselves, the convolution, choice, record."""
+"""The seed study: vmapped training against separate runs, independence of lanes, convolution, choice, record."""
 
 import functools
 import json
@@ -15,13 +15,12 @@ from experiments.cli import main as cli
 from experiments.data import digits
 from experiments.studies.seeds import summary as seeds_summary
 from experiments.studies.seeds import train as seeds_runs
-from experiments.studies.seeds.config import SeedsConfig
-from experiments.studies.seeds.grid import make_lanes, settings
+from experiments.studies.seeds.config import SeedsConfig, settings
 from experiments.studies.seeds.networks import NETWORKS, pooled
 from experiments.studies.seeds.timing import difference
-from experiments.studies.seeds.train import Lane, make_separate, make_together, make_training
+from experiments.studies.seeds.train import Lane, make_lanes, make_separate, make_together, make_training
 
-LANES = Lane(  # seed, λ, β, share of zeros, a, learning rate: no two lanes agree in any but the seed
+LANES = Lane(  # seed, λ, β, share of zeros, a, learning rate; lanes share at most the seed
     np.array([3, 0, 7, 3], np.uint32),
     np.array([0.01, 0.03, 0.1, 0.05]),
     np.array([1.0, 2.0, 0.5, 3.0]),
@@ -33,7 +32,7 @@ LANES = Lane(  # seed, λ, β, share of zeros, a, learning rate: no two lanes ag
 
 @functools.cache
 def training(penalty, network="dense"):
-    """A short training in the precision of the moment."""
+    """Returns a short training in the current precision."""
     data = digits.load(jnp.result_type(float))
     return make_training(penalty, network, data, epochs=2, batch=64, root=jax.random.key(4))
 
@@ -51,7 +50,7 @@ def program(penalty, network):
     ("penalty", "network"),
     [("l0", "conv"), ("top_k", "dense"), pytest.param("tl1", "dense", marks=pytest.mark.slow)],
 )
-def test_vmapped_training_is_every_lane_by_itself(x64, penalty, network):
+def test_vmapped_training_equals_separate_runs(x64, penalty, network):
     apart = difference(batched(LANES, penalty, network), make_separate(training(penalty, network))(LANES))
     assert apart.numbers < 1e-12
     assert apart.shares == 0
@@ -70,15 +69,15 @@ def test_a_lane_does_not_depend_on_its_neighbours(x64):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b[::-1], rtol=0, atol=1e-12), first, turned)
 
 
-def test_a_seed_is_a_start_whatever_the_other_numbers(x64):
+def test_a_seed_determines_the_initial_weights(x64):
     still = batched(LANES._replace(lam=np.zeros(4), learning_rate=np.full(4, 1e-30)), "l0", "conv")
     starts = still.w["conv1"]["kernel"][...]
     assert np.array_equal(starts[0], starts[3])
     assert min(np.abs(starts[i] - starts[j]).max() for i, j in ((0, 1), (0, 2), (1, 2))) > 0.01
-    assert still.curves.loss[0, 0] != still.curves.loss[0, 1]  # other images are left out of each epoch
+    assert still.curves.loss[0, 0] != still.curves.loss[0, 1]  # the seeds skip different images
 
 
-def test_a_seed_is_an_order_of_the_images(x64, monkeypatch):
+def test_a_seed_determines_the_order_of_the_images(x64, monkeypatch):
     draw = seeds_runs._draw
     monkeypatch.setattr(seeds_runs, "_draw", lambda network, key, dtype: draw(network, jax.random.key(1), dtype))
     fresh = make_training("none", "dense", digits.load("float64"), epochs=1, batch=64, root=jax.random.key(4))
@@ -100,17 +99,17 @@ def test_u_is_the_prox_of_w_at_the_last_lambda(x64):
     np.testing.assert_allclose(trained.curves.zeros[:, -1], zeros / size, atol=1e-7)
 
 
-def test_accuracy_is_the_share_of_images_that_the_network_gets_right(x64):
+def test_accuracy_is_the_share_of_correct_images(x64):
     trained, test = batched(LANES, "l0", "conv"), digits.load("float64").test
-    found = seeds_runs.test_accuracy("conv", trained.u, test)
+    accuracy = seeds_runs.test_accuracy("conv", trained.u, test)
     graph = nnx.graphdef(NETWORKS["conv"](nnx.Rngs(0), jnp.float64))
     for i in range(4):
         scores = nnx.merge(graph, jax.tree.map(lambda x, i=i: x[i], trained.u))(test.images)
         right = np.asarray(scores).argmax(1) == np.asarray(test.labels)
-        assert found[i] == pytest.approx(right.mean(), abs=1e-6)
+        assert accuracy[i] == pytest.approx(right.mean(), abs=1e-6)
 
 
-def test_new_numbers_do_not_trace_again():
+def test_new_hyperparameters_do_not_trace_again():
     @chex.assert_max_traces(n=1)
     def train(lane):
         return training("l1")(lane)
@@ -119,15 +118,15 @@ def test_new_numbers_do_not_trace_again():
     make_separate(train)(lanes)
 
 
-def test_the_big_call_is_the_vmapped_training(x64):
-    many = Lane(*(np.tile(part, 5) for part in LANES))  # more than one lane to a device, and some to fill up
-    found = make_together(training("top_k"))(many)
+def test_tiled_training_equals_the_vmapped_one(x64):
+    many = Lane(*(np.tile(part, 5) for part in LANES))  # several lanes per device, with padding
+    trained = make_together(training("top_k"))(many)
     tiled = jax.tree.map(lambda x: np.tile(x, (5, *[1] * (x.ndim - 1))), batched(LANES, "top_k"))
-    assert difference(found, tiled).numbers < 1e-12
+    assert difference(trained, tiled).numbers < 1e-12
 
 
 @pytest.mark.parametrize(("size", "channels", "filters", "kernel"), [(8, 1, 8, 3), (4, 3, 5, 5)])
-def test_the_convolution_is_that_of_flax(x64, size, channels, filters, kernel):
+def test_convolution_equals_that_of_flax(x64, size, channels, filters, kernel):
     conv = nnx.Conv(channels, filters, (kernel, kernel), rngs=nnx.Rngs(1), param_dtype=jnp.float64)
     conv.bias[...] = jax.random.normal(jax.random.key(0), (filters,))
     x = jax.random.normal(jax.random.key(2), (6, size, size, channels))
@@ -146,13 +145,13 @@ def test_the_convolution_is_that_of_flax(x64, size, channels, filters, kernel):
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-12), ours, theirs)
 
 
-def test_networks_have_the_size_they_say():
+def test_networks_have_the_documented_size():
     for name, count in (("dense", 2410), ("conv", 1898)):
         network = nnx.eval_shape(lambda name=name: NETWORKS[name](nnx.Rngs(0), jnp.float32))
         assert sum(leaf.size for leaf in jax.tree.leaves(nnx.state(network, nnx.Param))) == count
 
 
-def test_parts_of_the_digits_are_apart():
+def test_parts_of_the_digits_are_disjoint():
     data = digits.load("float32")
     assert [len(part.labels) for part in data] == [digits.LEARNT, digits.VALIDATION, digits.TEST]
     rows = np.concatenate([np.asarray(part.images).reshape(-1, 64) for part in data])
@@ -171,7 +170,7 @@ def test_penalties_have_the_settings_of_their_axes():
     assert not make_lanes(config, settings(config, "none"), 2).lam.any()
 
 
-def test_intervals_are_students():
+def test_intervals_are_those_of_student():
     mean, half = seeds_summary.interval([1.0, 2.0, 3.0, 4.0])
     assert mean == 2.5
     assert half == pytest.approx(3.182446 * np.sqrt(5 / 3) / 2, rel=1e-6)  # t of 3 degrees, from a printed table
@@ -215,7 +214,7 @@ def test_record_is_whole(folder, count_colors, report_files):
     assert all(count_colors(folder / name)[1] > 50 for name in pictures if name.endswith("png"))
 
 
-def test_only_chosen_lanes_see_the_test_images(folder):
+def test_only_chosen_lanes_use_the_test_images(folder):
     lanes = pd.read_csv(folder / "lanes.csv")
     assert lanes.chosen.sum() == 3
     assert (lanes.test_u.notna() == lanes.chosen).all()

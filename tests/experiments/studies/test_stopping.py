@@ -1,4 +1,4 @@
-"""Stopping rules: trajectories against a plain loop, stops and scores against made-up runs, the record."""
+"""Stopping rules: trajectories against a plain loop, stops and scores against synthetic runs, the record."""
 
 import json
 
@@ -39,7 +39,7 @@ def run():
         return stopping_runs.trajectories(SETTING, "l1", 10, 5, jax.random.key(2), 4.0)
 
 
-def test_trajectories_are_those_of_a_plain_loop(run):
+def test_trajectories_match_a_plain_loop(run):
     with jax.enable_x64(True):
         keys = [lane_keys(jax.random.key(2), np.arange(5), stream) for stream in (20, 21)]
         w_star = np.asarray(drawn(jax.random.normal, keys[0], (stopping_runs.ROWS,)))[:, :10]
@@ -74,8 +74,8 @@ def test_a_run_stops_after_the_first_step_under_the_tolerance():
     assert stopping_runs.stops(values, np.array([0.5, 1.5, 3.5, 6.0])).tolist() == [[5, 4, 2, 1]]
 
 
-def made_up(rule_error):
-    """Runs whose error falls by a tenth in each step, from 1 at step 0; printed angles are met where it is known."""
+def synthetic_runs(rule_error):
+    """Returns runs whose error decreases by a tenth per step; a rule on ``rule_error`` gives the printed angles."""
     rng = np.random.default_rng(0)
     runs = {}
     for penalty in paper.TABLES:
@@ -89,8 +89,8 @@ def made_up(rule_error):
     return runs
 
 
-def test_the_rule_that_made_the_numbers_wins():
-    table, curves = stopping_scores.scores(SETTING, made_up("w_max"), 0)
+def test_the_true_rule_has_the_best_score():
+    table, curves = stopping_scores.scores(SETTING, synthetic_runs("w_max"), 0)
     best = stopping_report.best(table)
     one = best[best.free == 1].iloc[0]
     assert one.rule == "max |Δwᵢ|"
@@ -119,7 +119,7 @@ def test_record_is_whole(folder, count_colors, report_files):
     assert count_colors(folder / "rules.png")[1] > 100
 
 
-def test_the_length_of_a_step_with_one_tolerance_is_out(folder):
+def test_rules_on_the_step_length_fail_with_one_tolerance(folder):
     scores = pd.read_csv(folder / "scores.csv").set_index(["rule", "free"])
     assert scores.log_likelihood["‖Δw‖₂", 1] < -100
     assert scores.log_likelihood["|ΔL|", 1] < -100

@@ -15,7 +15,7 @@ def test_succeeds_quietly(quick):
     assert list(quick.folder.parent.iterdir()) == [quick.folder]
 
 
-def test_summary_is_that_of_the_data(quick):
+def test_summary_agrees_with_the_data(quick):
     lanes = xr.open_zarr(quick.folder / "data.zarr").load()
     summary = pd.read_csv(quick.folder / "summary.csv")
     assert list(lanes.penalty.values) == ["l1", "l0", "tl1"]
@@ -28,7 +28,7 @@ def test_summary_is_that_of_the_data(quick):
         assert row.std == pytest.approx(np.std(values, ddof=1), rel=1e-9)
 
 
-def test_config_tells_how_the_run_was_made(quick):
+def test_config_records_the_run(quick):
     config = json.loads((quick.folder / "config.json").read_text())
     flags = config["config"]
     assert (flags["penalty"], flags["d"], flags["k"], flags["seeds"]) == (["l1", "l0", "tl1"], [10, 20], [2, 3], 100)
@@ -49,8 +49,8 @@ def test_report_shows_the_tables_beside_the_paper(quick):
     summary = pd.read_csv(quick.folder / "summary.csv").set_index(["penalty", "d", "k", "metric"])
     for title in ("Table 1: ℓ0", "Table 2: Tℓ1, a = 1", "Table 3: ℓ1", "Convergence", "Time", "Figures"):
         assert title in report
-    for place in [("l0", 10, 2, "theta_u"), ("tl1", 20, 2, "f_u"), ("l1", 20, 3, "theta_w")]:
-        row = summary.loc[place]
+    for index in [("l0", 10, 2, "theta_u"), ("tl1", 20, 2, "f_u"), ("l1", 20, 3, "theta_w")]:
+        row = summary.loc[index]
         assert f"{row['mean']:.3e} ± {row['sem']:.1e}" in report
     assert "| 7.52479e-02 ✗ | 9.48354e-02 ✗ |" in report  # l1, θ(ū,w*): outside our draws
     assert "| 8.75685e-03 † | 6.68412e-03 † |" in report  # l0, θ(w̄,w*): no limit

@@ -1,4 +1,4 @@
-"""Every claim of the papers on the one-layer problems, as printed and, where that is wrong, as it should read."""
+"""The papers' claims on one-layer problems, as printed and, where they fail, corrected."""
 
 from ..claim import Claim
 from . import (
@@ -16,18 +16,10 @@ from . import (
 
 CLAIMS: dict[str, Claim] = {
     claim.name: claim
-    for table in (
-        prox.CLAIMS,
-        relu_points.CLAIMS,
-        relu_paths.CLAIMS,
-        relu_limits.CLAIMS,
-        order.CLAIMS,
-        hard.CLAIMS,
-        unscaled.CLAIMS,
-        binary_points.CLAIMS,
-        binary_paths.CLAIMS,
-        binary_limits.CLAIMS,
+    for module in (
+        *(prox, relu_points, relu_paths, relu_limits, order, hard, unscaled),
+        *(binary_points, binary_paths, binary_limits),
     )
-    for claim in table
+    for claim in module.CLAIMS
 }
-"""The claims by name, A before I before F."""
+"""Claims by name, A before I before F."""

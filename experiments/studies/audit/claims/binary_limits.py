@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import jax.numpy as jnp
@@ -13,28 +14,18 @@ from ..claim import Claim, Parameters, Run
 from ..margins import Margins, at_least, at_most, equal
 from ..states import Limit
 from .binary_paths import PRINTED, RIGHT, rate, small_splitting
-from .shared import limit_angles, settled, start_angle
+from .shared import ALL, NONCONVEX, converged, limit_angles, start_angle
 
 _LIMIT = "F limit"
-_ALL = ("l1", "l0", "tl1")
-_OTHER = ("l0", "tl1")
 
 
 def _theorem(p: Parameters, limit: Limit, half: float) -> Margins:
     start = start_angle(p, angle(limit.start, p.w_star))
-    return start | small_splitting(p, half) | rate(p) | settled(p, limit)
-
-
-def _printed(p: Parameters, limit: Limit) -> Margins:
-    return _theorem(p, limit, PRINTED)
-
-
-def _right(p: Parameters, limit: Limit) -> Margins:
-    return _theorem(p, limit, RIGHT)
+    return start | small_splitting(p, half) | rate(p) | converged(p, limit)
 
 
 def _error(p: Parameters, limit: Limit) -> Array:
-    """How far the limit may be from its true place: its angle by residual/(c/2)/cos θ, with room to spare."""
+    """Returns a generous bound on the error of the limit; its angle is off by residual/(c/2)/cos θ."""
     return 1000 * math.pi / p.k * limit.residual
 
 
@@ -44,7 +35,7 @@ def _close(run: Run) -> Margins:
 
 
 def _parallel(run: Run, half: float) -> tuple[Margins, Array]:
-    """Eq. 12 for some C, and that C."""
+    """Returns eq. 12 for some C, and that C."""
     p, limit = run
     left = p.w_star - p.beta / (half * p.k) * (limit.w - limit.u)
     error = 2 / (half * p.k) * limit.residual
@@ -70,17 +61,10 @@ def _eq_12_right(run: Run) -> Margins:
     return margins | {"|C| ≥ 1 − (2π/k)β‖w̄ − ū‖": at_least(jnp.abs(c), 1 - size, error=_error(p, limit))}
 
 
-def _bound_13(run: Run) -> Margins:
+def _bound_13(run: Run, factor: float) -> Margins:
     p, limit = run
     _, gamma = limit_angles(p, limit)
-    bound = 4 * math.sqrt(2 * math.pi) * p.beta * jnp.sin(gamma) / p.k
-    return {"(13)": at_most(norm(limit.w - p.w_star), bound, 1.0, error=_error(p, limit))}
-
-
-def _bound_13_right(run: Run) -> Margins:
-    p, limit = run
-    _, gamma = limit_angles(p, limit)
-    bound = 4 * math.pi * p.beta * jnp.sin(gamma) / p.k
+    bound = factor * p.beta * jnp.sin(gamma) / p.k
     return {"(13)": at_most(norm(limit.w - p.w_star), bound, 1.0, error=_error(p, limit))}
 
 
@@ -91,28 +75,13 @@ def _equilibrium(run: Run, half: float) -> Margins:
     return {"(22)": equal(half * p.k * jnp.sin(theta), right, p.k, p.beta, error=2 * limit.residual)}
 
 
-def _eq_22(run: Run) -> Margins:
-    return _equilibrium(run, PRINTED)
-
-
-def _eq_22_right(run: Run) -> Margins:
-    return _equilibrium(run, RIGHT)
-
-
+_printed = functools.partial(_theorem, half=PRINTED)
+_right = functools.partial(_theorem, half=RIGHT)
 _FIXED = "the same with c/2 = k/(2π)"
 
 CLAIMS = (
-    Claim("F-thm1-close", "F Theorem 1 (i), Corollary 1.1", "θ(w̄, w*) < δ", _LIMIT, _printed, _close, _ALL),
-    Claim(
-        "F-thm1-close-right",
-        "F Theorem 1 (i), Corollary 1.1",
-        _FIXED,
-        _LIMIT,
-        _right,
-        _close,
-        _ALL,
-        corrects="F-thm1-close",
-    ),
+    Claim("F-thm1-close", "F Theorem 1 (i), Corollary 1.1", "θ(w̄, w*) < δ", _LIMIT, _printed, _close, ALL),
+    Claim("F-thm1-close-right", "F Theorem 1 (i), Corollary 1.1", _FIXED, _LIMIT, _right, _close, ALL),
     Claim(
         "F-eq12",
         "F Theorem 1 (ii), eq. 12",
@@ -128,26 +97,17 @@ CLAIMS = (
         _LIMIT,
         _printed,
         _eq_12_other,
-        _OTHER,
+        NONCONVEX,
     ),
-    Claim(
-        "F-eq12-right",
-        "F Theorem 1 (ii), eq. 12, Corollary 1.1",
-        _FIXED,
-        _LIMIT,
-        _right,
-        _eq_12_right,
-        _ALL,
-        corrects="F-eq12",
-    ),
+    Claim("F-eq12-right", "F Theorem 1 (ii), eq. 12, Corollary 1.1", _FIXED, _LIMIT, _right, _eq_12_right, ALL),
     Claim(
         "F-eq13",
         "F Theorem 1 (iii), eq. 13, Corollary 1.1",
         "‖w* − w̄‖ ≤ 4√(2π)β sin γ/k",
         _LIMIT,
         _printed,
-        _bound_13,
-        _ALL,
+        functools.partial(_bound_13, factor=4 * math.sqrt(2 * math.pi)),
+        ALL,
     ),
     Claim(
         "F-eq13-right",
@@ -155,10 +115,17 @@ CLAIMS = (
         "‖w* − w̄‖ ≤ 4πβ sin γ/k, the bound with c/2 = k/(2π)",
         _LIMIT,
         _right,
-        _bound_13_right,
-        _ALL,
-        corrects="F-eq13",
+        functools.partial(_bound_13, factor=4 * math.pi),
+        ALL,
     ),
-    Claim("F-eq22", "F eq. 22", "(k/(2√(2π))) sin θ = β‖ū‖ sin γ", _LIMIT, _printed, _eq_22, _ALL),
-    Claim("F-eq22-right", "F eq. 22", _FIXED, _LIMIT, _right, _eq_22_right, _ALL, corrects="F-eq22"),
+    Claim(
+        "F-eq22",
+        "F eq. 22",
+        "(k/(2√(2π))) sin θ = β‖ū‖ sin γ",
+        _LIMIT,
+        _printed,
+        functools.partial(_equilibrium, half=PRINTED),
+        ALL,
+    ),
+    Claim("F-eq22-right", "F eq. 22", _FIXED, _LIMIT, _right, functools.partial(_equilibrium, half=RIGHT), ALL),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import jax.numpy as jnp
@@ -10,6 +11,8 @@ from ..claim import Claim, Parameters, Run
 from ..margins import Margins, at_most
 from ..states import Path
 from .shared import (
+    ALL,
+    NONCONVEX,
     angle_descends,
     angle_stays,
     half_move,
@@ -18,10 +21,9 @@ from .shared import (
 )
 
 _PATH = "F path"
-_ALL = ("l1", "l0", "tl1")
-_OTHER = ("l0", "tl1")
+
 PRINTED = 1 / (2 * math.sqrt(2 * math.pi))
-"""c/(2k) as F prints it from Lemma 5 on: that of a straight-through estimator without the √(2/π) of eq. 8."""
+"""c/(2k) as printed in F from Lemma 5 on, without the factor √(2/π) of eq. 8."""
 RIGHT = 1 / (2 * math.pi)
 """c/(2k) with that factor, as in F eq. 18."""
 
@@ -35,7 +37,7 @@ def small_splitting(p: Parameters, half: float) -> Margins:
 
 
 def rate(p: Parameters) -> Margins:
-    """Returns F Theorem 1 (iii) on η, with the largest constant that its proof has for L, k/π."""
+    """Returns F Theorem 1 (iii) on η, with the largest L of its proof, k/π."""
     bound = jnp.minimum(1 / (p.beta + p.k / math.pi), 2 * math.sqrt(2 * math.pi) / p.k)
     return {"η": at_most(p.learning_rate, bound)}
 
@@ -44,16 +46,12 @@ def _theorem(p: Parameters, path: Path, half: float) -> Margins:
     return start_angle(p, path.theta[0]) | small_splitting(p, half) | rate(p) | half_move(path)
 
 
-def _printed(p: Parameters, path: Path) -> Margins:
-    return _theorem(p, path, PRINTED)
+_printed = functools.partial(_theorem, half=PRINTED)
+_right = functools.partial(_theorem, half=RIGHT)
 
 
-def _right(p: Parameters, path: Path) -> Margins:
-    return _theorem(p, path, RIGHT)
-
-
-def _nearing(p: Parameters, path: Path) -> Margins:
-    """The angle falls in every step: then each step is one that F eq. 17 is right for."""
+def _descending(p: Parameters, path: Path) -> Margins:
+    """Adds the condition that the angle decreases in every step, for which F eq. 17 is correct."""
     return _right(p, path) | {"θ falls": angle_descends(Run(p, path))["θ"]}
 
 
@@ -66,17 +64,10 @@ CLAIMS = (
         _PATH,
         _printed,
         angle_stays,
-        _ALL,
+        ALL,
     ),
     Claim(
-        "F-lemma5-stays-right",
-        "F proof of Lemma 5",
-        "the same with β ≤ k sin δ/(2π)",
-        _PATH,
-        _right,
-        angle_stays,
-        _ALL,
-        corrects="F-lemma5-stays",
+        "F-lemma5-stays-right", "F proof of Lemma 5", "the same with β ≤ k sin δ/(2π)", _PATH, _right, angle_stays, ALL
     ),
     Claim(
         "F-lemma6", "F Lemma 6, Theorem 1", "L(u^{t+1}, w^{t+1}) ≤ L(u^t, w^t)", _PATH, _printed, lagrangian_descends
@@ -86,12 +77,11 @@ CLAIMS = (
         "F Lemma 6, Theorem 1",
         "the same on paths whose angle falls in every step",
         _PATH,
-        _nearing,
+        _descending,
         lagrangian_descends,
-        _ALL,
-        corrects="F-lemma6",
+        ALL,
     ),
-    Claim("F-cor1.1-angle", "F Corollary 1.1", "θ^{t+1} ≤ θ^t", _PATH, _printed, angle_descends, _OTHER),
+    Claim("F-cor1.1-angle", "F Corollary 1.1", "θ^{t+1} ≤ θ^t", _PATH, _printed, angle_descends, NONCONVEX),
     Claim(
         "F-cor1.1-lagrangian",
         "F Corollary 1.1",
@@ -99,6 +89,6 @@ CLAIMS = (
         _PATH,
         _printed,
         lagrangian_descends,
-        _OTHER,
+        NONCONVEX,
     ),
 )

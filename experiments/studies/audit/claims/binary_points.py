@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import jax.numpy as jnp
@@ -14,7 +15,8 @@ from rvsmjax.problems import NoOverlapBinary
 from ..claim import Claim, Parameters, Run
 from ..margins import Margins, at_least, at_most, equal
 from ..states import Points
-from .shared import nothing
+from .binary_paths import PRINTED, RIGHT
+from .shared import no_conditions
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(40)
 _POINTS = "binary points"
@@ -36,7 +38,7 @@ def _true_slope(p: Parameters, w: Array) -> Array:
 
 
 def _printed_slope(p: Parameters, w: Array) -> Array:
-    """F eq. 14."""
+    """Returns ∇f(w) as printed in F eq. 14."""
     return -p.k / (2 * math.pi) * quotient(tangent(w, p.w_star), norm(w))
 
 
@@ -52,7 +54,7 @@ def _correlation(run: Run) -> Margins:
 
 
 def _slope_of_loss(p: Parameters, w: Array) -> Array:
-    """∇f(w)·τ, τ the unit tangent towards w*, by a difference of the loss on the circle; exact, as f is linear in θ."""
+    """Returns ∇f(w)·τ, τ the unit tangent towards w*, by a central difference; exact, since f is linear in θ."""
     f, theta = NoOverlapBinary(p.k), angle(w, p.w_star)
     towards, h = unit(tangent(w, p.w_star)), jnp.minimum(theta, math.pi - theta) / 2
     size = norm(w)
@@ -77,11 +79,11 @@ def _slope_right(run: Run) -> Margins:
 
 
 def _expected(run: Run) -> Margins:
-    """F eq. 15 against the mean by quadrature: only the wedge between the two half-spaces counts, E r = √(π/2)."""
+    """Compares F eq. 15 with quadrature over the wedge between the two half-spaces, where E r = √(π/2)."""
     p, s = run
     star, w = unit(p.w_star), unit(s.first)
     theta, side = angle(w, star), unit(tangent(w, star))
-    # Directions at angle φ from w, w* at θ: active for w and not for w* from −π/2 to θ − π/2.
+    # φ is the angle from w, so w* is at θ; for φ in (−π/2, θ − π/2) the unit of w is active, that of w* is not.
     phi = -math.pi / 2 + theta / 2 * (1 + _NODES)
     scale = math.sqrt(2 / math.pi) * p.k * math.sqrt(math.pi / 2) / (2 * math.pi) * theta / 2
     along, across = (scale * jnp.sum(_WEIGHTS * trig(phi)) for trig in (jnp.cos, jnp.sin))
@@ -96,14 +98,6 @@ def _on_sphere(run: Run, half: float) -> Margins:
     return {"E[g]": equal(_coarse(p, w), p.k * half * (w - star), p.k)}
 
 
-def _eq_18(run: Run) -> Margins:
-    return _on_sphere(run, 1 / (2 * math.pi))
-
-
-def _eq_18_proofs(run: Run) -> Margins:
-    return _on_sphere(run, 1 / (2 * math.sqrt(2 * math.pi)))
-
-
 def _lipschitz_true(run: Run) -> Margins:
     p, s = run
     change = norm(_true_slope(p, s.first) - _true_slope(p, s.second))
@@ -114,7 +108,7 @@ def _lipschitz_true(run: Run) -> Margins:
 
 
 def _quadratic(run: Run, slope: Array, lipschitz: Array) -> Margins:
-    """f(w₂) <= f(w₁) + ⟨slope, w₂ − w₁⟩ + (L/2)‖w₂ − w₁‖²."""
+    """Returns f(w₂) <= f(w₁) + ⟨slope, w₂ − w₁⟩ + (L/2)‖w₂ − w₁‖²."""
     p, s = run
     f, step = NoOverlapBinary(p.k), s.second - s.first
     rise = f.loss(s.second, p.w_star) - f.loss(s.first, p.w_star)
@@ -129,44 +123,24 @@ def _lipschitz_coarse(run: Run) -> Margins:
 
 
 def _descent(run: Run) -> Margins:
-    """F eq. 17 at L = k/π, the largest constant of the proof; no other serves, as w₁ → w*."""
+    """Returns F eq. 17 with L = k/π, the largest constant of the proof; no L is large enough as w₁ → w*."""
     p, s = run
     return _quadratic(run, _coarse(p, s.first), p.k / math.pi)
 
 
-def _unit_pair(run: Run) -> Run:
-    """The points on the sphere, the one farther from w* first."""
+def _descent_right(run: Run) -> Margins:
+    """Returns the inequality for the normalised points, the one farther from w* first."""
     p, s = run
     first, second = unit(s.first), unit(s.second)
     nearer = angle(first, p.w_star) < angle(second, p.w_star)
-    return Run(p, Points(jnp.where(nearer, second, first), jnp.where(nearer, first, second)))
-
-
-def _descent_right(run: Run) -> Margins:
-    pair = _unit_pair(run)
-    p, s = pair
-    return _quadratic(pair, _coarse(p, s.first), p.k / (2 * math.pi))
+    first, second = jnp.where(nearer, second, first), jnp.where(nearer, first, second)
+    return _quadratic(Run(p, Points(first, second)), _coarse(p, first), p.k / (2 * math.pi))
 
 
 CLAIMS = (
-    Claim(
-        "F-lemma1",
-        "F Lemma 1",
-        "⟨E[g], ∇f⟩ = sin θ·k²/(4π²‖w‖)",
-        _POINTS,
-        _interior,
-        _correlation,
-    ),
+    Claim("F-lemma1", "F Lemma 1", "⟨E[g], ∇f⟩ = sin θ·k²/(4π²‖w‖)", _POINTS, _interior, _correlation),
     Claim("F-eq14", "F Lemma 2, eq. 14", "∇f = −(k/(2π‖w‖))(I − ŵŵᵀ)w*", _POINTS, _interior, _slope_printed),
-    Claim(
-        "F-eq14-right",
-        "F Lemma 2, eq. 14",
-        "the same over ‖(I − ŵŵᵀ)w*‖",
-        _POINTS,
-        _interior,
-        _slope_right,
-        corrects="F-eq14",
-    ),
+    Claim("F-eq14-right", "F Lemma 2, eq. 14", "the same over ‖(I − ŵŵᵀ)w*‖", _POINTS, _interior, _slope_right),
     Claim(
         "F-eq15",
         "F Lemma 2, eq. 15",
@@ -175,14 +149,21 @@ CLAIMS = (
         _interior,
         _expected,
     ),
-    Claim("F-eq18", "F eq. 18", "E[g] = (k/(2π))(w − w*) for unit w", _POINTS, nothing, _eq_18),
+    Claim(
+        "F-eq18",
+        "F eq. 18",
+        "E[g] = (k/(2π))(w − w*) for unit w",
+        _POINTS,
+        no_conditions,
+        functools.partial(_on_sphere, half=RIGHT),
+    ),
     Claim(
         "F-lemma5-half",
         "F proofs of Lemma 5 to Theorem 1",
         "E[g] = (k/(2√(2π)))(w − w*) for unit w, with the √(2/π) of eq. 8",
         _POINTS,
-        nothing,
-        _eq_18_proofs,
+        no_conditions,
+        functools.partial(_on_sphere, half=PRINTED),
     ),
     Claim(
         "F-lemma3",
@@ -213,8 +194,7 @@ CLAIMS = (
         "F proof of Lemma 4",
         "the same on the sphere where θ₂ ≤ θ₁, at L = k/(2π)",
         _POINTS,
-        nothing,
+        no_conditions,
         _descent_right,
-        corrects="F-lemma4-eq17",
     ),
 )

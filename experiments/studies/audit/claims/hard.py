@@ -1,4 +1,4 @@
-"""Claims on Adaptive Hard Thresholding and on plain gradient descent, ReLU."""
+"""Claims on adaptive hard thresholding and on gradient descent, for ReLU."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..states import Limit, Path
 
 _PATH, _LIMIT = "A2 path", "A2 limit"
 _AWAY = 1e-2
-"""How far from what it excludes a start is taken: the steps that it needs grow without bound on the way there."""
+"""Distance of starts from the excluded ones, near which the number of steps is unbounded."""
 
 
 def _rate(p: Parameters) -> Margins:
@@ -27,9 +27,9 @@ def _inside(p: Parameters, path: Path) -> Margins:
     return _rate(p) | {"0 < θ⁰ < π": at_least(jnp.sin(theta), 1e-6)}
 
 
-def _uncut(run: Run, margin_of: Array) -> Array:
-    """The steps without thresholding; the others leave all room."""
-    return jnp.where(run.state.cut, 1.0, margin_of)
+def _uncut(run: Run, margins: Array) -> Array:
+    """Returns the margins of steps without thresholding; 1 for the others."""
+    return jnp.where(run.state.cut, 1.0, margins)
 
 
 def _angle(run: Run) -> Margins:
@@ -59,7 +59,7 @@ def _shrinking(run: Run) -> Margins:
     return {"c > 0": at_least(c, 0.0), "c < 1": at_most(c, 1.0)}
 
 
-def _seen(p: Parameters, limit: Limit) -> Margins:
+def _theorem(p: Parameters, limit: Limit) -> Margins:
     on = jnp.where(p.w_star != 0, limit.start, 0)
     size = norm(on)
     cosine = quotient(jnp.sum(on * p.w_star), size * norm(p.w_star))
@@ -84,14 +84,7 @@ CLAIMS = (
         _inside,
         _angle,
     ),
-    Claim(
-        "A-5.4.1-norm",
-        "A Lemma 5.4.1",
-        "no thresholding gives ‖w^{t+1}‖ ≥ ‖w^t‖",
-        _PATH,
-        _inside,
-        _norm,
-    ),
+    Claim("A-5.4.1-norm", "A Lemma 5.4.1", "no thresholding gives ‖w^{t+1}‖ ≥ ‖w^t‖", _PATH, _inside, _norm),
     Claim(
         "A-5.4.1-norm-right",
         "A Lemma 5.4.1",
@@ -99,7 +92,6 @@ CLAIMS = (
         _PATH,
         _inside,
         _norm_right,
-        corrects="A-5.4.1-norm",
     ),
     Claim(
         "A-thm2-shrinks",
@@ -114,7 +106,7 @@ CLAIMS = (
         "A Theorem 2, Lemma 5.4.3",
         "w⁰ ≠ 0 on Γ* and θ(w⁰ on Γ*, w*) ≠ π give w^t → w*",
         _LIMIT,
-        _seen,
+        _theorem,
         _recovered,
     ),
 )

@@ -1,4 +1,4 @@
-"""Claims on which penalty is best, lane by lane: the same problem to its limit under l1, l0 and tl1."""
+"""Claims that rank the penalties: limits of the same problem with l1, l0 and tl1, lane by lane."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from rvsmjax.problems import NoOverlapReLU
 
 from ..claim import Claim, Parameters, Run
 from ..margins import Margins, at_most
-from ..states import Limit, Three
-from .shared import off, settled
+from ..states import Three
+from .shared import converged, position_error
 
 _THREE = "three limits"
 
 
 def _all_settled(p: Parameters, state: Three) -> Margins:
-    return {f"{name} at rest": settled(p, limit)["at rest"] for name, limit in state._asdict().items()}
+    return {f"{name} at rest": converged(p, limit)["at rest"] for name, limit in state._asdict().items()}
 
 
 def _loss(run: Run, v: Array) -> Array:
     return NoOverlapReLU(run.parameters.k).loss(v, run.parameters.w_star)
 
 
-def _ordered(run: Run, small: str, middle: str, large: str, what: dict[str, Array], name: str) -> Margins:
-    error = sum(off(run.parameters, limit) for limit in run.state)
+def _ordered(run: Run, small: str, middle: str, large: str, values: dict[str, Array], name: str) -> Margins:
+    error = sum(position_error(run.parameters, limit) for limit in run.state)
     return {
-        f"{name}: {a} ≤ {b}": at_most(what[a], what[b], 1.0, error=error) for a, b in ((small, middle), (middle, large))
+        f"{name}: {a} ≤ {b}": at_most(values[a], values[b], 1.0, error=error)
+        for a, b in ((small, middle), (middle, large))
     }
 
 
@@ -52,12 +53,8 @@ def _sparse_partner(run: Run) -> Margins:
 
 
 def _counts(run: Run) -> Margins:
-    counts = {name: _count(limit) for name, limit in run.state._asdict().items()}
+    counts = {name: jnp.sum(v.u != 0, dtype=v.u.dtype) for name, v in run.state._asdict().items()}
     return {f"‖ū‖₀: {a} ≤ {b}": at_most(counts[a], counts[b]) for a, b in (("l0", "tl1"), ("tl1", "l1"))}
-
-
-def _count(limit: Limit) -> Array:
-    return jnp.sum(limit.u != 0, dtype=limit.u.dtype)
 
 
 def _gammas(run: Run) -> Margins:

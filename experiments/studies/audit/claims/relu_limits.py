@@ -13,37 +13,36 @@ from ..claim import Claim, Parameters, Run
 from ..margins import Margins, at_least, at_most, equal
 from ..states import Limit
 from .shared import (
+    ALL,
+    NONCONVEX,
     ON_SPHERE,
+    converged,
     limit_angles,
-    off,
-    positive,
+    position_error,
     rate,
-    settled,
     small_splitting,
     start_angle,
 )
 
 _LIMIT = "A limit"
-_ALL = ("l1", "l0", "tl1")
-_OTHER = ("l0", "tl1")
 
 
-def theorem(p: Parameters, limit: Limit) -> Margins:
-    """Returns the conditions of A Theorem 1; that moves are <= 1/2 follows from them (claim A-4.2-move)."""
+def _theorem(p: Parameters, limit: Limit) -> Margins:
+    """Returns the conditions of A Theorem 1; they imply steps <= 1/2 (claim A-4.2-move)."""
     start = start_angle(p, angle(limit.start, p.w_star))
-    return rate(p, ON_SPHERE) | start | small_splitting(p) | settled(p, limit)
+    return rate(p, ON_SPHERE) | start | small_splitting(p) | converged(p, limit)
 
 
-def equation_12(p: Parameters, limit: Limit) -> tuple[Array, Array]:
-    """Returns w* − (kπ/(π − θ))β(w̄ − ū), and the factor kπ/(π − θ)."""
+def _equation_12(p: Parameters, limit: Limit) -> tuple[Array, Array]:
+    """Returns w* − (kπ/(π − θ))β(w̄ − ū), and kπ/(π − θ)."""
     theta, _ = limit_angles(p, limit)
     factor = quotient(p.k * math.pi, math.pi - theta)
     return p.w_star - factor * p.beta * (limit.w - limit.u), factor
 
 
-def parallel(p: Parameters, limit: Limit) -> Margins:
-    """Returns that equation (12) holds for some C."""
-    left, factor = equation_12(p, limit)
+def _parallel(p: Parameters, limit: Limit) -> Margins:
+    """Returns equation (12) for some C."""
+    left, factor = _equation_12(p, limit)
     return {
         "parallel to w̄": equal(
             norm(tangent(limit.w, left)), 0.0, 1 + factor * p.beta, error=2 * factor * limit.residual
@@ -51,37 +50,38 @@ def parallel(p: Parameters, limit: Limit) -> Margins:
     }
 
 
-def constant(p: Parameters, limit: Limit) -> Array:
+def _constant(p: Parameters, limit: Limit) -> Array:
     """Returns C of equation (12)."""
-    return quotient(jnp.sum(equation_12(p, limit)[0] * unit(limit.w)), norm(limit.w))
+    return quotient(jnp.sum(_equation_12(p, limit)[0] * unit(limit.w)), norm(limit.w))
 
 
-def printed_range(p: Parameters, limit: Limit) -> Margins:
-    """Returns 0 < C <= 1/(1 − 2kλ√d), without the pole."""
-    c, room = constant(p, limit), 1 - 2 * p.k * p.lam * jnp.sqrt(p.d)
-    return positive(c) | {
+def _printed_range(p: Parameters, limit: Limit) -> Margins:
+    """Returns 0 < C <= 1/(1 − 2kλ√d), multiplied out."""
+    c, room = _constant(p, limit), 1 - 2 * p.k * p.lam * jnp.sqrt(p.d)
+    return {
+        "C > 0": at_least(c, 0.0),
         "1/(1 − 2kλ√d) > 0": at_least(room, 0.0),
-        "C(1 − 2kλ√d) ≤ 1": at_most(c * room, 1.0, error=off(p, limit)),
+        "C(1 − 2kλ√d) ≤ 1": at_most(c * room, 1.0, error=position_error(p, limit)),
     }
 
 
 def printed_equation_12(run: Run) -> Margins:
-    """Returns eq. 12 with the range of C as printed."""
-    return parallel(*run) | printed_range(*run)
+    """Returns equation (12) with the printed range of C."""
+    return _parallel(*run) | _printed_range(*run)
 
 
 def _equation_12_right(run: Run) -> Margins:
     p, limit = run
-    c, factor = constant(p, limit), equation_12(p, limit)[1]
+    c, factor = _constant(p, limit), _equation_12(p, limit)[1]
     least = 1 - factor * p.beta * norm(limit.w - limit.u)
-    error = off(p, limit)
-    return parallel(p, limit) | {"C ≤ 1": at_most(c, 1.0, error=error), "C ≥ 1 − …": at_least(c, least, error=error)}
+    error = position_error(p, limit)
+    return _parallel(p, limit) | {"C ≤ 1": at_most(c, 1.0, error=error), "C ≥ 1 − …": at_least(c, least, error=error)}
 
 
 def close(run: Run) -> Margins:
     """Returns θ(w̄, w*) < δ."""
     p, limit = run
-    return {"θ < δ": at_most(limit_angles(p, limit)[0], p.delta, error=off(p, limit))}
+    return {"θ < δ": at_most(limit_angles(p, limit)[0], p.delta, error=position_error(p, limit))}
 
 
 def _equilibrium(run: Run) -> Margins:
@@ -95,7 +95,7 @@ def _equilibrium(run: Run) -> Margins:
 def _bound_13(run: Run) -> Margins:
     p, limit = run
     theta, gamma = limit_angles(p, limit)
-    distance, error = norm(limit.w - p.w_star), off(p, limit)
+    distance, error = norm(limit.w - p.w_star), position_error(p, limit)
     return {
         "(13)": at_most(distance, 4 * p.k * p.beta * jnp.sin(gamma), 1.0, error=error),
         "‖w* − w̄‖ ≤ 2 sin θ": at_most(distance, 2 * jnp.sin(theta), 1.0, error=error),
@@ -106,13 +106,13 @@ def _bound_14(run: Run) -> Margins:
     p, limit = run
     _, gamma = limit_angles(p, limit)
     right = 4 * p.k * p.beta * jnp.sin(gamma) + p.lam / p.beta * jnp.sqrt(p.d)
-    return {"(14)": at_most(norm(limit.u - p.w_star), right, 1.0, error=off(p, limit))}
+    return {"(14)": at_most(norm(limit.u - p.w_star), right, 1.0, error=position_error(p, limit))}
 
 
 def _shrunk(run: Run) -> Margins:
     p, limit = run
-    factor = equation_12(p, limit)[1]
-    error = off(p, limit) * p.k
+    factor = _equation_12(p, limit)[1]
+    error = position_error(p, limit) * p.k
     return {
         "sign of w̄ − ū": at_least((limit.w - limit.u) * jnp.sign(limit.w), 0.0),
         "k ≤ kπ/(π − θ)": at_least(factor, p.k, error=error),
@@ -125,13 +125,13 @@ def _nonzero(run: Run) -> Margins:
 
 
 CLAIMS = (
-    Claim("A-thm1-close", "A Theorem 1, Corollary 1.1", "θ(w̄, w*) < δ", _LIMIT, theorem, close, _ALL),
+    Claim("A-thm1-close", "A Theorem 1, Corollary 1.1", "θ(w̄, w*) < δ", _LIMIT, _theorem, close, ALL),
     Claim(
         "A-eq12",
         "A Theorem 1, eq. 12",
         "w* − (kπ/(π − θ))β(w̄ − S(w̄)) = Cw̄ with 0 < C ≤ 1/(1 − 2kλ√d)",
         _LIMIT,
-        theorem,
+        _theorem,
         printed_equation_12,
     ),
     Claim(
@@ -139,41 +139,32 @@ CLAIMS = (
         "A Theorem 1, eq. 12",
         "the same with 1 − (kπ/(π − θ))β‖w̄ − ū‖ ≤ C ≤ 1",
         _LIMIT,
-        theorem,
+        _theorem,
         _equation_12_right,
-        _ALL,
-        corrects="A-eq12",
+        ALL,
     ),
-    Claim("A-eq13", "A Theorem 1, eq. 13", "‖w* − w̄‖ ≤ 4kβ sin γ", _LIMIT, theorem, _bound_13),
-    Claim("A-eq14", "A Theorem 1, eq. 14", "‖w* − ū‖ ≤ 4kβ sin γ + (λ/β)√d", _LIMIT, theorem, _bound_14),
-    Claim("A-eq17", "A eq. 17", "((π − θ)/(kπ)) sin θ = β‖ū‖ sin γ", _LIMIT, theorem, _equilibrium, _ALL),
-    Claim(
-        "A-4.2",
-        "A Remark 4.2",
-        "w̄ − ū has the signs of w̄, and k ≤ kπ/(π − θ) ≤ 2k",
-        _LIMIT,
-        theorem,
-        _shrunk,
-        _ALL,
-    ),
-    Claim("A-thm1-nonzero", "A proof of Theorem 1", "λ/β < 1/√d gives ū ≠ 0", _LIMIT, theorem, _nonzero),
+    Claim("A-eq13", "A Theorem 1, eq. 13", "‖w* − w̄‖ ≤ 4kβ sin γ", _LIMIT, _theorem, _bound_13),
+    Claim("A-eq14", "A Theorem 1, eq. 14", "‖w* − ū‖ ≤ 4kβ sin γ + (λ/β)√d", _LIMIT, _theorem, _bound_14),
+    Claim("A-eq17", "A eq. 17", "((π − θ)/(kπ)) sin θ = β‖ū‖ sin γ", _LIMIT, _theorem, _equilibrium, ALL),
+    Claim("A-4.2", "A Remark 4.2", "w̄ − ū has the signs of w̄, and k ≤ kπ/(π − θ) ≤ 2k", _LIMIT, _theorem, _shrunk, ALL),
+    Claim("A-thm1-nonzero", "A proof of Theorem 1", "λ/β < 1/√d gives ū ≠ 0", _LIMIT, _theorem, _nonzero),
     Claim(
         "A-cor1.1-eq12",
         "A Corollary 1.1",
         "(12) with the penalty's own thresholding",
         _LIMIT,
-        theorem,
+        _theorem,
         printed_equation_12,
-        _OTHER,
+        NONCONVEX,
     ),
-    Claim("A-cor1.1-eq13", "A Corollary 1.1", "(13) with the penalty's own γ", _LIMIT, theorem, _bound_13, _OTHER),
+    Claim("A-cor1.1-eq13", "A Corollary 1.1", "(13) with the penalty's own γ", _LIMIT, _theorem, _bound_13, NONCONVEX),
     Claim(
         "A-cor1.1-nonzero",
         "A Corollary 1.1, 'under similar conditions'",
         "λ/β < 1/√d gives ū ≠ 0",
         _LIMIT,
-        theorem,
+        _theorem,
         _nonzero,
-        _OTHER,
+        NONCONVEX,
     ),
 )

@@ -10,28 +10,28 @@ from ..claim import Claim, Parameters, Run
 from ..margins import Margins, at_least, at_most
 from ..states import Path
 from .shared import (
+    ALL,
     ON_SPHERE,
     angle_descends,
     angle_stays,
     half_move,
     lagrangian_descends,
-    nothing,
+    lagrangian_terms,
+    no_conditions,
     rate,
-    size,
     small_splitting,
     start_angle,
 )
 
 _PATH = "A path"
-_ALL = ("l1", "l0", "tl1")
 
 
-def theorem(p: Parameters, path: Path) -> Margins:
+def _theorem(p: Parameters, path: Path) -> Margins:
     """Returns the conditions of A Theorem 1."""
-    return small_rate(p, path) | start_angle(p, path.theta[0]) | small_splitting(p)
+    return _small_rate(p, path) | start_angle(p, path.theta[0]) | small_splitting(p)
 
 
-def small_rate(p: Parameters, path: Path) -> Margins:
+def _small_rate(p: Parameters, path: Path) -> Margins:
     """Returns A Theorem 1 (i)."""
     return rate(p, ON_SPHERE) | half_move(path)
 
@@ -46,12 +46,12 @@ def _loose_rate(p: Parameters, path: Path) -> Margins:
 
 def _descent_in_u(run: Run) -> Margins:
     path = run.state
-    return {"L": at_most(path.low[1:], path.high, *size(run))}
+    return {"L": at_most(path.low[1:], path.high, *lagrangian_terms(run))}
 
 
 def _descent_in_w(run: Run) -> Margins:
     path = run.state
-    return lagrangian_descends(run) | {"L in w alone": at_most(path.high, path.low[:-1], *size(run))}
+    return lagrangian_descends(run) | {"L in w alone": at_most(path.high, path.low[:-1], *lagrangian_terms(run))}
 
 
 def _normalisation(run: Run) -> Margins:
@@ -64,7 +64,7 @@ def _inner_product(run: Run) -> Margins:
     change = w[1:] - w[:-1]
     inner = jnp.sum((length[:, None] * w[1:] - w[:-1]) * change, -1)
     bound = jnp.minimum(length, 1) * jnp.square(norm(change))
-    # Both vectors have norm 1 only up to rounding, and the product of their sum and difference sees that.
+    # The iterates have norm 1 only up to rounding, hence the term 1.
     return {"⟨·,·⟩": at_least(inner, bound, 1.0)}
 
 
@@ -73,19 +73,15 @@ def _thresholded_angle(run: Run) -> Margins:
     return {"⟨u, w⟩ ≥ 0": at_least(jnp.sum(w * u, -1), 0.0)}
 
 
-def _move_is_small(run: Run) -> Margins:
-    return half_move(run.state)
-
-
 CLAIMS = (
     Claim(
         "A-5.1.4",
         "A Lemma 5.1.4, Corollary 1.1",
         "L(u^{t+1}, w^t) ≤ L(u^t, w^t)",
         _PATH,
-        nothing,
+        no_conditions,
         _descent_in_u,
-        _ALL,
+        ALL,
     ),
     Claim(
         "A-5.1.5",
@@ -94,35 +90,28 @@ CLAIMS = (
         "A path at a loose rate",
         _loose_rate,
         _descent_in_w,
-        _ALL,
+        ALL,
     ),
     Claim(
         "A-5.1.5-right",
         "A proof of Lemma 5.1.5, Corollary 1.1",
         "η ≤ 1/(β + 4) and moves ≤ 1/2 give L(u^{t+1}, w^{t+1}) ≤ L(u^t, w^t)",
         _PATH,
-        small_rate,
+        _small_rate,
         _descent_in_w,
-        _ALL,
-        corrects="A-5.1.5",
+        ALL,
     ),
     Claim(
-        "A-5.1.5-C",
-        "A proof of Lemma 5.1.5",
-        "moves ≤ 1/2 give 2/3 ≤ C^t ≤ 2",
-        _PATH,
-        small_rate,
-        _normalisation,
-        _ALL,
+        "A-5.1.5-C", "A proof of Lemma 5.1.5", "moves ≤ 1/2 give 2/3 ≤ C^t ≤ 2", _PATH, _small_rate, _normalisation, ALL
     ),
     Claim(
         "A-5.1.5-inner",
         "A proof of Lemma 5.1.5",
         "⟨w^{t+1}/C^t − w^t, w^{t+1} − w^t⟩ ≥ min(1, 1/C^t)‖w^{t+1} − w^t‖²",
         _PATH,
-        small_rate,
+        _small_rate,
         _inner_product,
-        _ALL,
+        ALL,
     ),
     Claim(
         "A-4.2-move",
@@ -130,34 +119,28 @@ CLAIMS = (
         "the bound 1/2 on the moves is achievable: it follows from η ≤ 1/(β + 4) and (iii)",
         _PATH,
         _without_move,
-        _move_is_small,
-        _ALL,
+        lambda run: half_move(run.state),
+        ALL,
     ),
     Claim(
         "A-cor1.1-acute",
         "A proofs of Theorem 1 and Corollary 1.1",
         "θ(u^{t+1}, w^t) ≤ π/2",
         _PATH,
-        nothing,
+        no_conditions,
         _thresholded_angle,
-        _ALL,
+        ALL,
     ),
     Claim(
         "A-thm1-stays",
         "A proofs of Theorem 1 and Corollary 1.1",
         "θ(w⁰, w*) ≤ π − δ gives θ(w^t, w*) ≤ π − δ for all t",
         _PATH,
-        theorem,
+        _theorem,
         angle_stays,
-        _ALL,
+        ALL,
     ),
     Claim(
-        "A-thm1-monotone",
-        "A proof of Theorem 1, with I's words",
-        "θ^{t+1} ≤ θ^t",
-        _PATH,
-        theorem,
-        angle_descends,
-        _ALL,
+        "A-thm1-monotone", "A proof of Theorem 1, with I's words", "θ^{t+1} ≤ θ^t", _PATH, _theorem, angle_descends, ALL
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import jax
@@ -15,11 +16,11 @@ from rvsmjax.problems import NoOverlapReLU
 from ..claim import Claim, Parameters, Run
 from ..margins import Margins, at_least, at_most, equal
 from ..states import Points
-from .shared import nothing
+from .shared import no_conditions
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(40)
 _TAU = np.linspace(0, 1, 65)[1:]
-"""Places on a segment where its gradients are looked at."""
+"""Parameters of the points on a segment at which gradients are compared."""
 
 
 def _off_zero(p: Parameters, state: Points) -> Margins:
@@ -41,7 +42,7 @@ def expectation(u: Array, v: Array) -> Array:
 
 
 def _kernel(u: Array, v: Array) -> Array:
-    """g(u, v) as printed."""
+    """Returns g(u, v) as printed."""
     theta = angle(u, v)
     return norm(u) * norm(v) * (jnp.sin(theta) + (math.pi - theta) * jnp.cos(theta)) / (2 * math.pi)
 
@@ -53,7 +54,7 @@ def _kernel_is_expectation(run: Run) -> Margins:
 
 
 def _cross(u: Array, v: Array) -> Array:
-    """E σ(u·x)σ(v·y) for independent x and y."""
+    """Returns E σ(u·x)σ(v·y) for independent x and y."""
     return norm(u) * norm(v) / (2 * math.pi)
 
 
@@ -67,7 +68,7 @@ def _sum_right(run: Run) -> Margins:
 
 
 def _sum(run: Run, first: Array) -> Margins:
-    """f(w) against the mean over i, j of first − 2g(w_i, w*_j) + g(w*_i, w*_j)."""
+    """Compares f(w) with the mean over i, j of first − 2g(w_i, w*_j) + g(w*_i, w*_j)."""
     p, s = run
     w, star, k = s.first, p.w_star, p.k
     mixed = _kernel(w, star) / k + (k - 1) / k * _cross(w, star)
@@ -75,8 +76,8 @@ def _sum(run: Run, first: Array) -> Margins:
     return {"f": equal(first - 2 * mixed + last, NoOverlapReLU(k).loss(w, star), first, mixed, last)}
 
 
-def printed_loss(k: Array, w: Array, star: Array) -> Array:
-    """Returns f(w) as I eq. 5 has it, without care for cancellation."""
+def _printed_loss(k: Array, w: Array, star: Array) -> Array:
+    """Returns f(w) as in I eq. 5, without regard for cancellation."""
     b = (k**2 - k) / (2 * math.pi)
     n, m = jnp.sqrt(jnp.sum(w * w)), jnp.sqrt(jnp.sum(star * star))
     cosine = jnp.clip(jnp.sum(w * star) / (n * m), -1 + 1e-15, 1 - 1e-15)
@@ -88,11 +89,11 @@ def printed_loss(k: Array, w: Array, star: Array) -> Array:
 def _loss_formula(run: Run) -> Margins:
     p, s = run
     scale = jnp.square(norm(s.first) + 1)
-    return {"f": equal(printed_loss(p.k, s.first, p.w_star), NoOverlapReLU(p.k).loss(s.first, p.w_star), scale)}
+    return {"f": equal(_printed_loss(p.k, s.first, p.w_star), NoOverlapReLU(p.k).loss(s.first, p.w_star), scale)}
 
 
-def printed_gradient(k: Array, w: Array, star: Array) -> Array:
-    """Returns ∇f(w) as A Lemma 5.4.2 and I eq. 13 print it."""
+def _printed_gradient(k: Array, w: Array, star: Array) -> Array:
+    """Returns ∇f(w) as printed in A Lemma 5.4.2 and I eq. 13."""
     theta, ratio = angle(w, star), quotient(norm(star), norm(w))
     cross = (k**2 - k) / math.pi
     along = k + cross - k / math.pi * ratio * jnp.sin(theta) - cross * ratio
@@ -101,10 +102,10 @@ def printed_gradient(k: Array, w: Array, star: Array) -> Array:
 
 def _gradient(run: Run) -> Margins:
     p, s = run
-    slope = jax.grad(printed_loss, argnums=1)(p.k, s.first, p.w_star)
-    # The arc cosine in the loss loses 1/sin²θ digits, its derivative with it.
+    slope = jax.grad(_printed_loss, argnums=1)(p.k, s.first, p.w_star)
+    # The arc cosine in the loss and its derivative lose a factor 1/sin²θ of accuracy.
     lost = 8 * jnp.finfo(slope.dtype).eps / jnp.square(jnp.sin(angle(s.first, p.w_star)))
-    return {"∇f": equal(printed_gradient(p.k, s.first, p.w_star), slope, norm(s.first) + 1, error=lost)}
+    return {"∇f": equal(_printed_gradient(p.k, s.first, p.w_star), slope, norm(s.first) + 1, error=lost)}
 
 
 def _saddle(p: Parameters) -> Array:
@@ -129,7 +130,7 @@ def _critical(run: Run) -> Margins:
 
 
 def _near_zero(p: Parameters, w: Array) -> Array:
-    """w scaled into the ball about 0, of radius (k − 1)/(π + k − 1)·‖w*‖, where b‖w‖‖w*‖ outweighs the square."""
+    """Scales w into the ball of radius (k − 1)/(π + k − 1)·‖w*‖, where b‖w‖‖w*‖ exceeds the quadratic term."""
     radius = (p.k - 1) / (math.pi + p.k - 1) * norm(p.w_star)
     return unit(w) * jnp.minimum(norm(w), radius)
 
@@ -143,7 +144,7 @@ def _apart(p: Parameters, state: Points) -> Margins:
     return _off_zero(p, state) | {"w 0.1 away from w* and saddle": at_least(far, 0.1)}
 
 
-def _no_other(run: Run) -> Margins:
+def _not_critical(run: Run) -> Margins:
     p, s = run
     return {"‖∇f(w)‖ > 0": at_least(norm(NoOverlapReLU(p.k).grad(s.first, p.w_star)), 1e-6)}
 
@@ -163,12 +164,8 @@ def _lipschitz_half_plane(run: Run) -> Margins:
     return _lipschitz(p, s.first, norm(s.second) * (jnp.cos(theta) * star + jnp.sin(theta) * side))
 
 
-def _lipschitz_anywhere(run: Run) -> Margins:
-    return _lipschitz(run.parameters, run.state.first, run.state.second)
-
-
 def _descent(run: Run, power: int) -> Margins:
-    """The inequality with the least L that ‖∇f(x + τ(y − x)) − ∇f(x)‖ <= Lτ^power‖y − x‖ allows on the segment."""
+    """Returns the inequality with the smallest L for ‖∇f(x + τ(y − x)) − ∇f(x)‖ <= Lτ^power‖y − x‖ on the segment."""
     p, s = run
     f, x, y = NoOverlapReLU(p.k), s.first, s.second
     tau = _TAU[:, None]
@@ -176,17 +173,9 @@ def _descent(run: Run, power: int) -> Margins:
     far = norm(y - x)
     gap = f.loss(y, p.w_star) - f.loss(x, p.w_star) - jnp.sum(f.grad(x, p.w_star) * (y - x))
     terms = f.loss(y, p.w_star), f.loss(x, p.w_star), far
-    # Between the places looked at the gradient may change by at most as much again as from one to the next.
+    # Between neighbouring τ the gradient is assumed to change by at most as much again as from one to the next.
     missed = far / 2 * jnp.max(jnp.abs(jnp.diff(change)), initial=0)
     return {"L/2‖y − x‖²": at_most(jnp.abs(gap), jnp.max(change) * far / 2, *terms, error=missed)}
-
-
-def _descent_printed(run: Run) -> Margins:
-    return _descent(run, 0)
-
-
-def _descent_right(run: Run) -> Margins:
-    return _descent(run, 1)
 
 
 _RELU = "relu points"
@@ -197,7 +186,7 @@ CLAIMS = (
         "A Lemma 3.0.1, I Lemma 1",
         "g(u, v) = ‖u‖‖v‖(sin θ + (π − θ) cos θ)/(2π)",
         _RELU,
-        nothing,
+        no_conditions,
         _kernel_is_expectation,
     ),
     Claim(
@@ -205,7 +194,7 @@ CLAIMS = (
         "A eq. 7",
         "f = (1/k²) Σ_ij [g(w_i, w_i) − 2g(w_i, w*_j) + g(w*_i, w*_j)]",
         _RELU,
-        nothing,
+        no_conditions,
         _sum_as_printed,
     ),
     Claim(
@@ -213,9 +202,8 @@ CLAIMS = (
         "A eq. 7",
         "f = (1/k²) Σ_ij [g(w_i, w_j) − 2g(w_i, w*_j) + g(w*_i, w*_j)]",
         _RELU,
-        nothing,
+        no_conditions,
         _sum_right,
-        corrects="A-eq7",
     ),
     Claim(
         "I-eq5",
@@ -233,7 +221,7 @@ CLAIMS = (
         _several,
         _critical,
     ),
-    Claim("A-5.1.1-no-other", "A Lemma 5.1.1, I Lemma 3", "no further critical point", _RELU, _apart, _no_other),
+    Claim("A-5.1.1-no-other", "A Lemma 5.1.1, I Lemma 3", "no further critical point", _RELU, _apart, _not_critical),
     Claim(
         "A-5.1.2",
         "A Lemma 5.1.2, I Lemma 4",
@@ -248,7 +236,7 @@ CLAIMS = (
         "the same constant serves any two points (used without the half-plane)",
         _RELU,
         _off_zero,
-        _lipschitz_anywhere,
+        lambda run: _lipschitz(run.parameters, *run.state),
     ),
     Claim(
         "A-5.1.3",
@@ -256,7 +244,7 @@ CLAIMS = (
         "‖∇f(x + τ(y − x)) − ∇f(x)‖ ≤ L‖x − y‖ on the segment gives |f(y) − f(x) − ⟨∇f(x), y − x⟩| ≤ (L/2)‖x − y‖²",
         _RELU,
         _off_zero,
-        _descent_printed,
+        functools.partial(_descent, power=0),
     ),
     Claim(
         "A-5.1.3-right",
@@ -264,8 +252,7 @@ CLAIMS = (
         "the same with Lτ‖x − y‖ in the condition",
         _RELU,
         _off_zero,
-        _descent_right,
-        corrects="A-5.1.3",
+        functools.partial(_descent, power=1),
     ),
     Claim("I-eq13", "I eq. 13, A Lemma 5.4.2", "the formula for ∇f(w)", _RELU, _interior, _gradient),
 )

@@ -1,4 +1,4 @@
-"""Conditions and conclusions that several claims have in common."""
+"""Conditions and conclusions shared by several claims."""
 
 from __future__ import annotations
 
@@ -9,28 +9,32 @@ from jax import Array
 
 from rvsmjax.geometry import angle, norm
 
+from ..chosen import KINDS
 from ..claim import Parameters, Run
-from ..margins import Margins, at_least, at_most
+from ..margins import Margins, at_most
 from ..states import Limit, Path
 
 ON_SPHERE = 4.0
 """L of A Lemma 5.1.2, 1 + 3‖w*‖/M, at ‖w*‖ = M = 1."""
 
-SETTLED, SHARE = 1e-11, 1e-6
-"""Residual, and its share of β, under which a point counts as a limit; what is left of it enters the allowances.
+MAX_RESIDUAL, MAX_SHARE = 1e-11, 1e-6
+"""Largest residual of a limit, absolute and relative to β; the remaining residual enters the allowances.
 
-β is the largest pull of the splitting. Beside −w*, where the loss hardly pulls, β is small and so is the residual of
-points that are far from any limit.
+β bounds the force of the splitting. Near −w* the gradient of the loss is small and β with it, so the residual is small
+even far from every limit.
 """
 
+ALL, NONCONVEX = KINDS, ("l0", "tl1")
+"""Penalties of a claim."""
 
-def nothing(p: Parameters, state: object) -> Margins:
+
+def no_conditions(p: Parameters, state: object) -> Margins:
     """Returns no conditions."""
     return {}
 
 
 def small_splitting(p: Parameters) -> Margins:
-    """Returns A Theorem 1 (iii), I Theorem 1 (iii): β <= δ sin δ/(kπ), λ/β < 1/√d."""
+    """Returns A and I Theorem 1 (iii): β <= δ sin δ/(kπ), λ/β < 1/√d."""
     return {
         "β": at_most(p.beta, p.delta * jnp.sin(p.delta) / (p.k * math.pi)),
         "λ/β": at_most(p.lam / p.beta, 1 / jnp.sqrt(p.d)),
@@ -52,9 +56,9 @@ def half_move(path: Path) -> Margins:
     return {"move": at_most(path.move, 0.5)}
 
 
-def settled(p: Parameters, limit: Limit) -> Margins:
-    """Returns that the residual is small enough to call the point a limit."""
-    return {"at rest": at_most(limit.residual, jnp.minimum(SETTLED, SHARE * p.beta))}
+def converged(p: Parameters, limit: Limit) -> Margins:
+    """Returns the condition that the residual is that of a limit."""
+    return {"at rest": at_most(limit.residual, jnp.minimum(MAX_RESIDUAL, MAX_SHARE * p.beta))}
 
 
 def angle_descends(run: Run) -> Margins:
@@ -71,11 +75,11 @@ def angle_stays(run: Run) -> Margins:
 def lagrangian_descends(run: Run) -> Margins:
     """Returns L(u^{t+1}, w^{t+1}) <= L(u^t, w^t), t = 1, …"""
     high = run.state.high
-    return {"L": at_most(high[1:], high[:-1], *size(run))}
+    return {"L": at_most(high[1:], high[:-1], *lagrangian_terms(run))}
 
 
-def size(run: Run) -> tuple[Array, Array]:
-    """Returns the magnitudes that cancel in a Lagrangian: norms squared, and λP(u)."""
+def lagrangian_terms(run: Run) -> tuple[Array, Array]:
+    """Returns magnitudes that cancel in differences of the Lagrangian: squared norms and the Lagrangian."""
     largest = jnp.max(norm(run.state.w)) + norm(run.parameters.w_star)
     return jnp.square(largest), jnp.max(jnp.abs(run.state.low))
 
@@ -85,14 +89,9 @@ def limit_angles(p: Parameters, limit: Limit) -> tuple[Array, Array]:
     return angle(limit.w, p.w_star), angle(limit.w, limit.u)
 
 
-def off(p: Parameters, limit: Limit) -> Array:
-    """Returns how far a ReLU limit may be from its true place: its angle by 2k·residual, with room to spare.
+def position_error(p: Parameters, limit: Limit) -> Array:
+    """Returns a generous bound on the error of a ReLU limit; to first order its angle is off by 2k·residual.
 
-    The room is for a splitting that pulls nearly as hard as the loss: then the point gives way more.
+    The error grows when the force of the splitting nearly balances the curvature of the loss.
     """
     return 100 * p.k * limit.residual
-
-
-def positive(value: Array) -> Margins:
-    """Returns C > 0."""
-    return {"C > 0": at_least(value, 0.0)}

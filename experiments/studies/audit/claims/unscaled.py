@@ -1,4 +1,4 @@
-"""Claims of I: ReLU, without the return to the sphere."""
+"""Claims of I: ReLU, without normalisation."""
 
 from __future__ import annotations
 
@@ -13,31 +13,32 @@ from ..margins import Margins, at_least, at_most
 from ..states import Limit, Path
 from .relu_limits import close, printed_equation_12
 from .shared import (
+    ALL,
+    NONCONVEX,
     angle_descends,
     angle_stays,
+    converged,
     lagrangian_descends,
     limit_angles,
-    off,
+    position_error,
     rate,
-    settled,
     small_splitting,
     start_angle,
 )
 
 _PATH, _LIMIT = "I path", "I limit"
-_ALL = ("l1", "l0", "tl1")
-_OTHER = ("l0", "tl1")
+
 _ORDER = 10.0
-"""Factor that is granted to an O(·) without a constant."""
+"""Constant assumed in an O(·)."""
 
 
-def lipschitz(path: Path) -> Array:
-    """Returns 1 + 3‖w*‖/M (I Lemma 4) with the least norm M on the path."""
+def _constant(path: Path) -> Array:
+    """Returns 1 + 3‖w*‖/M (I Lemma 4), M the smallest norm on the path."""
     return 1 + 3 / jnp.min(norm(path.w))
 
 
 def _small_rate(p: Parameters, path: Path) -> Margins:
-    return rate(p, lipschitz(path))
+    return rate(p, _constant(path))
 
 
 def _theorem(p: Parameters, path: Path) -> Margins:
@@ -47,14 +48,14 @@ def _theorem(p: Parameters, path: Path) -> Margins:
 
 def _limit_theorem(p: Parameters, limit: Limit) -> Margins:
     several = {"k ≥ 2": at_least(p.k, 2.0)}
-    return start_angle(p, angle(limit.start, p.w_star)) | several | small_splitting(p) | settled(p, limit)
+    return start_angle(p, angle(limit.start, p.w_star)) | several | small_splitting(p) | converged(p, limit)
 
 
 def _lipschitz(run: Run) -> Margins:
     p, path = run
     slope = NoOverlapReLU(p.k).grad(path.w, p.w_star)
     change, moved = norm(slope[1:] - slope[:-1]), norm(path.w[1:] - path.w[:-1])
-    return {"L": at_most(change, lipschitz(path) * moved, jnp.max(norm(path.w)))}
+    return {"L": at_most(change, _constant(path) * moved, jnp.max(norm(path.w)))}
 
 
 def _grows(run: Run) -> Margins:
@@ -78,13 +79,13 @@ def _stationary(run: Run) -> Margins:
 
 def _distance(run: Run) -> Margins:
     p, limit = run
-    return {"‖w̄ − w*‖ ≤ 10kβ": at_most(norm(limit.w - p.w_star), _ORDER * p.k * p.beta, error=off(p, limit))}
+    return {"‖w̄ − w*‖ ≤ 10kβ": at_most(norm(limit.w - p.w_star), _ORDER * p.k * p.beta, error=position_error(p, limit))}
 
 
 def _chord(run: Run) -> Margins:
     p, limit = run
     theta, gamma = limit_angles(p, limit)
-    distance, error = norm(limit.w - p.w_star), off(p, limit) * _ORDER
+    distance, error = norm(limit.w - p.w_star), position_error(p, limit) * _ORDER
     return {
         "‖w̄ − w*‖ ≤ 10 sin θ": at_most(distance, _ORDER * jnp.sin(theta), 1.0, error=error),
         "‖w̄ − w*‖ ≤ 10kβ sin γ": at_most(distance, _ORDER * p.k * p.beta * jnp.sin(gamma), 1.0, error=error),
@@ -94,7 +95,7 @@ def _chord(run: Run) -> Margins:
 def _gap(run: Run) -> Margins:
     p, limit = run
     right = 4 * p.k * p.beta * norm(limit.w - limit.u)
-    return {"‖w̄ − w*‖ ≤ 4kβ‖w̄ − ū‖": at_most(norm(limit.w - p.w_star), right, 1.0, error=off(p, limit))}
+    return {"‖w̄ − w*‖ ≤ 4kβ‖w̄ − ū‖": at_most(norm(limit.w - p.w_star), right, 1.0, error=position_error(p, limit))}
 
 
 def _annulus(run: Run) -> Margins:
@@ -104,13 +105,7 @@ def _annulus(run: Run) -> Margins:
 
 CLAIMS = (
     Claim(
-        "I-lemma2",
-        "I Lemma 2",
-        "∇f is Lipschitz along the iterates, with 1 + 3/M",
-        _PATH,
-        _small_rate,
-        _lipschitz,
-        _ALL,
+        "I-lemma2", "I Lemma 2", "∇f is Lipschitz along the iterates, with 1 + 3/M", _PATH, _small_rate, _lipschitz, ALL
     ),
     Claim(
         "I-lemma5-grows",
@@ -127,7 +122,7 @@ CLAIMS = (
         _LIMIT,
         _limit_theorem,
         _annulus,
-        _ALL,
+        ALL,
     ),
     Claim(
         "I-lemma6",
@@ -136,7 +131,7 @@ CLAIMS = (
         _PATH,
         _small_rate,
         lagrangian_descends,
-        _ALL,
+        ALL,
     ),
     Claim(
         "I-lemma6-late",
@@ -145,10 +140,10 @@ CLAIMS = (
         "I late path",
         _small_rate,
         lagrangian_descends,
-        _ALL,
+        ALL,
     ),
-    Claim("I-thm1-stays", "I proof of Theorem 1", "θ^t ≤ π − δ for all t", _PATH, _theorem, angle_stays, _ALL),
-    Claim("I-thm1-monotone", "I Theorem 1, Corollary 2", "θ^{t+1} ≤ θ^t", _PATH, _theorem, angle_descends, _ALL),
+    Claim("I-thm1-stays", "I proof of Theorem 1", "θ^t ≤ π − δ for all t", _PATH, _theorem, angle_stays, ALL),
+    Claim("I-thm1-monotone", "I Theorem 1, Corollary 2", "θ^{t+1} ≤ θ^t", _PATH, _theorem, angle_descends, ALL),
     Claim(
         "I-thm1-rate",
         "I Theorem 1 (ii)",
@@ -156,11 +151,11 @@ CLAIMS = (
         _PATH,
         _theorem,
         _converges_fast,
-        _ALL,
+        ALL,
     ),
-    Claim("I-thm1-i", "I Theorem 1 (i), Corollary 2", "∇_w L(w̄, ū) = 0", _LIMIT, _limit_theorem, _stationary, _ALL),
-    Claim("I-thm1-close", "I Theorem 1 (iii), Corollary 2", "θ(w̄, w*) < δ", _LIMIT, _limit_theorem, close, _ALL),
-    Claim("I-thm1-iii", "I Theorem 1 (iii)", "‖w̄ − w*‖ = O(β), here ≤ 10kβ", _LIMIT, _limit_theorem, _distance, _ALL),
+    Claim("I-thm1-i", "I Theorem 1 (i), Corollary 2", "∇_w L(w̄, ū) = 0", _LIMIT, _limit_theorem, _stationary, ALL),
+    Claim("I-thm1-close", "I Theorem 1 (iii), Corollary 2", "θ(w̄, w*) < δ", _LIMIT, _limit_theorem, close, ALL),
+    Claim("I-thm1-iii", "I Theorem 1 (iii)", "‖w̄ − w*‖ = O(β), here ≤ 10kβ", _LIMIT, _limit_theorem, _distance, ALL),
     Claim(
         "I-thm1-chord",
         "I proof of Theorem 1",
@@ -168,18 +163,9 @@ CLAIMS = (
         _LIMIT,
         _limit_theorem,
         _chord,
-        _ALL,
+        ALL,
     ),
-    Claim(
-        "I-thm1-chord-right",
-        "I proof of Theorem 1",
-        "‖w̄ − w*‖ ≤ 4kβ‖w̄ − ū‖",
-        _LIMIT,
-        _limit_theorem,
-        _gap,
-        _ALL,
-        corrects="I-thm1-chord",
-    ),
+    Claim("I-thm1-chord-right", "I proof of Theorem 1", "‖w̄ − w*‖ ≤ 4kβ‖w̄ − ū‖", _LIMIT, _limit_theorem, _gap, ALL),
     Claim(
         "I-eq12",
         "I Corollary 1, eq. 12",
@@ -195,6 +181,6 @@ CLAIMS = (
         _LIMIT,
         _limit_theorem,
         printed_equation_12,
-        _OTHER,
+        NONCONVEX,
     ),
 )

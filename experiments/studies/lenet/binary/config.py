@@ -1,4 +1,4 @@
-"""The flags of ``lenet-binary``, and the runs that they ask for."""
+"""Flags of ``lenet-binary`` and the runs that they describe."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PAPER = {lam or "base": (accuracy, zeros) for _, _, lam, accuracy, zeros in paper_rvscgd.TABLE_1}
 """F Table 1 by λ: accuracy and zeros, in %."""
 ASKED, BEST = 0.8376, 0.84
-"""The largest share of zeros in the table, and that of ``--best``."""
+"""Largest share of zeros in the table, and the share of ``--best``."""
 OTHERS: dict[str, dict[str, Any]] = {
     "l1, λ = 0.0001": {"penalty": "l1", "lam": 1e-4},
     "l0, λ = 0.001": {"penalty": "l0", "lam": 1e-3},
@@ -35,14 +35,14 @@ SLOPES: dict[str, tuple[Literal["relu", "identity"], float]] = {
     "√(2/π)·relu": ("relu", math.sqrt(2 / math.pi)),
     "identity": ("identity", 1.0),
 }
-"""Other slopes that may stand in for that of the step."""
+"""Other straight-through estimators."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LenetBinaryConfig(CommonFlags, TrainingConfig):
-    """LeNet with binarized activations on MNIST: F Table 1; with --best, as good as it gets at the same size.
+    """Train LeNet with binarized activations on MNIST: F Table 1; with --best, the best accuracy at the same size.
 
-    Finished runs are kept under --runs and not trained again; stop the command when you like, it goes on from there.
+    Finished runs are stored under --runs and reused. An interrupted command resumes when it is run again.
     """
 
     epochs: WholeNumber = 100
@@ -50,15 +50,15 @@ class LenetBinaryConfig(CommonFlags, TrainingConfig):
     data: str = "mnist"
     """Images: mnist, or digits (scikit-learn's, enlarged; nothing to download)."""
     lam: Numbers = (1e-7, 1e-5, 1e-3)
-    """λ of the group lasso; those of the table."""
+    """λ of the group lasso; default those of the table."""
     other_epochs: WholeNumber = 30
-    """Epochs of the other penalties and choices, one seed each; 0 leaves them out."""
+    """Epochs of the other penalties and choices, one seed each; 0 skips them."""
     best: bool = False
-    """Ask how good such a network can be, instead of the table."""
+    """Train the best network instead of those of the table."""
     best_epochs: WholeNumber = 15
-    """Epochs of each of the three stages of --best."""
+    """Epochs of each stage of --best."""
     quick: bool = False
-    """Small sizes (digits, 2 epochs of each, 1 seed, λ 0.001, no other penalties) where no flag says otherwise."""
+    """Small sizes (digits, 2 epochs of each, 1 seed, λ 0.001, no other penalties) unless flags override them."""
 
     @classmethod
     def small(cls) -> LenetBinaryConfig:
@@ -67,7 +67,7 @@ class LenetBinaryConfig(CommonFlags, TrainingConfig):
 
 
 def table_1(config: LenetBinaryConfig) -> Study:
-    """Returns F's setting: the base, group lasso at each λ, then other penalties and choices, one seed each."""
+    """Returns the runs of F Table 1: base, group lasso at each λ, then other penalties and choices, one seed each."""
     from ..recipes import LeNetRecipe
 
     base = LeNetRecipe(ste="clipped_relu", epochs=config.epochs, batch=config.batch, data=config.data, key=config.key)
@@ -89,7 +89,7 @@ def table_1(config: LenetBinaryConfig) -> Study:
 
 
 def best(config: LenetBinaryConfig) -> Study:
-    """Returns three stages: dense, from there ``rvsm`` with top-k, from there its pattern fine-tuned."""
+    """Returns three stages: dense training, ``rvsm`` with top-k from there, fine-tuning with the pattern frozen."""
     from ..recipes import LeNetRecipe
 
     common = LeNetRecipe(

@@ -1,4 +1,4 @@
-"""Trains what is not there yet."""
+"""Trains the unfinished runs and writes the record."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .config import LenetBinaryConfig, make_study
 
 
 def run(config: LenetBinaryConfig, console: Console, clock: Clock) -> Path:
-    """Trains what is not there yet and returns the folder of the record.
+    """Trains the unfinished runs and returns the record's folder.
 
     Raises:
-      BadInput: anything in ``config`` that the user can mend.
+      BadInput: an invalid flag.
     """
     config.check_training("mnist", "digits")
     check_axes(config, "lam")

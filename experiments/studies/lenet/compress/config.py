@@ -1,4 +1,4 @@
-"""The flags of ``lenet5-compress``, and the runs that they ask for."""
+"""Flags of ``lenet5-compress`` and the runs that they describe."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ METHODS: dict[str, dict[str, Any]] = {
     "admm": {"method": "admm", "beta": 0.003},
     "magnitude": {"method": "magnitude"},
 }
-"""What differs in the recipes; β (ρ of ADMM) was chosen on the validation images."""
+"""Fields of the recipes by method; β (ρ of ADMM) was chosen on validation images."""
 TUNED = "fine-tuned"
 SPARED = 50
-"""Transformed l1 goes on pulling at what stays: its λ is that of so many times the nonzero weights at the start."""
+"""Transformed l1 keeps shrinking nonzero weights, so its λ targets this many times as many of them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Lenet5CompressConfig(CommonFlags, TrainingConfig):
-    """LeNet-5 on MNIST with few weights: RVSM (top-k, l0, tl1), ADMM, magnitude pruning, from the same dense networks.
+    """Compress LeNet-5 on MNIST with RVSM (top-k, l0, tl1), ADMM and magnitude pruning from the same dense networks.
 
-    Finished runs are kept under --runs and not trained again; stop the command when you like, it goes on from there.
+    Finished runs are stored under --runs and reused. An interrupted command resumes when it is run again.
     """
 
     epochs: WholeNumber = 12
-    """Epochs of the dense network, and of each method from there."""
+    """Epochs of the dense network, and of each method after it."""
     data: str = "mnist"
     """Images: mnist, or digits (scikit-learn's, enlarged; nothing to download)."""
     tune_epochs: WholeNumber = 6
@@ -46,9 +46,9 @@ class Lenet5CompressConfig(CommonFlags, TrainingConfig):
     methods: Annotated[Names, arg(aliases=("--method",))] = tuple(METHODS)
     """Methods: rvsm-top-k, rvsm-l0, rvsm-tl1, admm, magnitude."""
     few_seeds: WholeNumber = 1
-    """Runs of each kind for all shares of zeros but the first."""
+    """Seeds at all shares of zeros but the first."""
     quick: bool = False
-    """Small sizes (digits, 2 epochs, 1 of fine-tuning, 1 seed, 90 % zeros, 2 methods) where no flag says otherwise."""
+    """Small sizes (digits, 2 epochs, 1 of fine-tuning, 1 seed, 90 % zeros, 2 methods) unless flags override them."""
 
     @classmethod
     def small(cls) -> Lenet5CompressConfig:
@@ -59,7 +59,7 @@ class Lenet5CompressConfig(CommonFlags, TrainingConfig):
 
 
 def make_study(config: Lenet5CompressConfig) -> Study:
-    """Returns the runs: dense, then for each share and seed each method and its fine-tuning."""
+    """Returns the runs: dense networks, then each method and its fine-tuning at each share and seed."""
     from ..recipes import LeNetRecipe
 
     common = LeNetRecipe(
@@ -67,12 +67,12 @@ def make_study(config: Lenet5CompressConfig) -> Study:
     )
     dense = dataclasses.replace(common, epochs=config.epochs, learning_rate=0.05)
     study: Study = {"dense": [dataclasses.replace(dense, seed=seed) for seed in range(config.seeds)]}
-    for place, sparsity in enumerate(config.sparsity):
-        for seed in range(config.seeds if place == 0 else config.few_seeds):
+    for i, sparsity in enumerate(config.sparsity):
+        for seed in range(config.seeds if i == 0 else config.few_seeds):
             first = dataclasses.replace(dense, seed=seed)
             for name in config.methods:
                 share = max(0.1, 1 - SPARED * (1 - sparsity)) if name == "rvsm-tl1" else sparsity
-                found = dataclasses.replace(first, **METHODS[name], sparsity=share, start=first)
+                pruned = dataclasses.replace(first, **METHODS[name], sparsity=share, start=first)
                 tuned = dataclasses.replace(
                     common,
                     epochs=config.tune_epochs,
@@ -80,9 +80,9 @@ def make_study(config: Lenet5CompressConfig) -> Study:
                     method="frozen",
                     sparsity=sparsity,
                     seed=seed,
-                    start=found,
+                    start=pruned,
                 )
-                for label, recipe in ((name, found), (f"{name}, {TUNED}", tuned)):
+                for label, recipe in ((name, pruned), (f"{name}, {TUNED}", tuned)):
                     study.setdefault(entry(label, sparsity), []).append(recipe)
     return study
 

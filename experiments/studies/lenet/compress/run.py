@@ -1,4 +1,4 @@
-"""Trains what is not there yet."""
+"""Trains the unfinished runs and writes the record."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from rich.console import Console
 
 from ....cli.runner import check_axes
 from ....records.environment import Clock
-from ....records.folder import BadInput
+from ....records.folder import BadInput, require_one_of
 from ....training.study import conduct_study
 from . import report
 from .config import METHODS, Lenet5CompressConfig, make_study
 
 
 def run(config: Lenet5CompressConfig, console: Console, clock: Clock) -> Path:
-    """Trains what is not there yet and returns the folder of the record.
+    """Trains the unfinished runs and returns the record's folder.
 
     Raises:
-      BadInput: anything in ``config`` that the user can mend.
+      BadInput: an invalid flag.
     """
     config.check_training("mnist", "digits")
     check_axes(config, "sparsity", "methods")
@@ -26,8 +26,7 @@ def run(config: Lenet5CompressConfig, console: Console, clock: Clock) -> Path:
         if not 0 < value < 1:
             raise BadInput(f"sparsity must be in (0, 1), got {value:g}")
     for name in config.methods:
-        if name not in METHODS:
-            raise BadInput(f"methods must be among {', '.join(METHODS)}, got {name!r}")
+        require_one_of("methods", name, METHODS)
     for name in ("tune_epochs", "few_seeds"):
         if getattr(config, name) < 1:
             raise BadInput(f"{name} must be a whole number >= 1, got {getattr(config, name)}")

@@ -1,9 +1,9 @@
-"""LeNet-5 with whole filters and units at zero, made physically smaller: accuracy, size, time of inference.
+"""LeNet-5 without its zero filters and units: accuracy, size and inference time of the smaller network.
 
 Command: ``python -m experiments lenet5-shrink``.
 
-Each seed has one dense network, that of ``lenet5-compress``. From it ``rvsm`` with the top-k of units (of the filters
-of both convolutions and of the units behind them, the same share of each) finds which ones stay; the pattern is frozen
-and what is left is fine-tuned; ``nets.shrink`` takes the others out. Of the shares asked for, validation chooses: the
-largest whose mean accuracy there is at most ``--loss`` points under that of the dense networks.
+Each seed starts from the dense network of ``lenet5-compress``. ``rvsm`` with a top-k of groups (filters of both
+convolutions and units of the first dense layer, the same share of each) selects the groups to keep; the pattern is
+frozen and the remaining weights are fine-tuned; ``nets.shrink`` removes the other groups. The chosen share is the
+largest whose mean validation accuracy is at most ``--loss`` points below that of the dense networks.
 """

@@ -1,4 +1,4 @@
-"""The flags of ``lenet5-shrink``, and the runs that they ask for."""
+"""Flags of ``lenet5-shrink`` and the runs that they describe."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ DENSE, TUNED = "dense", "fine-tuned"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Lenet5ShrinkConfig(CommonFlags, TrainingConfig):
-    """LeNet-5 on MNIST without its idle filters and units: how much smaller and faster, at which accuracy.
+    """Remove filters and units of LeNet-5 on MNIST; measure size, inference time and accuracy.
 
-    Finished runs are kept under --runs and not trained again; stop the command when you like, it goes on from there.
+    Finished runs are stored under --runs and reused. An interrupted command resumes when it is run again.
     """
 
     epochs: WholeNumber = 12
@@ -30,19 +30,19 @@ class Lenet5ShrinkConfig(CommonFlags, TrainingConfig):
     data: str = "mnist"
     """Images: mnist, or digits (scikit-learn's, enlarged; nothing to download)."""
     share: Numbers = (0.5, 0.7, 0.8)
-    """Shares of units set to zero, of each of the three layers before the last."""
+    """Shares of zero units in each of the three layers before the last."""
     find_epochs: WholeNumber = 8
-    """Epochs in which rvsm finds which units stay."""
+    """Epochs of rvsm, which selects the units to keep."""
     tune_epochs: WholeNumber = 4
     """Epochs of fine-tuning with the pattern frozen."""
     loss: Number = 0.2
-    """Points of validation accuracy that the chosen share may cost."""
+    """Allowed loss of validation accuracy, in percentage points."""
     images: WholeNumbers = (1, 64, 1000)
-    """Sizes of the batches whose inference is timed."""
+    """Batch sizes of the inference timing."""
     repeats: WholeNumber = 200
-    """Batches of each size and network, in turns, that are timed."""
+    """Timed batches of each size and network, interleaved."""
     quick: bool = False
-    """Small sizes (digits, 2 epochs and 1, 1 seed, shares 0.5, 10 repeats) where no flag says otherwise."""
+    """Small sizes (digits, 2 epochs and 1, 1 seed, shares 0.5, 10 repeats) unless flags override them."""
 
     @classmethod
     def small(cls) -> Lenet5ShrinkConfig:
@@ -53,7 +53,7 @@ class Lenet5ShrinkConfig(CommonFlags, TrainingConfig):
 
 
 def make_study(config: Lenet5ShrinkConfig) -> Study:
-    """Returns the runs: dense, then for each share what rvsm finds and its fine-tuning."""
+    """Returns the runs: dense networks, then rvsm and its fine-tuning at each share."""
     from ..recipes import LeNetRecipe, UnitsRecipe
 
     options: Facts = {"batch": config.batch, "data": config.data, "key": config.key}
@@ -63,9 +63,9 @@ def make_study(config: Lenet5ShrinkConfig) -> Study:
     study: Study = {DENSE: [dataclasses.replace(dense, seed=seed) for seed in range(config.seeds)]}
     for share in config.share:
         for first in study[DENSE]:
-            own = dataclasses.replace(units, seed=first.seed)
-            found = dataclasses.replace(
-                own,
+            recipe = dataclasses.replace(units, seed=first.seed)
+            pruned = dataclasses.replace(
+                recipe,
                 method="rvsm",
                 penalty="group_top_k",
                 sparsity=share,
@@ -75,9 +75,9 @@ def make_study(config: Lenet5ShrinkConfig) -> Study:
                 start=first,
             )
             tuned = dataclasses.replace(
-                own, method="frozen", epochs=config.tune_epochs, learning_rate=0.02, start=found
+                recipe, method="frozen", epochs=config.tune_epochs, learning_rate=0.02, start=pruned
             )
-            study.setdefault(entry("found", share), []).append(found)
+            study.setdefault(entry("found", share), []).append(pruned)
             study.setdefault(entry(TUNED, share), []).append(tuned)
     return study
 

@@ -1,4 +1,4 @@
-"""Trains what is not there yet and measures the smaller networks."""
+"""Trains the unfinished runs and measures the smaller networks."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .config import NAME, Lenet5ShrinkConfig, make_study
 
 
 def run(config: Lenet5ShrinkConfig, console: Console, clock: Clock) -> Path:
-    """Trains what is not there yet and returns the folder of the record.
+    """Trains the unfinished runs and returns the record's folder.
 
     Raises:
-      BadInput: anything in ``config`` that the user can mend.
+      BadInput: an invalid flag.
     """
     config.check_training("mnist", "digits")
     check_axes(config, "share", "images")

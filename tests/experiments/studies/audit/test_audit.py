@@ -1,4 +1,4 @@
-"""The audit: what it counts, what it writes, and that a lane can be run again."""
+"""The audit: counts, record, report, replay of a lane."""
 
 import functools
 import json
@@ -11,11 +11,11 @@ import pytest
 
 from experiments.cli import main as cli
 from experiments.studies.audit.claims import CLAIMS
-from experiments.studies.audit.claims.shared import SETTLED
+from experiments.studies.audit.claims.shared import MAX_RESIDUAL
 from experiments.studies.audit.config import AuditConfig
-from experiments.studies.audit.evaluate import Seen, concerns, measured
-from experiments.studies.audit.lanes import draw, place
-from experiments.studies.audit.limits import settle
+from experiments.studies.audit.evaluate import ClaimMargins, concerns, measured
+from experiments.studies.audit.lanes import constrain, draw
+from experiments.studies.audit.limits import run_to_limits
 from experiments.studies.audit.margins import Margin
 from experiments.studies.audit.run import size_of
 from experiments.studies.audit.subjects import SUBJECTS, limit_at
@@ -30,7 +30,7 @@ FALSE = (
     *["F-cor1.1-angle", "F-cor1.1-lagrangian", "F-cor1.1-eq12", "F-eq22"],
     *["A-5.3-gamma", "A-cor1.1-eq12", "I-eq12", "I-cor2-eq12"],
 )
-"""Claims that are known to be false; their corrections and all others stand."""
+"""Claims known to be false; their corrections and all others stand."""
 
 
 def command(*flags, capsys=None):
@@ -39,7 +39,7 @@ def command(*flags, capsys=None):
 
 
 def quick(folder, *flags):
-    """A quick audit: its folder, its verdicts, and the second copy of its report."""
+    """Runs a quick audit; returns its folder, its verdicts and the copy of its report."""
     docs = folder.with_suffix(".md")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cli, "prepare_jax", lambda precision: None)
@@ -56,11 +56,11 @@ def points(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory):
-    """Claims on paths, without it: a search through steps takes long to compile."""
+    """Claims on paths, without the search: unrolled steps compile slowly."""
     return quick(tmp_path_factory.mktemp("audit") / "paths", "--claims", *PATHS, "--restarts", "0")
 
 
-def test_known_verdicts_are_found_by_lanes_and_by_search(points, paths):
+def test_lanes_and_search_reproduce_the_known_verdicts(points, paths):
     fails = {name: claim["fails"] for name, claim in (points.claims | paths.claims).items()}
     wanted = [True, False, False, True, False, True]
     assert list(fails.items()) == list(zip(POINTS + PATHS, wanted, strict=True))
@@ -78,7 +78,7 @@ def test_lanes_are_counted(points, paths):
         assert claim["met"] > 0.8 * claim["lanes"]
 
 
-def test_the_report_names_everything(points, paths):
+def test_report_lists_every_claim(points, paths):
     for audit, names in ((points, POINTS), (paths, PATHS)):
         report = (audit.folder / "report.md").read_text(encoding="utf-8")
         assert audit.docs.read_text(encoding="utf-8") == report
@@ -92,17 +92,17 @@ def test_the_report_names_everything(points, paths):
 
 
 @pytest.mark.parametrize(("name", "margin"), [("A-5.2.2", "y = 0"), ("F-lemma6", "L")])
-def test_a_lane_is_run_again_to_the_last_digit(points, paths, name, margin, capsys, monkeypatch):
+def test_replay_reproduces_every_digit(points, paths, name, margin, capsys, monkeypatch):
     monkeypatch.setattr(cli, "prepare_jax", lambda precision: None)
     audit, names = (points, POINTS) if name in POINTS else (paths, PATHS)
-    seen = audit.claims[name]["margins"][margin]
-    flags = ["--quick", "--claims", *names, "--replay", name, "--lane", str(seen["lane"])]
+    tally = audit.claims[name]["margins"][margin]
+    flags = ["--quick", "--claims", *names, "--replay", name, "--lane", str(tally["lane"])]
     code, captured = command(*flags, capsys=capsys)
     assert (code, captured.err) == (0, "")
     row = next(
         line for line in captured.out.splitlines() if line.strip().startswith(f"{margin} ") and "violated" in line
     )
-    assert float(re.findall(r"-\d\S*", row)[0]) == seen["worst"]
+    assert float(re.findall(r"-\d\S*", row)[0]) == tally["worst"]
     assert "w* = " in captured.out
 
 
@@ -116,17 +116,17 @@ def test_a_lane_does_not_depend_on_its_neighbours():
 
 
 @pytest.mark.parametrize("name", ["A limit", "F limit"])
-def test_lanes_are_run_to_their_limits(x64, name):
+def test_lanes_run_to_their_limits(x64, name):
     subject, key = SUBJECTS[name], jax.random.key(0)
     fixed, raw = jax.vmap(functools.partial(draw, name, key))(np.arange(16))
-    p, start = jax.vmap(functools.partial(place, name))(fixed, raw)
-    w = jax.jit(functools.partial(settle, subject))(p, start[:, 0], 20_000)
+    p, start = jax.vmap(functools.partial(constrain, name))(fixed, raw)
+    w = jax.jit(functools.partial(run_to_limits, subject))(p, start[:, 0], 20_000)
     limits = jax.vmap(functools.partial(limit_at, subject))(p, start[:, 0], w)
-    assert np.mean(limits.residual < SETTLED) > 0.7
+    assert np.mean(limits.residual < MAX_RESIDUAL) > 0.7
     np.testing.assert_allclose(np.linalg.norm(w, axis=1), 1, rtol=1e-6)
 
 
-def test_tallies_keep_violation_and_rounding_apart():
+def test_tallies_distinguish_violations_from_rounding():
     tally = Tally()
     lanes = np.arange(6)
     tally.add(lanes, Margin(np.array([1.0, -0.5, -3.0, 0.0, np.nan, -2.0]), np.array([0.1, 1.0, 5.0, 0.1, 0.1, 0.1])))
@@ -135,7 +135,7 @@ def test_tallies_keep_violation_and_rounding_apart():
     tally = Tally()
     tally.add(lanes[:4], Margin(np.array([1.0, -0.5, -3.0, 0.0]), np.array([0.1, 1.0, 5.0, 0.1])))
     assert (tally.violations, tally.rounding, tally.worst, tally.lane) == (0, 2, -3.0, 2)
-    # A violation takes the place of a lower margin within its allowance.
+    # A violation replaces a lower margin within its allowance.
     tally.add(lanes[4:], Margin(np.array([-0.2, 7.0]), np.array([0.1, 0.1])))
     assert (tally.violations, tally.rounding, tally.worst, tally.lane) == (1, 2, -0.2, 4)
     tally.add(lanes[:2], Margin(np.array([-9.0, 7.0]), np.array([10.0, 0.1])))
@@ -147,7 +147,7 @@ def test_only_lanes_that_meet_the_conditions_count():
     lanes = np.arange(8)
     assert concerns(verdict.claim, lanes).tolist() == [True, True, False, False] * 2
     unmet = Margin(np.array([0.0, -1.0] * 4), np.zeros(8))
-    verdict.add(lanes, Seen({"η": unmet}, {"L": Margin(-np.ones(8), np.zeros(8))}))
+    verdict.add(lanes, ClaimMargins({"η": unmet}, {"L": Margin(-np.ones(8), np.zeros(8))}))
     assert (verdict.lanes, verdict.met, verdict.unmet) == (4, 2, {"η": 2})
     assert (verdict.violations, verdict.fails) == (2, True)
 
@@ -166,13 +166,9 @@ BAD = [
 
 
 @pytest.mark.parametrize(("flags", "words"), BAD)
-def test_bad_input_is_one_line_and_leaves_nothing(flags, words, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "prepare_jax", lambda precision: None)
-    code, captured = command(*flags.split(), "--out", str(tmp_path / "record"), capsys=capsys)
-    assert (code, captured.out) == (2, "")
-    assert captured.err.count("\n") == 1
-    assert all(word in captured.err for word in words), captured.err
-    assert not list(tmp_path.iterdir())
+def test_bad_input_is_refused_in_one_line(flags, words, refused):
+    error = refused("audit", flags)
+    assert all(word in error for word in words), error
 
 
 @pytest.mark.slow
@@ -187,6 +183,6 @@ def test_all_verdicts_are_the_known_ones(tmp_path, monkeypatch):
         for name, claim in claims.items()
         if any(m["falsifier"]["slack"] < -m["falsifier"]["allowance"] for m in claim["margins"].values())
     }
-    # On its own the search finds every erratum of the design that a run can show.
+    # The search alone finds the known errata that a run can show.
     wanted = {"A-5.2.2", "A-thm1-monotone", "I-thm1-monotone", "A-sec1-order", "F-lemma5", "F-lemma6"}
     assert wanted | {"F-eq14", "F-lemma5-half"} <= refuted

@@ -1,4 +1,4 @@
-"""The claims' margins against brute force that shares nothing with them, and the table of claims as a whole."""
+"""Margins of the claims against independent brute force, and the consistency of the table of claims."""
 
 import functools
 
@@ -48,7 +48,7 @@ def holds(margins):
     return all(m.slack >= -m.allowance for m in margins.values())
 
 
-def test_names_subjects_and_corrections_fit_together():
+def test_names_subjects_and_corrections_are_consistent():
     assert len(CLAIMS) == 86
     for name, claim in CLAIMS.items():
         assert claim.name == name
@@ -62,7 +62,7 @@ def test_names_subjects_and_corrections_fit_together():
 
 
 @pytest.mark.parametrize("subject", list(SUBJECTS))
-def test_every_claim_gives_scalar_margins(subject):
+def test_every_claim_returns_scalar_margins(subject):
     claims = [claim for claim in CLAIMS.values() if claim.subject == subject]
 
     def one(start):
@@ -77,7 +77,7 @@ def test_every_claim_gives_scalar_margins(subject):
         assert all(m.slack.dtype == m.allowance.dtype == jnp.float64 for m in margins)
 
 
-# Thresholding, by a grid of rivals.
+# Prox, against the minimum over a grid.
 
 RHO = {
     "A-soft": lambda y, a: np.abs(y),
@@ -88,7 +88,7 @@ RHO = {
 
 
 @pytest.mark.parametrize("name", list(RHO))
-def test_thresholding_against_the_least_value_on_a_grid(name):
+def test_thresholding_against_the_minimum_on_a_grid(name):
     rng = np.random.default_rng(3)
     grid = np.linspace(-6, 6, 4001)
     answers = {
@@ -109,15 +109,15 @@ def test_thresholding_against_the_least_value_on_a_grid(name):
     assert (broken > 0) == (name == "A-5.2.2")
 
 
-# Losses and gradients, by sampling and by finite differences.
+# Losses and gradients, by sampling and finite differences.
 
 
 def relu_loss(k, w, star):
-    """The loss from the expectation of products of rectified Gaussians (arc cosine kernel), term by term in NumPy."""
+    """Returns the loss from the arc-cosine kernel, term by term in NumPy."""
     n, m, t = np.linalg.norm(w), np.linalg.norm(star), angle(w, star)
-    own = n * m * (np.sin(t) + (np.pi - t) * np.cos(t)) / (2 * np.pi)
+    same = n * m * (np.sin(t) + (np.pi - t) * np.cos(t)) / (2 * np.pi)
     pairs = lambda same, x, y: (k * same + (k * k - k) * x * y / (2 * np.pi)) / k**2  # noqa: E731
-    return pairs(n**2 / 2, n, n) - 2 * pairs(own, n, m) + pairs(m**2 / 2, m, m)
+    return pairs(n**2 / 2, n, n) - 2 * pairs(same, n, m) + pairs(m**2 / 2, m, m)
 
 
 def slope(function, w, h=1e-5):
@@ -152,7 +152,7 @@ def test_descent_lemma_by_finite_differences(name, power, right):
     x, y = np.array([1e-3, 3e-4]), np.array([-0.5, 0.1])
     f = functools.partial(relu_loss, k, star=star)
     taus = np.arange(1, 65) / 64
-    # A step well under ‖x‖, near which ∇f turns.
+    # A step much smaller than ‖x‖, the scale on which ∇f changes.
     df = functools.partial(slope, f, h=1e-7)
     change = [np.linalg.norm(df(x + t * (y - x)) - df(x)) / t**power for t in taus]
     room = max(change) * np.linalg.norm(y - x) / 2 - abs(f(y) - f(x) - df(x) @ (y - x))
@@ -183,16 +183,16 @@ def test_the_coarse_gradient_in_closed_form_against_samples():
     assert np.all(np.abs(draws.mean(0) - ours) < 4 * draws.std(0) / np.sqrt(len(z)))
     assert holds(conclusions("F-eq15", parameters(star, k=k), Points(w, w)))
     assert holds(conclusions("F-eq18", parameters(star, k=k), Points(w, w)))
-    # Without the factor the constant of F's later proofs would be right; with it, as in eq. 8, it is not.
+    # The constant of F's later proofs is correct without the factor of eq. 8, and wrong with it.
     margin = conclusions("F-lemma5-half", parameters(star, k=k), Points(w, w))["E[g]"]
     assert float(-margin.slack) == pytest.approx((np.sqrt(np.pi / 2) - 1) * np.abs(ours).max(), rel=1e-9)
 
 
-# Paths, by a loop in NumPy.
+# Paths, against a loop in NumPy.
 
 
 @pytest.mark.parametrize(("normalize", "late"), [(True, False), (False, False), (False, True)])
-def test_paths_are_the_papers_iterations(normalize, late):
+def test_paths_follow_the_papers_iterations(normalize, late):
     k, lam, beta, rate, (w, star) = 3, 0.02, 0.1, 0.2, sphere(2, 6, seed=8)
     p = parameters(star, k=k, lam=lam, beta=beta, rate=rate)
     path = jax.jit(lambda w: follow(rv.NoOverlapReLU(k), p, w, 8, normalize=normalize, late=late))(w)
@@ -225,7 +225,7 @@ def test_margins_of_a_path_are_its_worst_step():
     assert float(seen["A-thm1-stays"]["θ"].slack) == pytest.approx(np.pi - 1 - theta.max(), abs=1e-15)
 
 
-def test_hard_steps_are_those_of_the_transformation():
+def test_hard_steps_equal_the_transformation():
     star, w = sphere(2, 7, seed=9)
     star[3:], w[2], problem = 0, 0, rv.NoOverlapReLU(2)
     tx, p = rv.adaptive_hard_threshold(3), parameters(star, rate=0.3, s=3)
@@ -246,17 +246,17 @@ def test_hard_steps_are_those_of_the_transformation():
 
 @pytest.mark.parametrize("v", [[3.0, -1.0, 2.0, 0.5], [1.0, -1.0, 1.0, 1.0], [0.0, 0.0, 2.0, 0.0]])
 @pytest.mark.parametrize("s", [1, 2, 4])
-def test_the_largest_are_those_of_top_k(v, s):
+def test_keep_largest_equals_top_k(v, s):
     v = jnp.array(v)
     ours, theirs = jax.jit(lambda v, s: (keep_largest(v, s), rv.TopK(k=s).prox(v)))(v, s)
     np.testing.assert_array_equal(ours, theirs)
 
 
-# Limits, built from the equilibrium itself.
+# Limits, constructed from the equilibrium relation.
 
 
 def balanced(k, lam, beta, pull, seed):
-    """w̄, its soft-thresholded ū and the w* that holds it there: pull(θ) sin θ = β‖ū‖ sin γ, θ from the root finder."""
+    """Returns w̄, the soft-thresholded ū, and w* and θ with pull(θ) sin θ = β‖ū‖ sin γ, by a root finder."""
     (w,) = sphere(1, 8, seed=seed)
     u = np.sign(w) * np.maximum(np.abs(w) - lam / beta, 0)
     across = u - (u @ w) * w
@@ -278,7 +278,7 @@ def test_relations_at_an_equilibrium_of_relu(seed):
     assert float(seen["A-eq12"]["C > 0"].slack) == pytest.approx(c, abs=1e-13)
     room = 4 * k * beta * np.sin(angle(w, u)) - np.linalg.norm(w - star)
     assert float(seen["A-eq13"]["(13)"].slack) == pytest.approx(room, abs=1e-13)
-    # Away from equilibrium the equations see it.
+    # The relations fail away from the equilibrium.
     elsewhere = compiled(*names)(Run(p._replace(w_star=jnp.asarray(w)), limit))
     assert not holds(elsewhere["A-eq17"])
     assert not holds(elsewhere["A-eq12"])

@@ -1,7 +1,6 @@
-"""What the papers print and what is right: each test fails where the printed form is used.
+"""Errata on whole runs, checked on runs in NumPy that share no code with the library.
 
-The thresholds, sums and gradients that are misprinted are in ``test_claims.py``; here are the sentences about whole
-runs, on runs in NumPy that share no code with the library.
+Misprinted thresholds, sums and gradients are in ``test_claims.py``.
 """
 
 import jax
@@ -41,7 +40,7 @@ def binary_grad(k, w, star):
 
 
 def runs(grad, k, lam, beta, rate, count=60, steps=250):
-    """Angles of w with w* along ``count`` random runs with l1, d = 10, and λ‖u‖₁ + (β/2)‖w − u‖²; starts too."""
+    """Yields angles and λ‖u‖₁ + (β/2)‖w − u‖² along ``count`` random runs (l1, d = 10), with w⁰ and w*."""
     rng = np.random.default_rng(0)
     for _ in range(count):
         start = w = unit(rng.normal(size=10))
@@ -70,7 +69,7 @@ def test_the_lagrangian_of_the_binary_activation_rises_in_about_half_of_the_runs
 
 
 @pytest.mark.usefixtures("x64")
-def test_the_claims_see_the_rises():
+def test_claims_detect_the_rises():
     k, lam, beta = 20, 1e-4, 4e-3
     rate = 1 / (beta + k / np.pi)
     names = ("F-lemma5", "F-lemma6", "F-lemma6-right", "F-lemma5-stays")
@@ -86,7 +85,7 @@ def test_the_claims_see_the_rises():
         seen = measure(start, star)
         (angles,), (lagrangian,) = seen["F-lemma5"][1].values(), seen["F-lemma6"][1].values()
         assert float(angles.slack) == pytest.approx(-np.diff(theta).max(), abs=1e-13)
-        # L(u^{t+1}, w^{t+1}) − L(u^t, w^t) is at least that of the L with its own u, less what the step in u gained.
+        # ΔL between (u^t, w^t) is at least ΔL between (prox(w^t), w^t), minus the decrease by the step in u.
         rises = np.diff(k * theta / (2 * np.pi) + rest).max() > 1e-9
         assert (lagrangian.slack < -lagrangian.allowance) >= rises
         condition = seen["F-lemma6-right"][0]["θ falls"]
@@ -96,7 +95,7 @@ def test_the_claims_see_the_rises():
     assert 0 < sum(verdicts) < len(verdicts)
 
 
-def test_printed_angles_of_the_limits_break_the_papers_own_bounds():
+def test_printed_angles_of_limits_violate_the_papers_bounds():
     k, beta = 2, 4e-3
     theta_u = {"l1": 7.52479e-2, "tl1": 1.05764e-1, "l0": 3.37294e-1}  # d = 10
     for penalty, printed in THETA_W.items():

@@ -1,4 +1,4 @@
-"""Margins against inequalities done by hand."""
+"""Margins against hand-computed inequalities."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -31,6 +31,6 @@ def test_the_allowance_follows_the_terms():
     assert float(at_most(1.0, 2.0, error=7.0).allowance) == pytest.approx(7.0, rel=1e-4)
 
 
-def test_the_worst_is_what_exceeds_its_own_allowance_most():
+def test_the_worst_entry_is_relative_to_its_allowance():
     margin = at_most(jnp.array([0.002, 0.001]), 0.0, error=jnp.array([1.0, 0.0]))
     assert float(margin.slack) == pytest.approx(-0.001)

@@ -1,4 +1,4 @@
-"""The command ``cifar``: small, on the digits; its table beside the paper's; the full networks within 8 GB."""
+"""The command ``cifar``: a small run on the digits, comparison with the paper, the full networks within 8 GB."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ from experiments.studies.cifar.config import CifarConfig, make_study, settled
 from tests.experiments.studies.lenet.test_lenet import outcome
 
 KERNELS, HEAD = 77_056, 640
-"""Weights in the kernels of the slim network, and in its head, which is not thresholded."""
+"""Weights of the slim network in kernels, and in the head, which is not thresholded."""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_quick(record):
         assert np.ptp(Image.open(out / name)) > 127
 
 
-def test_the_paper_is_the_default():
+def test_the_defaults_are_the_papers():
     config = settled(CifarConfig())
     study = make_study(config)
     assert list(study) == ["sgd", "rvsm l1", "rvsm tl1", "rvsm l0", "admm", "admm-released"]
@@ -52,7 +52,7 @@ def test_the_paper_is_the_default():
     assert (vgg.lam, vgg.beta) == (1e-5, 1e-2)
 
 
-def test_axes_of_strength():
+def test_one_run_per_strength():
     config = settled(CifarConfig(preset="modern", method=("rvsm", "admm", "magnitude"), penalty=("top_k",), seeds=1))
     study = make_study(dataclasses.replace(config, sparsity=(0.5, 0.995)))
     assert {label: group[0].sparsity for label, group in study.items()} == {
@@ -95,13 +95,13 @@ def test_the_verdict_on_the_papers_table():
         ("--preset old", "--preset must be one of released, modern, short, got 'old'"),
         ("--dtype float16", "--dtype must be one of float32, bfloat16, got 'float16'"),
         ("--method sgd sgd", "--method must hold distinct values, at least one, got ['sgd', 'sgd']"),
-        ("--method prune", "--method must be among sgd, rvsm, admm, admm-released, magnitude, got 'prune'"),
+        ("--method prune", "--method must be one of sgd, rvsm, admm, admm-released, magnitude, got 'prune'"),
         ("--penalty l2", "--penalty must be one of top_k, group_top_k, group_l1, group_l0, group_tl1, channel_l1, "),
         ("--penalty top_k", "--sparsity must be given for top_k, which has no λ"),
         ("--method magnitude", "--sparsity must be given for magnitude, which has no λ"),
         ("--sparsity 1", "--sparsity must be in (0, 1), got 1"),
         ("--sparsity 0.5 0.5", "--sparsity must hold distinct values, at least one, got [0.5, 0.5]"),
-        ("--sparsity 0.5 --lam 1", "--lam must be left out where --sparsity is given: it follows from the share of ze"),
+        ("--sparsity 0.5 --lam 1", "--lam must be left out with --sparsity"),
         ("--lam -1", "--lam must be > 0, got -1"),
         ("--beta 0", "--beta must be > 0, got 0"),
         ("--epochs 0", "--epochs must be a whole number >= 1, got 0"),
@@ -144,7 +144,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 def test_two_steps_of_the_full_network_within_8_gb(net, tmp_path):
     root = Path(__file__).parents[4]
     command = [sys.executable, "-c", TWO_STEPS, net, str(tmp_path / "run")]
-    found = subprocess.run(command, capture_output=True, text=True, cwd=root, check=False)
-    assert found.returncode == 0, found.stderr
-    print(f"{net}: {int(found.stdout) / 1e9:.2f} GB")
-    assert int(found.stdout) < 8e9
+    result = subprocess.run(command, capture_output=True, text=True, cwd=root, check=False)
+    assert result.returncode == 0, result.stderr
+    print(f"{net}: {int(result.stdout) / 1e9:.2f} GB")
+    assert int(result.stdout) < 8e9

@@ -1,4 +1,4 @@
-"""The full networks' training programs lower for GPUs and TPUs, on a machine that has neither."""
+"""Training programs of the full networks lower for GPUs and TPUs without the device."""
 
 import dataclasses
 
@@ -36,7 +36,7 @@ def test_an_evaluation_is_one_program(platform):
     function, arguments = evaluation_program("resnet18", "top_k")
     text = function.trace(*arguments).lower(lowering_platforms=(platform,)).as_text()
     assert arguments[2].images.shape == (5_000, 32, 32, 3)
-    assert text.count("stablehlo.convolution") == 2 * 20  # one function for w and u, one for u's means
+    assert text.count("stablehlo.convolution") == 2 * 20  # one evaluation of w and u, one of the running means of u
     released, arguments = evaluation_program("resnet18", "l0")
     text = released.trace(*arguments).lower(lowering_platforms=(platform,)).as_text()
     assert arguments[2].images.shape == (10_000, 32, 32, 3)
@@ -55,9 +55,9 @@ def test_an_evaluation_is_one_program(platform):
 )
 def test_the_same_program_for_other_numbers(method, changes):
     recipe = make_recipe("vgg16", method)
-    own, other = (program_of(recipe, False), program_of(dataclasses.replace(recipe, **changes), False))
-    assert own[0] is other[0]
-    assert jax.tree.structure(own[1]) == jax.tree.structure(other[1])
-    assert jax.tree.leaves(own[1]) == jax.tree.leaves(other[1])
-    # Not for other epochs: they are in the schedules.
-    assert program_of(dataclasses.replace(recipe, epochs=7), False)[0] is not own[0]
+    first, other = (program_of(recipe, False), program_of(dataclasses.replace(recipe, **changes), False))
+    assert first[0] is other[0]
+    assert jax.tree.structure(first[1]) == jax.tree.structure(other[1])
+    assert jax.tree.leaves(first[1]) == jax.tree.leaves(other[1])
+    # The number of epochs changes the schedules, so the program differs.
+    assert program_of(dataclasses.replace(recipe, epochs=7), False)[0] is not first[0]

@@ -1,4 +1,4 @@
-"""CIFAR-10's recipes: the released code's steps written out, its percentile, crops and turns of images."""
+"""CIFAR-10 recipes: steps of the released code written out, its percentile, random crops and flips."""
 
 import dataclasses
 
@@ -50,7 +50,7 @@ def test_released_steps_written_out(x64):
 
 
 def test_released_admm_written_out(x64):
-    """Two epochs as the code runs them: u, z before each step, z anew each epoch; a pull for each convolution."""
+    """Two epochs of the released code: u and z before each step, z reset each epoch, one force per convolution."""
     tree = {**W, "conv2": {"kernel": np.random.default_rng(5).normal(size=(3, 3, 2, 3)) * 0.05}}
     recipe = released("resnet18", "admm", "signed_percentile", epochs=200)
     chain = make_optimizer(recipe, 4, jax.tree.map(jnp.asarray, tree))
@@ -91,11 +91,11 @@ def test_momentum_starts_anew():
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b), fresh, first)
     assert float(jnp.abs(second["head"]["bias"] - first["head"]["bias"]).min()) > 0.05
     counts = [int(leaf) for leaf in jax.tree.leaves(after) if leaf.dtype == jnp.int32 and leaf.ndim == 0]
-    assert 3 in counts  # the schedules go on
+    assert 3 in counts  # the schedules continue
 
 
-def test_names_of_runs_hold():
-    """Finished runs are found by these names; a new field must not change them."""
+def test_names_of_runs_are_stable():
+    """Finished runs are stored under these names; a new field must not change them."""
     for method, penalty in (("sgd", ""), ("rvsm", "l0"), ("admm", ""), ("admm", "signed_percentile")):
         path = KEPT / f"{short('slim', method, penalty, epochs=2, seed=1).name()}.json"
         assert path.exists()
@@ -116,15 +116,15 @@ def test_the_released_code_trains_on_all_images():
 
 
 @pytest.mark.parametrize(("net", "share"), [("vgg16", 0.9999), ("resnet18", 0.293)])
-def test_weights_under_the_cut_at_the_start(net, share):
-    """With PyTorch's initialisation and the paper's λ and β, ℓ0 sets this share of the convolutions to 0 at once."""
+def test_zeros_at_initialisation(net, share):
+    """Share of zeros of ℓ0 in convolutions at PyTorch's initialisation, with the paper's λ and β."""
     recipe = released(net, "rvsm", "l0")
     params = nnx.state(recipe.make_network(), nnx.Param)
     u = rv.sparse_params(make_optimizer(recipe, 390, params).init(params), params)
     assert float(rv.sparsity(u, convolutions).total.fraction) == pytest.approx(share, abs=5e-4)
 
 
-def test_w_becomes_u_with_the_released_rvsm_alone():
+def test_only_the_released_rvsm_overwrites_w_by_u():
     data = images.load("digits32")
     for (method, preset), want in {
         ("rvsm", released): True,
@@ -136,7 +136,7 @@ def test_w_becomes_u_with_the_released_rvsm_alone():
         assert make_task(recipe, data).overwrite is want
 
 
-def test_the_papers_numbers():
+def test_the_papers_settings():
     vgg, resnet, admm = (
         released("vgg16", "rvsm", "tl1"),
         released("resnet18", "rvsm", "l0"),
@@ -152,8 +152,8 @@ def test_the_papers_numbers():
     assert [short("slim", method, "").sparsity for method in ("sgd", "admm", "magnitude")] == [0, 0.6, 0.6]
 
 
-def test_a_percentile_of_signed_weights_prunes_less_than_it_says():
-    """80 % asked, 60 % had: what is under the 80th percentile in magnitude is 1 − 2·0.2 of a symmetric sample."""
+def test_a_percentile_of_signed_weights_prunes_less_than_stated():
+    """Of a symmetric sample, a share 2p − 1 lies below its p-quantile in magnitude: 60 % for p = 80 %."""
     v = jax.random.normal(jax.random.key(0), (200_000,))
     for p in (0.8, 0.6, 0.95):
         zeros = float(jnp.mean(SignedPercentile(p).prox(v, 1.0) == 0))
@@ -164,7 +164,7 @@ def test_a_percentile_of_signed_weights_prunes_less_than_it_says():
 
 
 @pytest.mark.parametrize("penalty", ["", "signed_percentile"])
-def test_admm_splits_convolutions_alone(penalty):
+def test_admm_splits_only_convolutions(penalty):
     task = make_task(released("slim", "admm", penalty, epochs=1), images.load("digits32"))
     params = nnx.state(task.network, nnx.Param)
     u = rv.sparse_params(task.optimizer.init(params), params)
@@ -174,7 +174,7 @@ def test_admm_splits_convolutions_alone(penalty):
     assert float(kernels.fraction) == pytest.approx(0.2 if penalty else 0.6, abs=0.03)
 
 
-def test_input_is_cropped_turned_and_scaled():
+def test_input_is_cropped_flipped_and_scaled():
     pictures = jnp.arange(64 * 32 * 32 * 3, dtype=jnp.uint32).astype(jnp.uint8).reshape(64, 32, 32, 3)
     plain = preparation(False)
     assert plain is preparation(False)
@@ -182,8 +182,8 @@ def test_input_is_cropped_turned_and_scaled():
     standard = np.asarray(preparation(True)(pictures, jax.random.key(0), False))
     want = (np.asarray(pictures[3, 4, 5]) / 255 - [0.4914, 0.4822, 0.4465]) / [0.2470, 0.2435, 0.2616]
     np.testing.assert_allclose(standard[3, 4, 5], want, rtol=1e-4)
-    turned, both = np.asarray(flipped(pictures, jax.random.key(1))), (pictures, pictures[:, :, ::-1])
-    ways = [[(turned[i] == np.asarray(way[i])).all() for way in both] for i in range(64)]
+    flips, both = np.asarray(flipped(pictures, jax.random.key(1))), (pictures, pictures[:, :, ::-1])
+    ways = [[(flips[i] == np.asarray(way[i])).all() for way in both] for i in range(64)]
     assert all(a != b for a, b in ways)
     assert 16 < sum(a for a, _ in ways) < 48
     train = plain(pictures, jax.random.key(2), True)

@@ -1,4 +1,4 @@
-"""The studies of LeNet through the command line: small, on the digits, on MNIST where a folder holds it."""
+"""The LeNet studies through the command line: small, on the digits and, if a folder has it, on MNIST."""
 
 import json
 import os
@@ -35,17 +35,17 @@ SOURCES = [
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
-    """Each command at small size, run once."""
-    folder, found = tmp_path_factory.mktemp("lenet"), {}
+    """Returns a function that runs a command once at small size and returns its record."""
+    folder, finished = tmp_path_factory.mktemp("lenet"), {}
 
     def run(name, *more):
         key = (name, more)
-        if key not in found:
-            out = folder / f"{name}{len(found)}"
+        if key not in finished:
+            out = folder / f"{name}{len(finished)}"
             arguments = [*COMMANDS[name][0], "--quick", "--runs", str(folder / "runs"), "--out", str(out), *more]
             assert cli.main([*arguments, "--quiet"]) == 0
-            found[key] = out
-        return found[key]
+            finished[key] = out
+        return finished[key]
 
     return run
 
@@ -83,7 +83,7 @@ def test_on_mnist(tmp_path):
     assert runs.test_accuracy_u.min() > 0.9
 
 
-def test_out_of_time_leaves_no_record_and_goes_on(tmp_path, capsys):
+def test_out_of_time_leaves_no_record_and_resumes(tmp_path, capsys):
     arguments = ["lenet-binary", "--quick", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out"), "--quiet"]
     assert cli.main([*arguments, "--minutes", "1e-6"]) == cli.BAD_INPUT
     assert "--minutes must leave time for one run at least" in capsys.readouterr().err
@@ -92,7 +92,7 @@ def test_out_of_time_leaves_no_record_and_goes_on(tmp_path, capsys):
     assert cli.main(arguments) == 0
 
 
-def test_ctrl_c_says_what_is_kept(tmp_path, capsys, monkeypatch):
+def test_ctrl_c_reports_what_is_saved(tmp_path, capsys, monkeypatch):
     def stop(*args, **kwargs):
         raise KeyboardInterrupt
 
@@ -117,7 +117,7 @@ def test_ctrl_c_says_what_is_kept(tmp_path, capsys, monkeypatch):
         (["lenet-binary", "--quick", "--batch", "2000"], "--batch must be in [1, 1,137], the training images, got "),
         (["lenet5-compress", "--sparsity", "1"], "--sparsity must be in (0, 1), got 1"),
         (["lenet5-compress", "--tune-epochs", "0"], "--tune-epochs must be a whole number >= 1, got 0"),
-        (["lenet5-compress", "--methods", "svd"], "--methods must be among rvsm-top-k, rvsm-l0, rvsm-tl1, admm, magn"),
+        (["lenet5-compress", "--methods", "svd"], "--methods must be one of rvsm-top-k, rvsm-l0, rvsm-tl1, admm, magn"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )  # fmt: skip
@@ -142,7 +142,7 @@ def test_missing_images_are_named(tmp_path, capsys):
 
 
 def outcome(u, zeros=0.0, **settings):
-    """A finished run, made up."""
+    """Returns a synthetic finished run."""
     leaf = [round(zeros * 1000), 1000]
     curves = {name: [0.5, u] for name in ("loss", "train_accuracy", "accuracy_w", "accuracy_u", "zeros")}
     measures = dict.fromkeys(("test_accuracy_w", "validation_accuracy_u", "validation_accuracy_w"), u)
@@ -185,8 +185,8 @@ def test_the_verdict_on_compression():
     assert "71.4" in text
 
 
-def test_runs_that_are_kept_belong_to_a_study():
-    """What comes with the code is what the commands ask for at their defaults, under its own name."""
+def test_published_runs_belong_to_a_study():
+    """Published runs are those of the commands at their defaults."""
     studies = [
         lenet_binary.table_1(LenetBinaryConfig()),
         lenet_binary.best(LenetBinaryConfig()),
@@ -209,7 +209,7 @@ def test_percent():
 
 
 @pytest.mark.parametrize("arguments", [["lenet-binary"], ["lenet-binary", "--best"], ["lenet5-compress"]], ids=" ".join)
-def test_the_page_has_the_tables_of_the_runs_that_are_kept(arguments, tmp_path):
+def test_the_page_has_the_tables_of_the_published_runs(arguments, tmp_path):
     page = Path(__file__).parents[4] / "docs" / "lenet.md"
     again = tmp_path / "lenet.md"
     again.write_bytes(page.read_bytes())

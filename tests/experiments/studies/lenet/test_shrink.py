@@ -32,21 +32,21 @@ def record(tmp_path_factory):
 def test_the_record(record):
     facts = json.loads((record / "config.json").read_text())
     assert facts["runs"] == 5
-    found = facts["smaller"]
-    assert [one["widths"] for one in found["seeds"]] == [[10, 25, 250], [4, 10, 100]]
-    for one in found["seeds"]:
+    smaller = facts["smaller"]
+    assert [one["widths"] for one in smaller["seeds"]] == [[10, 25, 250], [4, 10, 100]]
+    for one in smaller["seeds"]:
         assert one["answers_that_differ"] == 0
         assert one["scores_differ_by"] < 1e-5 * one["largest_score"]
-    numbers = [own["numbers"] for own in found["sizes"].values()]
+    numbers = [size["numbers"] for size in smaller["sizes"].values()]
     assert numbers == sorted(numbers, reverse=True)
     assert numbers[0] == numbers[1] == 431_080
-    assert found["sizes"]["with zeros"]["bytes as npz"] < 0.9 * found["sizes"]["dense"]["bytes as npz"]
+    assert smaller["sizes"]["with zeros"]["bytes as npz"] < 0.9 * smaller["sizes"]["dense"]["bytes as npz"]
     report = (record / "report.md").read_text()
     assert "5 of 5 runs are finished" in report
-    assert f"| 80 % of units out{' (chosen)' * (found['chosen'] == 0.8)} | 4-10-100 |" in report
+    assert f"| 80 % of units out{' (chosen)' * (smaller['chosen'] == 0.8)} | 4-10-100 |" in report
 
 
-def test_the_smaller_network_comes_out_of_its_file(record):
+def test_the_smaller_network_loads_from_its_file(record):
     widths = {0.5: (10, 25, 250), 0.8: (4, 10, 100)}[
         json.loads((record / "config.json").read_text())["smaller"]["chosen"]
     ]
@@ -60,12 +60,12 @@ def test_the_smaller_network_comes_out_of_its_file(record):
     assert np.isfinite(np.asarray(scores)).all()
 
 
-def test_dense_networks_are_those_of_the_other_study():
+def test_dense_networks_are_those_of_lenet5_compress():
     ours, theirs = make_study(Lenet5ShrinkConfig()), make_compress(Lenet5CompressConfig())
     assert [run.name() for run in ours[DENSE]] == [run.name() for run in theirs["dense"]]
 
 
-def test_validation_chooses_the_largest_share_that_is_good_enough():
+def test_validation_chooses_the_largest_acceptable_share():
     config = Lenet5ShrinkConfig(share=(0.5, 0.7, 0.8), loss=0.2, seeds=2)
 
     def runs(*accuracies):
@@ -78,20 +78,20 @@ def test_validation_chooses_the_largest_share_that_is_good_enough():
     assert choose(outcomes | {DENSE: runs(1.0, 1.0)}, config) == 0.5
 
 
-def test_times_are_of_every_repeat_and_network():
+def test_times_of_every_repeat_and_network():
     small, large = (LeNet(widths=widths, rngs=nnx.Rngs(0)) for widths in [(1, 1, 1), (40, 100, 1000)])
-    taken = times({"small": small, "large": large}, jnp.zeros((50, 28, 28, 1)), 7)
-    assert {name: row.shape for name, row in taken.items()} == {"small": (7,), "large": (7,)}
-    assert np.median(taken["small"]) < np.median(taken["large"])
+    seconds = times({"small": small, "large": large}, jnp.zeros((50, 28, 28, 1)), 7)
+    assert {name: row.shape for name, row in seconds.items()} == {"small": (7,), "large": (7,)}
+    assert np.median(seconds["small"]) < np.median(seconds["large"])
 
 
 def test_sizes_are_counted():
     kernel = jnp.zeros((10, 10)).at[3, 4].set(1)
-    found = sizes({"kernel": kernel, "bias": jnp.zeros(5)})
-    assert found["numbers"] == 105
-    assert found["bytes"] == 420
-    assert found["bytes as BCOO"] == 20 + 4 + 2 * 4
-    assert found["bytes as npz"] < 1000
+    size = sizes({"kernel": kernel, "bias": jnp.zeros(5)})
+    assert size["numbers"] == 105
+    assert size["bytes"] == 420
+    assert size["bytes as BCOO"] == 20 + 4 + 2 * 4
+    assert size["bytes as npz"] < 1000
 
 
 @pytest.mark.parametrize(

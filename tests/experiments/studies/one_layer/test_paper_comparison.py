@@ -1,4 +1,4 @@
-"""Verdicts on made-up draws whose verdict is known."""
+"""Comparison with the paper on synthetic draws with known results."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ ALL_D = (10, 20, 30, 40, 50)
 
 
 def spread_around(lanes, offset, width):
-    """Draws of every row at its printed value + offset·width, equally spaced over ±width (relative)."""
+    """Returns lanes with each row equally spaced over (printed value)·(1 + width·(offset ± 1))."""
     for metric in paper.LIMIT_ROWS:
         for i, penalty in enumerate(lanes.penalty.values):
             for j, d in enumerate(lanes.d.values):
@@ -28,7 +28,7 @@ def spread_around(lanes, offset, width):
 def test_inside_and_within_two_count_printed_values(make_lanes, offset, inside, near):
     lanes = spread_around(make_lanes(d=ALL_D, seeds=101), offset, 0.5)
     rows = compare.limit_rows(compare.at_paper_setting(summarize(lanes)))
-    rows = rows[~((rows.metric == "zeros") & (rows.paper == 0))]  # made up around 1, not 0
+    rows = rows[~((rows.metric == "zeros") & (rows.paper == 0))]  # synthetic draws are around 1
     # std of equally spaced draws over ±h is about h/√3, so two of them reach 1.15 h.
     lost = 60 - len(rows)
     assert lost == 1
@@ -57,11 +57,11 @@ def test_only_the_papers_setting_is_compared(make_lanes):
 @pytest.mark.parametrize(
     "other", [{"k": (3,)}, {"lam": (2e-4,)}, {"beta": (1e-2,)}, {"d": (7,)}, {"penalty": ("tl1",), "a": (2.0,)}]
 )
-def test_nothing_is_compared_elsewhere(make_lanes, other):
+def test_other_settings_are_not_compared(make_lanes, other):
     assert compare.at_paper_setting(make_lanes(**other)) is None
 
 
-def test_printed_angles_break_what_the_issue_says_they_break(make_lanes):
+def test_printed_angles_violate_the_known_bounds(make_lanes):
     lanes = make_lanes(d=ALL_D)
     lanes["gamma"] = lanes.gamma * 0 + 1e-3
     rows = compare.impossible_rows(compare.at_paper_setting(summarize(lanes)))

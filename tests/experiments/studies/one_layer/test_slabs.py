@@ -1,4 +1,4 @@
-"""A sweep in slabs: the files of one that was never interrupted, whatever happened on the way."""
+"""A sweep in slabs: after any interruption, the same files as without one."""
 
 import json
 import shutil
@@ -39,7 +39,7 @@ def whole(tmp_path_factory):
 
 @pytest.fixture
 def stopped(tmp_path, monkeypatch):
-    """A record whose command was interrupted in its third slab, and what it is to be called."""
+    """The folder of a record whose command was interrupted in its third slab."""
     real, calls = rvsmjax.sweep.run_sweep, []
 
     def run(*args, **kwargs):
@@ -55,13 +55,13 @@ def stopped(tmp_path, monkeypatch):
     return tmp_path / "record"
 
 
-def test_data_and_statistics_are_those_of_one_piece(whole, tmp_path):
+def test_data_and_statistics_match_a_single_slab(whole, tmp_path):
     assert cli.main([*FLAGS, "--slab", "1000", "--out", str(tmp_path / "record")]) == 0
     ours, theirs = (xr.open_zarr(folder / "data.zarr").load() for folder in (whole, tmp_path / "record"))
     assert ours.identical(theirs)
     assert ours.sizes["seed"] == 70
     tables = [pd.read_csv(folder / "summary.csv") for folder in (whole, tmp_path / "record")]
-    pd.testing.assert_frame_equal(*tables, rtol=1e-12)  # sums are taken in another order
+    pd.testing.assert_frame_equal(*tables, rtol=1e-12)  # sums in another order
     config = json.loads((whole / "config.json").read_text())
     assert config["lanes"] == sum(config["status"].values()) == 280
     assert config["steps"]["needed"] == int(ours.steps.sum())
@@ -69,13 +69,13 @@ def test_data_and_statistics_are_those_of_one_piece(whole, tmp_path):
     assert {path.name for path in whole.iterdir()} == {path.name for path in (tmp_path / "record").iterdir()}
 
 
-def test_it_goes_on_where_it_was_to_the_same_files(whole, stopped, monkeypatch, capsys):
+def test_resuming_gives_the_same_files(whole, stopped, monkeypatch, capsys):
     real, calls = rvsmjax.sweep.run_sweep, []
     monkeypatch.setattr(rvsmjax.sweep, "run_sweep", lambda *a, **k: calls.append(1) or real(*a, **k))
     check, checked = store.Store.check, []
     monkeypatch.setattr(store.Store, "check", lambda *args: checked.append(1) or check(*args))
     assert cli.main([*FLAGS, "--out", str(stopped)]) == 0
-    assert len(calls) == len(checked) == 2  # what it has written itself it does not read again
+    assert len(calls) == len(checked) == 2  # slabs of the same process are not checked
     assert files(stopped / "data.zarr") == files(whole / "data.zarr")
     assert (stopped / "summary.csv").read_bytes() == (whole / "summary.csv").read_bytes()
     assert [path.name for path in stopped.parent.iterdir()] == ["record"]
@@ -83,7 +83,7 @@ def test_it_goes_on_where_it_was_to_the_same_files(whole, stopped, monkeypatch, 
     assert config["steps"] == json.loads((whole / "config.json").read_text())["steps"]
 
 
-def test_ctrl_c_says_what_is_kept(stopped, capsys, monkeypatch):
+def test_ctrl_c_reports_what_is_saved(stopped, capsys, monkeypatch):
     def stop(*args, **kwargs):
         raise KeyboardInterrupt
 
@@ -92,7 +92,7 @@ def test_ctrl_c_says_what_is_kept(stopped, capsys, monkeypatch):
     assert "interrupted; the slabs before are kept, the same command goes on" in capsys.readouterr().err
 
 
-def test_interrupted_in_its_report_it_goes_on_there(whole, tmp_path, monkeypatch, capsys):
+def test_an_interrupted_report_resumes_without_lanes(whole, tmp_path, monkeypatch, capsys):
     def stop(*args, **kwargs):
         raise KeyboardInterrupt
 
@@ -110,7 +110,7 @@ def test_interrupted_in_its_report_it_goes_on_there(whole, tmp_path, monkeypatch
         assert ours[name] == theirs[name], name
 
 
-def test_without_out_the_same_command_finds_its_folder(whole, tmp_path, monkeypatch):
+def test_without_out_the_same_command_resumes_its_folder(whole, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     real, calls = rvsmjax.sweep.run_sweep, []
 
@@ -123,14 +123,14 @@ def test_without_out_the_same_command_finds_its_folder(whole, tmp_path, monkeypa
     monkeypatch.setattr(rvsmjax.sweep, "run_sweep", run)
     assert cli.main(FLAGS) == cli.INTERRUPTED
     (left,) = (tmp_path / "results").iterdir()
-    assert cli.main([*FLAGS, "--key", "5"]) == 0  # another sweep, a folder of its own
+    assert cli.main([*FLAGS, "--key", "5"]) == 0  # another sweep, another folder
     assert left.exists()
     calls[:] = [1, 1, 1]
     assert cli.main(FLAGS) == 0
     assert len(calls) == 3 + 3
     assert not left.exists()
-    found = tmp_path / "results" / left.name.removeprefix(".").removesuffix(".unfinished")
-    assert files(found / "data.zarr") == files(whole / "data.zarr")
+    finished = tmp_path / "results" / left.name.removeprefix(".").removesuffix(".unfinished")
+    assert files(finished / "data.zarr") == files(whole / "data.zarr")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_without_out_the_same_command_finds_its_folder(whole, tmp_path, monkeypa
         (["--slab", "40"], "--slab must be 80 as in the run in "),
     ],
 )
-def test_another_configuration_is_refused_and_named(stopped, flags, message, capsys):
+def test_another_configuration_is_refused(stopped, flags, message, capsys):
     before = files(stopped.parent)
     assert cli.main([*FLAGS, *flags, "--out", str(stopped)]) == cli.BAD_INPUT
     error = capsys.readouterr().err
@@ -151,13 +151,13 @@ def test_another_configuration_is_refused_and_named(stopped, flags, message, cap
     assert files(stopped.parent) == before
 
 
-def test_overwrite_begins_anew(stopped, whole):
+def test_overwrite_starts_again(stopped, whole):
     assert cli.main([*FLAGS, "--key", "1", "--overwrite", "--out", str(stopped)]) == 0
     assert json.loads((stopped / "config.json").read_text())["config"]["key"] == 1
     assert files(stopped / "data.zarr") != files(whole / "data.zarr")
 
 
-def test_another_process_at_work_is_named(stopped, capsys):
+def test_a_folder_in_use_is_refused(stopped, capsys):
     from experiments.records.folder import alone
 
     with alone(stopped.parent / ".record.unfinished") as held:
@@ -168,7 +168,7 @@ def test_another_process_at_work_is_named(stopped, capsys):
 
 
 @pytest.mark.parametrize("wrong", ["cut short", "other bytes", "gone"])
-def test_altered_data_are_named_and_computed_anew(stopped, whole, wrong, capsys):
+def test_altered_data_are_reported_and_recomputed(stopped, whole, wrong, capsys):
     chunk = sorted((stopped.parent / ".record.unfinished" / "data.zarr" / "theta_u").glob("[0-9]*"))[0]
     data = chunk.read_bytes()
     if wrong == "gone":
@@ -184,7 +184,7 @@ def test_altered_data_are_named_and_computed_anew(stopped, whole, wrong, capsys)
     assert files(stopped / "data.zarr") == files(whole / "data.zarr")
 
 
-def test_a_full_disk_is_named_and_nothing_half_written_counts(whole, tmp_path, monkeypatch, capsys):
+def test_a_full_disk_is_reported_and_partial_slabs_are_discarded(whole, tmp_path, monkeypatch, capsys):
     import zarr
 
     real, writes = zarr.Array.__setitem__, []
@@ -202,17 +202,17 @@ def test_a_full_disk_is_named_and_nothing_half_written_counts(whole, tmp_path, m
     assert "could not be written (No space left on device); the slabs before are kept, the same command" in error
     assert error.count("\n") == 1
     marks = [path.name for path in (tmp_path / ".record.unfinished" / "done").iterdir()]
-    assert len(marks) == 2  # one slab, and the mark that the arrays are there
+    assert len(marks) == 2  # one slab, and the mark of the arrays
     assert cli.main([*FLAGS, "--out", str(tmp_path / "record")]) == 0
     assert files(tmp_path / "record" / "data.zarr") == files(whole / "data.zarr")
 
 
 def disk(total, free):
-    return lambda place: shutil._ntuple_diskusage(total, total - free, free)
+    return lambda path: shutil._ntuple_diskusage(total, total - free, free)
 
 
 @pytest.mark.parametrize(("total", "free"), [(20_000, 20_000), (30_000, 20_000)])
-def test_a_disk_too_small_is_named_at_once(tmp_path, monkeypatch, capsys, total, free):
+def test_a_disk_too_small_is_reported_at_once(tmp_path, monkeypatch, capsys, total, free):
     monkeypatch.setattr(shutil, "disk_usage", disk(total, free))
     monkeypatch.setattr(rvsmjax.sweep, "run_sweep", lambda *args, **kwargs: pytest.fail("the sweep ran"))
     assert cli.main([*FLAGS, "--out", str(tmp_path / "a" / "record")]) == cli.BAD_INPUT
@@ -220,7 +220,7 @@ def test_a_disk_too_small_is_named_at_once(tmp_path, monkeypatch, capsys, total,
     assert not list(tmp_path.iterdir())
 
 
-def test_the_disk_needs_room_for_what_is_not_there_yet(stopped, monkeypatch, capsys):
+def test_the_disk_needs_room_only_for_missing_slabs(stopped, monkeypatch, capsys):
     monkeypatch.setattr(shutil, "disk_usage", disk(30_000, 13_000))
     assert cli.main([*FLAGS, "--out", str(stopped)]) == cli.BAD_INPUT
     assert "grid must fit on the disk: 140 lanes need up to 0 GB, got 0 GB of free space" in capsys.readouterr().err
@@ -228,21 +228,21 @@ def test_the_disk_needs_room_for_what_is_not_there_yet(stopped, monkeypatch, cap
     assert cli.main([*FLAGS, "--out", str(stopped)]) == 0
 
 
-def test_arrays_that_were_not_finished_are_made_anew(tmp_path):
+def test_unfinished_arrays_are_created_again(tmp_path):
     labels = xr.Dataset(coords={"penalty": ["l0"], "seed": [0, 1]}, attrs={"tol": 1.0})
     shape = {"penalty": 1, "seed": 2}
     (tmp_path / store.DATA).mkdir()
     (tmp_path / store.DATA / "half").touch()
-    place = {"penalty": slice(0, 1), "seed": slice(1, 2)}
-    own = store.Store(tmp_path, labels, shape, {"penalty": 1, "seed": 1})
-    own.write(place, {"x": np.array([[3]], np.int8)}, {"seconds": 2.0})
+    slab = {"penalty": slice(0, 1), "seed": slice(1, 2)}
+    first = store.Store(tmp_path, labels, shape, {"penalty": 1, "seed": 1})
+    first.write(slab, {"x": np.array([[3]], np.int8)}, {"seconds": 2.0})
     assert not (tmp_path / store.DATA / "half").exists()
     again = store.Store(tmp_path, labels, shape, {"penalty": 1, "seed": 1})
-    assert again.done(place)
+    assert again.done(slab)
     assert not again.done({"penalty": slice(0, 1), "seed": slice(0, 1)})
-    assert again.check(place) == {"seconds": 2.0}
+    assert again.check(slab) == {"seconds": 2.0}
     assert again.lanes().x.values.tolist()[0][1] == 3
     (tmp_path / DONE).rename(tmp_path / "elsewhere")
     (tmp_path / DONE).touch()
     with pytest.raises(BadInput, match=r"could not be written"):
-        again.write(place, {"x": np.array([[3]], np.int8)}, {})
+        again.write(slab, {"x": np.array([[3]], np.int8)}, {})

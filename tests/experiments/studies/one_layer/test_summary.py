@@ -12,7 +12,7 @@ from experiments.studies.one_layer.summary import METRICS, summarize, to_frame
 COLUMNS = "penalty,d,k,lam,beta,a,learning_rate,normalize,metric,mean,std,sem,min,max,count"
 
 
-def test_columns_and_rows_are_those_documented(make_lanes, tmp_path):
+def test_columns_and_rows_match_the_documentation(make_lanes, tmp_path):
     lanes = make_lanes(k=(2, 5))
     to_frame(summarize(lanes)).to_csv(tmp_path / "summary.csv", index=False)
     lines = (tmp_path / "summary.csv").read_text().splitlines()
@@ -44,7 +44,7 @@ def test_every_row_equals_a_loop_over_its_converged_lanes(make_lanes):
             assert row.sem == pytest.approx(row.std / math.sqrt(len(values)), rel=1e-13)
 
 
-def test_sums_are_taken_in_float64(make_lanes):
+def test_sums_are_in_float64(make_lanes):
     lanes = make_lanes(penalty=("l1",), d=(10,), seeds=4000)
     lanes["f_u"] = lanes.f_u + np.float32(1000)
     row = to_frame(summarize(lanes)).set_index("metric").loc["f_u"]
@@ -65,7 +65,7 @@ def test_unknown_spread_is_empty(make_lanes, tmp_path, kept):
         assert (text[column] == "").all() == (kept == 0)
 
 
-def test_learning_rate_is_the_one_used_and_a_is_empty_without_one(make_lanes):
+def test_learning_rate_is_the_one_in_use_and_a_may_be_empty(make_lanes):
     frame = to_frame(summarize(make_lanes(beta=(4e-3, 1e-2))))
     assert np.allclose(frame.learning_rate, 1 / (frame.beta + 4), rtol=1e-15)
     assert set(frame.a[frame.penalty == "tl1"]) == {1.0}
