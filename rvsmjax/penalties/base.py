@@ -59,6 +59,14 @@ class Penalty(Module, abc.ABC):
         if not cls.__dict__.get("name"):
             cls.name = cls.__name__.lower()
 
+    @property
+    def is_constraint(self) -> bool:
+        """Whether P is 0 on a set and ∞ outside, so λ has no effect."""
+        return False
+
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        """Raises ``ValueError`` if the penalty does not apply to arrays of this shape."""
+
     @abc.abstractmethod
     def value(self, x: ArrayLike) -> Array:
         """Returns P(x), a scalar, summed over all components of ``x`` (any shape)."""

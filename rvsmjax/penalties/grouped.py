@@ -65,6 +65,15 @@ class Grouped(Penalty):
             raise ValueError(f"axes must be a nonempty tuple of distinct integers, got {self.axes!r}")
         object.__setattr__(self, "axes", axes)
 
+    @property
+    def is_constraint(self) -> bool:
+        """Whether the penalty on the norms is one."""
+        return self.penalty.is_constraint
+
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        """Raises ``ValueError`` unless the array has the axes."""
+        self._reduced(shape)
+
     def value(self, x: ArrayLike) -> Array:
         """Returns the penalty of the group norms, a scalar."""
         return self.penalty.value(self._norms(jnp.asarray(x)))
@@ -96,12 +105,15 @@ class Grouped(Penalty):
         return self.penalty.threshold(step)
 
     def _norms(self, v: Array) -> Array:
+        return norm(v.astype(working_dtype(v)), self._reduced(v.shape), keepdims=True)
+
+    def _reduced(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        ndim = len(shape)
         if isinstance(self.axes, str):
-            if v.ndim < 2:
-                raise ValueError(f"axes {self.axes!r} must be of an array of rank 2 or more, got shape {np.shape(v)}")
-            axes = tuple(axis for axis in range(v.ndim) if axis != KEPT[self.axes] % v.ndim)
-        else:
-            axes = tuple(axis + v.ndim if axis < 0 else axis for axis in self.axes)
-        if not all(0 <= axis < v.ndim for axis in axes) or len(set(axes)) < len(axes):
-            raise ValueError(f"axes must be distinct axes of the array, got {self.axes} for shape {np.shape(v)}")
-        return norm(v.astype(working_dtype(v)), axes, keepdims=True)
+            if ndim < 2:
+                raise ValueError(f"axes {self.axes!r} must be of an array of rank 2 or more, got shape {shape}")
+            return tuple(axis for axis in range(ndim) if axis != KEPT[self.axes] % ndim)
+        axes = tuple(axis + ndim if axis < 0 else axis for axis in self.axes)
+        if not all(0 <= axis < ndim for axis in axes) or len(set(axes)) < len(axes):
+            raise ValueError(f"axes must be distinct axes of the array, got {self.axes} for shape {shape}")
+        return axes

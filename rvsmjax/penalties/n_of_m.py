@@ -48,6 +48,18 @@ class NM(Penalty):
         if self.n > self.m:
             raise ValueError(f"n must be at most m = {self.m}, got {self.n}")
 
+    @property
+    def is_constraint(self) -> bool:
+        """True."""
+        return True
+
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        """Raises ``ValueError`` unless blocks of m fit along the axis."""
+        axis = self._axis(len(shape))
+        if not shape or not -len(shape) <= axis < len(shape) or shape[axis] % self.m:
+            rule = f"axis {self.axis} must have a length that is a multiple of m = {self.m}"
+            raise ValueError(f"{rule}, got shape {shape}")
+
     def value(self, x: ArrayLike) -> Array:
         """Returns 0 inside the set and ∞ outside."""
         x = jnp.asarray(x)
@@ -68,18 +80,14 @@ class NM(Penalty):
         for _ in range(self.n):
             best = jnp.argmax(jnp.where(keep, -1, size), -1, keepdims=True)
             keep |= jnp.arange(self.m) == best
-        axis = self._axis(v)
+        axis = self._axis(v.ndim)
         moved = keep.reshape(*keep.shape[:-2], v.shape[axis])
         return jnp.where(jnp.moveaxis(moved, -1, axis), v, 0)
 
-    def _axis(self, v: Array) -> int:
-        return self.axis if v.ndim > 1 else -1
+    def _axis(self, ndim: int) -> int:
+        return self.axis if ndim > 1 else -1
 
     def _blocks(self, v: Array) -> Array:
-        axis = self._axis(v)
-        if v.ndim == 0 or not -v.ndim <= axis < v.ndim or v.shape[axis] % self.m:
-            raise ValueError(
-                f"axis {self.axis} must have a length that is a multiple of m = {self.m}, got shape {v.shape}"
-            )
-        moved = jnp.moveaxis(v, axis, -1)
+        self.check_shape(v.shape)
+        moved = jnp.moveaxis(v, self._axis(v.ndim), -1)
         return moved.reshape(*moved.shape[:-1], -1, self.m)

@@ -60,6 +60,11 @@ class TopK(Penalty):
         if self.scope not in SCOPES:
             raise ValueError(f"scope must be one of {', '.join(SCOPES)}, got {self.scope!r}")
 
+    @property
+    def is_constraint(self) -> bool:
+        """True."""
+        return True
+
     def kept(self, size: int) -> Array | int:
         """Returns the number of components kept out of ``size``."""
         if self.k is not None:

@@ -16,6 +16,7 @@ from rvsmjax.transforms.rules import (
     Marks,
     Overrides,
     Rule,
+    evaluate,
     make_rules,
     map_marked,
     map_rules,
@@ -101,10 +102,10 @@ def admm(
 
     def init(params: optax.Params) -> ADMMState:
         count = jnp.zeros((), jnp.int32)
-        marks = mark_leaves(params, mask, overrides)
+        marks = mark_leaves(params, mask, overrides, rules)
         zeros = masked(marks, jax.tree.map(jnp.zeros_like, params))
         state = ADMMState(count, marks, *numbers_at(count, rules, rho), None, zeros)
-        return state._replace(u=masked(marks, state.project(params)))
+        return state._replace(u=masked(marks, evaluate(state.project, params)))
 
     def update(
         updates: optax.Updates, state: ADMMState, params: optax.Params | None = None, **extra: object

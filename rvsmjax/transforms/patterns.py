@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from rvsmjax import _checks
 from rvsmjax._pytree import PyTree
 from rvsmjax.penalties import TopK
-from rvsmjax.transforms.rules import Marks, is_masked, map_marked, mark_leaves, masked
+from rvsmjax.transforms.rules import Marks, evaluate, is_masked, map_marked, mark_leaves, masked
 from rvsmjax.transforms.selection import Mask, path_name, require_same_structure
 
 
@@ -99,7 +99,7 @@ def keep_zeros(pattern: PyTree = None, mask: Mask = None) -> optax.GradientTrans
     def init(params: optax.Params) -> KeepZerosState:
         marks = mark_leaves(params, mask, None)
         if pattern is None or not marks.rules:
-            support = jax.tree.map(lambda w: w != 0, params)
+            support = evaluate(lambda params: jax.tree.map(lambda w: w != 0, params), params)
         else:
             require_same_structure("pattern", pattern, params)
             pairs = zip(jax.tree_util.tree_leaves_with_path(params), jax.tree.leaves(pattern), strict=True)

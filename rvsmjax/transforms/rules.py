@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -133,14 +133,25 @@ def _marks_to_state_dict(marks: Marks) -> dict[str, PyTree]:
 serialization.register_serialization_state(Marks, _marks_to_state_dict, lambda marks, state: marks)
 
 
-def make_rules(penalty: Penalty, lam: optax.ScalarOrSchedule, overrides: Overrides | None) -> list[Rule]:
+def make_rules(penalty: Penalty, lam: optax.ScalarOrSchedule | None, overrides: Overrides | None) -> list[Rule]:
     """Returns the default rule followed by one rule per override, after checking their arguments.
 
     Raises:
-      TypeError: if a penalty is not a Penalty, or an override is not a mapping of ``penalty`` and ``lam`` or None.
+      TypeError: if a penalty is not a Penalty, a penalty that is no constraint has no λ, or an override is not a
+        mapping of ``penalty`` and ``lam`` or None.
       ValueError: if λ < 0 or a pattern is not a regular expression.
     """
-    rules = [Rule(penalty, lam)]
+
+    def rule(penalty: Penalty, lam: optax.ScalarOrSchedule | None) -> Rule:
+        if not isinstance(penalty, Penalty):
+            raise TypeError(f"penalty must be an instance of Penalty, got {_checks.show(penalty)}")
+        if lam is None and not penalty.is_constraint:
+            raise TypeError(f"lam must be given for a penalty that is no constraint, got None for {penalty.name}")
+        lam = 1.0 if lam is None else lam
+        _checks.nonnegative("lam", lam, schedule=True)
+        return Rule(penalty, lam)
+
+    rules = [rule(penalty, lam)]
     for pattern, change in (overrides or {}).items():
         try:
             re.compile(pattern)
@@ -148,20 +159,17 @@ def make_rules(penalty: Penalty, lam: optax.ScalarOrSchedule, overrides: Overrid
             raise ValueError(f"overrides must have regular expressions as keys, got {pattern!r}") from None
         if change is not None and not (isinstance(change, Mapping) and set(change) <= {"penalty", "lam"} and change):
             raise TypeError(f"overrides must hold a penalty, a lam or both, or None, got {change!r} for {pattern!r}")
-        rules.append(rules[0]._replace(**(change or {})))
-    for rule in rules:
-        if not isinstance(rule.penalty, Penalty):
-            raise TypeError(f"penalty must be an instance of Penalty, got {_checks.show(rule.penalty)}")
-        _checks.nonnegative("lam", rule.lam, schedule=True)
+        given: Mapping[str, Any] = change or {}
+        rules.append(rule(given.get("penalty", penalty), given.get("lam", lam)))
     return rules
 
 
-def mark_leaves(params: PyTree, mask: Mask, overrides: Overrides | None) -> Marks:
+def mark_leaves(params: PyTree, mask: Mask, overrides: Overrides | None, rules: Sequence[Rule] = ()) -> Marks:
     """Returns the rule of each leaf of ``params``.
 
     Raises:
       TypeError: if an integer leaf is selected.
-      ValueError: if an override never applies, or the mask does not fit.
+      ValueError: if an override never applies, the mask does not fit, or a penalty does not apply to a leaf's shape.
     """
     params = unboxed(params)
     leaves: list[tuple[KeyPath, Array]]
@@ -183,7 +191,13 @@ def mark_leaves(params: PyTree, mask: Mask, overrides: Overrides | None) -> Mark
             return None
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
             raise TypeError(f"params must be floating-point where selected, got {jnp.result_type(leaf)} at {name}")
-        return 0 if rule is None else rule + 1
+        index = 0 if rule is None else rule + 1
+        if rules:
+            try:
+                rules[index].penalty.check_shape(jnp.shape(leaf))
+            except ValueError as error:
+                raise ValueError(f"{error} at {name!r}") from None
+        return index
 
     selected = jax.tree.leaves(select(params, mask), is_leaf=is_masked)
     marks = Marks(structure, [rule_of(path, s, leaf) for (path, leaf), s in zip(leaves, selected, strict=True)])
@@ -225,6 +239,12 @@ def masked(marks: Marks, tree: PyTree) -> PyTree:
     """Returns ``tree`` with unmarked leaves replaced by ``MaskedNode``."""
     leaves = zip(marks.rules, marks.leaves(tree), strict=True)
     return marks.replace(tree, [optax.MaskedNode() if rule is None else leaf for rule, leaf in leaves])
+
+
+def evaluate(function: Callable[[PyTree], PyTree], tree: PyTree) -> PyTree:
+    """Returns ``function(tree)``; its shapes only where ``tree`` holds shapes."""
+    abstract = any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(tree))
+    return jax.eval_shape(function, tree) if abstract else function(tree)
 
 
 def strong(number: ArrayLike) -> Array:

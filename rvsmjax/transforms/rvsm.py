@@ -17,6 +17,7 @@ from rvsmjax.transforms.rules import (
     Marks,
     Overrides,
     Rule,
+    evaluate,
     make_rules,
     map_marked,
     map_rules,
@@ -71,8 +72,8 @@ class RVSMState(NamedTuple):
 
 def rvsm(
     penalty: Penalty,
-    lam: optax.ScalarOrSchedule,
-    beta: optax.ScalarOrSchedule,
+    lam: optax.ScalarOrSchedule | None = None,
+    beta: optax.ScalarOrSchedule | None = None,
     mask: Mask = None,
     *,
     update_every: int | None = None,
@@ -90,11 +91,13 @@ def rvsm(
     - after the moments and before the learning rate (decoupled), it does not: w ← w − η(m + r), like weight decay in
       AdamW: ``optax.chain(optax.trace(0.9), rvsm(...), optax.scale(-0.1))``.
 
+    Behind a complete optimizer, whose updates already have the sign of −η, r would push w away from u.
+
     u is a function of w, computed by ``sparse_params``; the parameters are never overwritten.
 
     Args:
       penalty: P. Its fields may be schedules (``TopK(sparsity=schedule)``).
-      lam: λ >= 0, a number or a schedule.
+      lam: λ >= 0, a number or a schedule; not needed for a constraint such as ``TopK``.
       beta: β > 0, a number or a schedule. The threshold is that of ``penalty`` at step λ/β.
       mask: which leaves, see ``select``.
       update_every: steps between updates of u in r, >= 1; defaults to every step. If given, the state stores u.
@@ -119,17 +122,21 @@ def rvsm(
       [0.975..., 0.0]
     """
     rules = make_rules(penalty, lam, overrides)
+    if beta is None:
+        raise TypeError("beta must be given, a number > 0 or a schedule")
     _checks.positive("beta", beta, schedule=True)
     if update_every is not None:
         update_every = _checks.count("update_every", update_every)
 
     def init(params: optax.Params) -> RVSMState:
         count = jnp.zeros((), jnp.int32)
-        state = RVSMState(count, mark_leaves(params, mask, overrides), *numbers_at(count, rules, beta), None, None)
-        u = state.sparse(params) if update_every or certificate else None
+        state = RVSMState(
+            count, mark_leaves(params, mask, overrides, rules), *numbers_at(count, rules, beta), None, None
+        )
+        u = evaluate(state.sparse, params) if update_every or certificate else None
         return state._replace(
             u=masked(state.marks, u) if update_every else None,
-            certificate=_certify(state, params, u, None) if certificate else None,
+            certificate=evaluate(lambda p: _certify(state, p, state.sparse(p), None), params) if certificate else None,
         )
 
     def update(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import DictKey, GetAttrKey
 from jax.typing import ArrayLike
@@ -15,6 +16,12 @@ from rvsmjax._pytree import KeyPath, PyTree, Structure
 
 Mask = None | bool | Callable[[str], bool] | str | re.Pattern[str] | PyTree
 """None (default), True (every leaf), a predicate on the path, a regular expression, or a tree of booleans."""
+
+
+NAMES = {"bias", "scale", "offset", "gamma", "beta", "cls", "cls_token", "mask_token", "pos", "pos_emb", "probe"}
+"""Parameters that the default skips at any rank: stacked and scanned layers add an axis."""
+LAYERS = re.compile(r"embed|^wte$|^wpe$|norm|^ln|_ln$|^bn")
+"""Layers whose ``weight`` or ``w`` the default skips: embeddings and norms in Equinox and Haiku."""
 
 
 def path_name(path: KeyPath) -> str:
@@ -31,8 +38,8 @@ def path_name(path: KeyPath) -> str:
 def select(params: PyTree, mask: Mask = None) -> PyTree:
     """Returns a tree of booleans with the structure of ``params``, True at the selected leaves.
 
-    ``None`` selects leaves of rank >= 2, except embeddings and leaves named ``bias``: kernels, not biases (rank 3 in
-    Equinox convolutions), norms or scales. If ``params`` is a bare array, ``None`` selects it.
+    ``None`` selects real leaves of rank >= 2 by name: kernels, but not biases, norms, embeddings, class and position
+    tokens or LoRA factors (``NAMES``, ``LAYERS``). If ``params`` is a bare array, ``None`` selects it.
 
     Args:
       params: tree of arrays.
@@ -50,15 +57,22 @@ def select(params: PyTree, mask: Mask = None) -> PyTree:
     if mask is None:
         bare = jax.tree_util.treedef_is_leaf(jax.tree.structure(params))
 
-        def default(path: KeyPath, leaf: ArrayLike) -> bool:
-            name = path_name(path).lower()
-            return bare or (np.ndim(leaf) >= 2 and "embed" not in name and name.split("/")[-1] != "bias")
-
-        return jax.tree_util.tree_map_with_path(default, params)
+        return jax.tree_util.tree_map_with_path(lambda path, leaf: bare or _by_default(path_name(path), leaf), params)
     selected = _explicit(params, mask)
     if jax.tree.leaves(params) and not any(jax.tree.leaves(selected)):
         raise ValueError(f"mask must select at least one leaf of params, got {_checks.show(mask)}")
     return selected
+
+
+def _by_default(name: str, leaf: ArrayLike) -> bool:
+    *layers, last = name.lower().split("/")
+    if np.ndim(leaf) < 2 or jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating):
+        return False
+    if last in ("weight", "w"):
+        return not (layers and LAYERS.search(layers[-1]))
+    if last == "b" and layers:  # Haiku's bias, not a matrix B
+        return False
+    return last not in NAMES and "embed" not in last and "lora" not in last
 
 
 def _explicit(params: PyTree, mask: Mask) -> PyTree:

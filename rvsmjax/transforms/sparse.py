@@ -150,6 +150,8 @@ def lam_for_sparsity(
     selected = jax.tree.leaves(select(params, mask))
     leaves = [leaf for is_selected, leaf in zip(selected, jax.tree.leaves(params), strict=True) if is_selected]
     size = sum(leaf.size for leaf in leaves)
+    if not size:
+        raise ValueError("mask must select at least one leaf of params, got none by default")
     need = round(sparsity * size)
 
     def reached(step: float) -> bool:

@@ -274,6 +274,16 @@ def test_sharded_parameters_keep_their_sharding(name, axes):
 
 
 @every
+def test_init_of_shapes_has_the_form_of_a_state(name):
+    chain, shapes = in_chain(name, TABLE[name]()), jax.eval_shape(lambda: tree(0))
+
+    def form(state):
+        return jax.tree.structure(state), [(x.shape, x.dtype) for x in jax.tree.leaves(state)]
+
+    assert form(chain.init(shapes)) == form(chain.init(tree(0)))
+
+
+@every
 def test_shardings_of_the_state_follow_from_those_of_the_parameters(name):
     chain, spec = in_chain(name, TABLE[name]()), PartitionSpec("data")
     state, specs = chain.init(tree(0)), jax.tree.map(lambda _: spec, tree(0))

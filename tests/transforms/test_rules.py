@@ -228,3 +228,25 @@ def test_errors_of_lam_for_sparsity():
             rv.lam_for_sparsity(PARAMS, penalty, 1.0, 0.5)
     with pytest.raises(ValueError, match=r"^sparsity must be .* lam, got 0.5$"):
         rv.lam_for_sparsity(jnp.full(4, jnp.inf), rv.L0(), 1.0, 0.5)
+
+
+def test_a_constraint_needs_no_lam():
+    w = jnp.array([3.0, -1.0, 2.0])
+    for penalty in (rv.TopK(k=1), rv.Grouped(rv.TopK(k=1), axes=(0,)), rv.NM(1, 3)):
+        without, given = rv.rvsm(penalty, beta=0.5), rv.rvsm(penalty, 7.0, 0.5)
+        got, want = (tx.update(jnp.zeros(3), tx.init(w), w)[0] for tx in (without, given))
+        np.testing.assert_array_equal(got, want)
+    with pytest.raises(TypeError, match=r"^lam must be given .*, got None for l1$"):
+        rv.rvsm(rv.L1(), beta=0.5)
+    with pytest.raises(TypeError, match=r"^lam must be given .*, got None for grouped$"):
+        rv.rvsm(rv.TopK(k=1), beta=0.5, overrides={"head": {"penalty": rv.Grouped(rv.L0())}})
+    with pytest.raises(TypeError, match=r"^beta must be given"):
+        rv.rvsm(rv.L1(), 0.1)
+
+
+@pytest.mark.parametrize("penalty", [rv.NM(2, 4), rv.Grouped(rv.L1(), axes=(0, 1, 2))])
+def test_a_penalty_that_does_not_fit_a_leaf_names_it_at_init(penalty):
+    params = {"stem": {"kernel": jnp.ones((8, 4))}, "head": {"kernel": jnp.ones((3, 5))}}
+    fits = {"stem": {"penalty": rv.TopK(k=1)}}
+    with pytest.raises(ValueError, match=r"^ax.* \(3, 5\) at 'head/kernel'$"):
+        rv.rvsm(penalty, 0.1, 0.5, overrides=fits).init(params)

@@ -60,6 +60,43 @@ def test_the_default_selects_a_bare_array():
     assert select({"Embed_0": jnp.zeros((3, 3))}) == {"Embed_0": False}
 
 
+@pytest.mark.parametrize(
+    ("path", "shape", "selected"),
+    [
+        ("blocks/norm/scale", (3, 8), False),  # scanned layers: Linen, NNX, MaxText
+        ("blocks/attention/query/kernel", (3, 8, 2, 4), True),
+        ("layers/0/ln1/weight", (3, 8), False),  # Equinox, stacked
+        ("layers/0/layer_norm/weight", (8, 8), False),
+        ("layers/0/mlp/weight", (8, 8), True),
+        ("wte/weight", (9, 8), False),
+        ("embed/weight", (9, 8), False),
+        ("embedder/input_embedding", (9, 8), False),
+        ("embedder/projection/w", (9, 8), True),  # Gemma
+        ("embedding/kernel", (4, 4, 3, 8), True),  # the patches of a vision transformer
+        ("embed/embeddings", (9, 8), False),  # Haiku
+        ("batch_norm/scale", (1, 1, 1, 8), False),
+        ("batch_norm/offset", (1, 1, 1, 8), False),
+        ("net/~/linear_0/b", (3, 8), False),  # a layer stack
+        ("net/~/linear_0/w", (3, 8, 8), True),
+        ("cls", (1, 1, 8), False),
+        ("pos_embedding", (1, 9, 8), False),
+        ("head/probe", (1, 1, 8), False),
+        ("query/lora_a", (8, 2), False),
+        ("q_einsum/w", (2, 8, 4), True),
+    ],
+)
+def test_the_default_knows_the_names_of_other_libraries(path, shape, selected):
+    *layers, last = path.split("/")
+    params = {last: jnp.zeros(shape)}
+    for layer in reversed(layers):
+        params = {layer: params}
+    assert jax.tree.leaves(select(params)) == [selected]
+
+
+def test_the_default_skips_complex_numbers():
+    assert select({"kernel": jnp.zeros((2, 2), "complex64")}) == {"kernel": False}
+
+
 def test_masked_nodes_stay_masked():
     params = {"kernel": jnp.zeros((2, 2)), "other": optax.MaskedNode()}
     assert select(params, True) == {"kernel": True, "other": optax.MaskedNode()}

@@ -283,10 +283,8 @@ class Writer:
         if not node.vector and key in self.registers:
             return self.registers[key]
         result = self.register("f32")
-        if node.level == ONCE:
-            self.sections[ONCE].append(f"rcp.rn.f32 {result}, {name};")
-        else:
-            (out if node.vector else self.sections[node.level]).append(f"rcp.approx.ftz.f32 {result}, {name};")
+        rounding = "rn" if node.level == ONCE else "approx.ftz"
+        (out if node.vector else self.sections[node.level]).append(f"rcp.{rounding}.f32 {result}, {name};")
         if not node.vector:
             self.registers[key] = result
         return result
