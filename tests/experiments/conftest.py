@@ -10,10 +10,10 @@ import xarray as xr
 from PIL import Image
 
 from experiments.cli import main as cli
+from experiments.one_layer import output
 from experiments.records.folder import write_config
 from experiments.reports import html_page as page
 from experiments.reports.document import Section, Table
-from experiments.studies.one_layer import output
 from experiments.studies.sweep import report
 
 FLOATS = [

@@ -71,7 +71,7 @@ def test_the_check_sees(module, source, complaints):
 def test_no_contract_has_an_exception():
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     contracts = tomllib.loads(text)["tool"]["importlinter"]["contracts"]
-    assert {contract["type"] for contract in contracts} == {"layers", "acyclic_siblings"}
+    assert {contract["type"] for contract in contracts} == {"layers", "independence", "acyclic_siblings"}
     assert not any("ignore" in key or "skip" in key for contract in contracts for key in contract)
 
 

@@ -20,8 +20,8 @@ from jax.typing import DTypeLike
 import rvsmjax as rv
 from rvsmjax.geometry import angle, norm, unit
 
+from ...one_layer.hard import keep_largest
 from ...records.lanes import Numbers, drawn, lane_keys
-from ..one_layer.hard import keep_largest
 from .cells import Cell, overlap
 
 STARTS = ("same", "half", "one", "ties", "near", "none", "opposite")

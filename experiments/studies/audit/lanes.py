@@ -16,7 +16,7 @@ from jax import Array
 
 from rvsmjax.geometry import angle, norm, unit
 
-from ..one_layer.hard import keep_largest
+from ...one_layer.hard import keep_largest
 from .chosen import KINDS, Chosen
 from .claim import Parameters
 from .claims.binary_paths import PRINTED

@@ -12,7 +12,7 @@ from rvsmjax.geometry import angle, norm, unit
 from rvsmjax.penalties import moreau_envelope
 from rvsmjax.problems import OneLayerProblem
 
-from ..one_layer.hard import keep_largest
+from ...one_layer.hard import keep_largest
 from .claim import Parameters
 
 

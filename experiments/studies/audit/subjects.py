@@ -10,7 +10,7 @@ from rvsmjax.geometry import norm
 from rvsmjax.penalties import L0, L1, Penalty, TransformedL1
 from rvsmjax.problems import NoOverlapBinary, NoOverlapReLU, OneLayerProblem, splitting_residual
 
-from ..one_layer.hard import keep_largest
+from ...one_layer.hard import keep_largest
 from .chosen import Chosen
 from .claim import Parameters
 from .states import Limit, Path, Points, Scalar, State, Three, follow, follow_hard

@@ -10,12 +10,12 @@ import xarray as xr
 
 from rvsmjax.sweep import CHECK_EVERY
 
+from ...one_layer import distributions as cells
+from ...one_layer.figures import base_setting
+from ...one_layer.tables import further_tables, mean_cells, setting_table, time_taken
 from ...papers import frontiers_2020 as paper_rvscgd
 from ...reports.document import Chart, Picture, Section, Table
 from ...reports.names import AXES, ROWS, entry_names
-from ..one_layer import distributions as cells
-from ..one_layer.figures import base_setting
-from ..one_layer.tables import further_tables, mean_cells, setting_table, time_taken
 from .simulate import RISE, TOLERANCE, rises, safe_rate
 
 QUANTITIES = {"theta": "θ(w,w*)", "lagrangian": "L(u,w)", "gamma": "θ(w,u)", "residual": "residual"}

@@ -10,9 +10,9 @@ from rich.console import Console
 
 from ...cli.interrupts import in_thread, mendable, shown_progress
 from ...cli.runner import Report, conduct
+from ...one_layer.slabs import FACTS
 from ...records.environment import Clock
 from ...records.folder import BadInput, Facts
-from ..one_layer.slabs import FACTS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -39,10 +39,10 @@ def run(config: BinaryConfig, console: Console, clock: Clock) -> Path:
 
         from rvsmjax.sweep import Grid, run_sweep
 
+        from ...one_layer.output import how_it_went, write_summary
         from ...penalties.registry import for_grid
         from ...records.zarr_store import write_zarr
         from ...reports import vega
-        from ..one_layer.output import how_it_went, write_summary
         from . import figures as binary_plots
         from . import report as binary_report
         from . import simulate as binary_data

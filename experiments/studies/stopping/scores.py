@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from ...one_layer.paper_comparison import loss_at_angle
 from ...papers import arxiv_1812_05719 as paper
-from ..one_layer.paper_comparison import loss_at_angle
 from .simulate import RULES, Setting, stops, watched
 
 PENALTIES = tuple(paper.TABLES)

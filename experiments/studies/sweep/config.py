@@ -103,7 +103,7 @@ def workload(config: SweepConfig) -> Plan:
 
     from rvsmjax.sweep import slabs
 
-    from ..one_layer.slabs import LANE_BYTES
+    from ...one_layer.slabs import LANE_BYTES
 
     config = config.resolved()
     grid = make_grid(config)

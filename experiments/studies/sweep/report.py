@@ -6,14 +6,14 @@ from typing import Any
 
 import xarray as xr
 
+from ...one_layer import distributions as cells_figure
+from ...one_layer import paper_comparison as compare
+from ...one_layer.summary import ENDINGS
+from ...one_layer.tables import further_tables, mean_cells, setting_table, time_taken
 from ...papers import arxiv_1812_05719 as paper
 from ...penalties import registry
 from ...reports.document import Chart, Picture, Section, Table
 from ...reports.names import AXES, ROWS, entry_names, family
-from ..one_layer import distributions as cells_figure
-from ..one_layer import paper_comparison as compare
-from ..one_layer.summary import ENDINGS
-from ..one_layer.tables import further_tables, mean_cells, setting_table, time_taken
 from .verdict import agreement, no_limits, smallest_loss
 
 

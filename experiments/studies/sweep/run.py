@@ -10,9 +10,9 @@ from rich.console import Console
 from ...cli.flags import HOW
 from ...cli.interrupts import mendable
 from ...cli.runner import Report, conduct
+from ...one_layer import slabs
 from ...records.environment import Clock
 from ...records.folder import BadInput, Facts
-from ..one_layer import slabs
 from .config import SLAB, SweepConfig, make_grid
 
 
@@ -32,7 +32,7 @@ def run(config: SweepConfig, console: Console, clock: Clock) -> Path:
 
         from rvsmjax import sweep
 
-        from ..one_layer.output import how_it_went, write_summary
+        from ...one_layer.output import how_it_went, write_summary
         from .report import sweep_sections
 
         with mendable():

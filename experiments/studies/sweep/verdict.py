@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ...one_layer import paper_comparison as compare
 from ...penalties.registry import label
 from ...reports.document import Section, Table
 from ...reports.names import ROWS
-from ..one_layer import paper_comparison as compare
 
 
 def agreement(cells: xr.Dataset) -> Section:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import rvsmjax as rv
+from experiments.one_layer import paper_comparison as compare
 from experiments.papers import arxiv_1812_05719 as paper
 from experiments.papers import frontiers_2020 as paper_rvscgd
-from experiments.studies.one_layer import paper_comparison as compare
 
 
 def printed(metric):

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import vl_convert
 
+from experiments.one_layer import figures as plots
+from experiments.one_layer.distributions import SHARES, cells
 from experiments.penalties.palette import PALETTE
 from experiments.penalties.registry import PENALTIES
 from experiments.reports import figures, vega
 from experiments.reports.figures import LINE, PRINTED, Axis, Figure, Look, level_lines, plain_numbers, spread
-from experiments.studies.one_layer import figures as plots
-from experiments.studies.one_layer.distributions import SHARES, cells
 
 A, B = Look("a", "#004488", "square"), Look("b", "#BB5566", "triangle-up")
 

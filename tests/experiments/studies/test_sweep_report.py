@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from experiments.one_layer import paper_comparison as compare
+from experiments.one_layer import tables
+from experiments.one_layer.summary import summarize
 from experiments.reports.document import Section, Table, show, to_markdown
-from experiments.studies.one_layer import paper_comparison as compare
-from experiments.studies.one_layer import tables
-from experiments.studies.one_layer.summary import summarize
 from experiments.studies.sweep import report, verdict
 
 RUN = {"config": {"tol": 1e-6}}

@@ -9,13 +9,13 @@ import pytest
 from scipy.optimize import brentq
 
 import rvsmjax as rv
+from experiments.one_layer.hard import keep_largest
 from experiments.studies.audit.chosen import KINDS, Chosen
 from experiments.studies.audit.claim import Parameters, Run
 from experiments.studies.audit.claims import CLAIMS
 from experiments.studies.audit.claims.relu_points import expectation
 from experiments.studies.audit.states import Limit, Points, Scalar, follow, hard_step
 from experiments.studies.audit.subjects import SUBJECTS, reach
-from experiments.studies.one_layer.hard import keep_largest
 
 pytestmark = pytest.mark.usefixtures("x64")
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from experiments.one_layer import paper_comparison as compare
+from experiments.one_layer.summary import summarize
 from experiments.papers import arxiv_1812_05719 as paper
-from experiments.studies.one_layer import paper_comparison as compare
-from experiments.studies.one_layer.summary import summarize
 
 ALL_D = (10, 20, 30, 40, 50)
 

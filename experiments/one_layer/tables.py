@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from ...cli.flags import HOW
-from ...records.folder import Facts
-from ...reports.document import Section, Table
-from ...reports.names import ROWS, entry_names
+from ..cli.flags import HOW
+from ..records.folder import Facts
+from ..reports.document import Section, Table
+from ..reports.names import ROWS, entry_names
 from . import paper_comparison as compare
 from .summary import CELL
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ...papers import arxiv_1812_05719 as paper
-from ...reports.names import family
+from ..papers import arxiv_1812_05719 as paper
+from ..reports.names import family
 
 Angle = TypeVar("Angle", float, np.ndarray)
 

@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import xarray as xr
 
-from ...reports.figures import Axis, Figure
-from ...reports.names import ROWS
+from ..reports.figures import Axis, Figure
+from ..reports.names import ROWS
 from .figures import looks
 from .summary import CELL
 

@@ -7,12 +7,12 @@ import warnings
 import numpy as np
 import xarray as xr
 
-from ...papers import arxiv_1812_05719 as paper
-from ...papers import frontiers_2020 as paper_rvscgd
-from ...penalties import registry
-from ...reports import names as naming
-from ...reports.figures import PRINTED, Axis, Figure, Look, Scale, pale, spread
-from ...reports.names import family
+from ..papers import arxiv_1812_05719 as paper
+from ..papers import frontiers_2020 as paper_rvscgd
+from ..penalties import registry
+from ..reports import names as naming
+from ..reports.figures import PRINTED, Axis, Figure, Look, Scale, pale, spread
+from ..reports.names import family
 from .paper_comparison import in_paper
 from .summary import CELL
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ...reports.names import family
+from ..reports.names import family
 
 METRICS = [
     *["theta_w", "f_w", "theta_u", "f_u", "f_u_unit", "zeros", "gamma", "dist_w"],

@@ -11,9 +11,9 @@ import xarray as xr
 import rvsmjax.sweep
 from experiments.cli import main as cli
 from experiments.cli import runner as study
+from experiments.one_layer import output
 from experiments.records import zarr_store as store
 from experiments.records.folder import DONE, BadInput
-from experiments.studies.one_layer import output
 
 FLAGS = ["sweep", "--penalty", "l0", "tl1", "--d", "4", "--k", "1", "2", "--seeds", "70", "--slab", "80", "--quiet"]
 """Four slabs, of one k and 35 seeds each."""

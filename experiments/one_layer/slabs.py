@@ -9,15 +9,15 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ...cli.interrupts import in_thread, mendable, shown_progress
-from ...records.folder import BadInput, Facts
+from ..cli.interrupts import in_thread, mendable, shown_progress
+from ..records.folder import BadInput, Facts
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from rvsmjax.sweep import Grid, Slab, SweepResult
 
-    from ...records.zarr_store import Store
+    from ..records.zarr_store import Store
 
 FACTS = ("compile_seconds", "run_seconds", "steps_executed", "steps_needed")
 """Facts of a sweep that add up over slabs."""
@@ -42,7 +42,7 @@ def compute(folder: Path, grid: Grid, parts: list[Slab], options: Facts, quiet: 
 
     from rvsmjax.sweep import labels
 
-    from ...records.zarr_store import Store
+    from ..records.zarr_store import Store
 
     store = Store(folder, labels(grid, options["tol"]), grid.shape, parts[0].grid.shape)
     devices = [f"{device.platform}: {device.device_kind}" for device in jax.devices()]

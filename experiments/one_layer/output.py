@@ -8,8 +8,8 @@ from pathlib import Path
 
 import xarray as xr
 
-from ...records.folder import Facts
-from ...reports.vega import add_figures, save
+from ..records.folder import Facts
+from ..reports.vega import add_figures, save
 from . import distributions
 from .figures import sweep_figures
 from .summary import summarize, to_frame

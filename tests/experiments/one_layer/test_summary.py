@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.studies.one_layer.summary import METRICS, summarize, to_frame
+from experiments.one_layer.summary import METRICS, summarize, to_frame
 
 COLUMNS = "penalty,d,k,lam,beta,a,learning_rate,normalize,metric,mean,std,sem,min,max,count"
 

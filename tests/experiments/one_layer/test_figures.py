@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from experiments.one_layer import figures as plots
 from experiments.reports import vega
-from experiments.studies.one_layer import figures as plots
 
 
 def test_same_data_same_bytes(make_lanes, tmp_path):
