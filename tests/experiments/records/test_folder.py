@@ -121,6 +121,6 @@ def test_nothing_but_a_record_is_ever_replaced(tmp_path, overwrite):
 def test_folder_that_cannot_be_written_is_found_out_before_the_body_runs(tmp_path):
     (tmp_path / "file").write_text("x")
     for out in (tmp_path / "file" / "record", tmp_path / "file" / "a" / "record", tmp_path / ("long" * 100)):
-        with pytest.raises(BadInput, match="can be written"), record(out):
+        with pytest.raises(BadInput, match="writable folder"), record(out):
             pytest.fail("the body ran")
     assert tree(tmp_path) == ["file"]
