@@ -112,8 +112,8 @@ def _numbered(
 ) -> optax.GradientTransformation:
     def init(params: optax.Params) -> NumberedState:
         # Explicit dtypes: weakly typed arrays would make a restored state recompile the step.
-        floats = (jnp.asarray(x, float) for x in (lam, beta, sparsity))
-        numbers = Numbers(*floats, jnp.asarray(kept, jnp.int32))
+        strength, pull, zeros = (jnp.asarray(x, float) for x in (lam, beta, sparsity))
+        numbers = Numbers(strength, pull, zeros, jnp.asarray(kept, jnp.int32))
         return NumberedState(numbers, _chain(form, steps, numbers).init(params))
 
     return optax.GradientTransformation(init, _update(form, steps))

@@ -89,7 +89,7 @@ def test_a_sweep_killed_at_ten_random_moments(tmp_path, context):
     assert not (parts / "record").exists(), "the sweep ended before it was killed ten times"
     assert reached == sorted(reached)
     assert 0 < reached[0] < reached[-1] < SLABS
-    next(lives)
+    next(steps)
     records = parts / "record", whole / "record"
     names = [sorted(str(path.relative_to(f)) for path in (f / "data.zarr").rglob("*")) for f in records]
     assert names[0] == names[1]

@@ -1,4 +1,4 @@
-"""Where things lie, on the rented machine and at home."""
+"""Folders and files, on the rented machine and at home."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import dataclasses
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-NO_DEVICE = "the device must be a GPU or a TPU, got a CPU; --rehearse runs everything on one, small"
+NO_DEVICE = "the device must be a GPU or a TPU, got a CPU; use --rehearse for a small run on a CPU"
 
 
 @dataclasses.dataclass(frozen=True)
-class Places:
-    """Folders and files below ``root``: the checkout, or a scratch folder of a rehearsal.
+class Paths:
+    """Folders and files below ``root``, the checkout or the scratch folder of a rehearsal.
 
-    What lies in ``build`` is ignored by git. A machine that is still warm has it in the next call too.
+    Git ignores ``build``. On the same machine, the next call still has it.
     """
 
     root: Path = CHECKOUT
 
     def carried(self, call: int) -> Path:
-        """Returns the folder of images that travels with a call, 1 or 2."""
+        """Returns the folder of images that is sent with call 1 or 2."""
         return self.root / "build" / "carry" / f"call-{call}"
 
     @property
@@ -39,15 +39,15 @@ class Places:
 
     @property
     def record(self) -> Path:
-        """The committed results, one JSON line each."""
+        """Committed results, one JSON line each."""
         return self.root / "benchmarks" / "results" / "accelerator.jsonl"
 
     @property
     def runs(self) -> Path:
-        """The committed trainings, one file each."""
+        """Committed trainings, one file each."""
         return self.root / "experiments" / "published_runs"
 
     @property
     def page(self) -> Path:
-        """The page with the tables."""
+        """Page with the tables."""
         return self.root / "docs" / "accelerators.md"
