@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -210,8 +211,6 @@ def rehearse(options: argparse.Namespace, environment: Mapping[str, str]) -> Non
     from .rehearsal import rehearse
 
     seconds = options.seconds or 600.0
-    if options.root is not None:
-        rehearse(Paths(options.root.absolute()), seconds, environment)
-        return
-    with tempfile.TemporaryDirectory() as scratch:
-        rehearse(Paths(Path(scratch)), seconds, environment)
+    folder = contextlib.nullcontext(options.root) if options.root else tempfile.TemporaryDirectory()
+    with folder as root:
+        rehearse(Paths(Path(root).absolute()), seconds, environment)

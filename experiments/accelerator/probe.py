@@ -49,7 +49,7 @@ def device() -> Facts:
     facts = {
         "platform": first.platform,
         "platform_version": first.client.platform_version,
-        "driver": _driver(),
+        "driver": nvidia_smi("driver_version"),
         "devices": len(jax.devices()),
         "memory_bytes": stats.get("bytes_limit"),
         "python": platform.python_version(),
@@ -64,11 +64,11 @@ def device() -> Facts:
     return facts
 
 
-def _driver() -> str | None:
-    """Returns the version of the NVIDIA driver, or None."""
-    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+def nvidia_smi(field: str) -> str | None:
+    """Returns a property of the first NVIDIA GPU, or None."""
+    query = ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader"]
     try:
-        return subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0]
+        return subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()[0].strip()
     except (OSError, subprocess.SubprocessError, IndexError):
         return None
 

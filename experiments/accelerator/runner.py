@@ -17,6 +17,7 @@ from . import records, tables
 from .estimates import SLACK, Estimates, fitting
 from .jobs import START, Job, Sizes, make_jobs
 from .paths import CHECKOUT, NO_DEVICE, Paths
+from .probe import nvidia_smi
 from .records import Writer
 from .transfer import mosaics, pack
 
@@ -76,7 +77,7 @@ class Queue:
                 raise BadInput(f"--out must not be in use by another queue, got {self.out}")
             for path in records.files(self.paths.kept):
                 shutil.copyfile(path, self.out / f"{records.EARLIER}{path.name}")
-            with self._unpacking() as unpacking:
+            with self._process(["unpack"]) as unpacking:
                 for job in self.jobs:
                     if job.trains:
                         if self.call == 1:
@@ -169,9 +170,6 @@ class Queue:
         if log.stat().st_size > LOG_BYTES:
             log.write_bytes(log.read_bytes()[-LOG_BYTES:])
 
-    def _unpacking(self) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
-        return self._process(["unpack"])
-
     def _common(self) -> list[str]:
         again = [word for job in self.again for word in ("--again", job)]
         return ["--root", str(self.paths.root), *(["--rehearse"] if self.sizes.rehearsal else []), *again]
@@ -180,9 +178,8 @@ class Queue:
         """Returns the kind of device without allocating it."""
         if self.sizes.rehearsal:
             return "cpu"
-        with contextlib.suppress(OSError, subprocess.SubprocessError):
-            query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-            return subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()[0].strip()
+        if card := nvidia_smi("name"):
+            return card
         code = "import jax; print(jax.default_backend(), jax.devices()[0].device_kind, sep='\\n')"
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=self.environment)
         backend, _, kind = result.stdout.strip().partition("\n")

@@ -157,9 +157,7 @@ def _measure(
         return sweeps.beside_cpu(**row.settings)
     if row.job == "rates":
         return sweeps.rate(**row.settings)
-    if row.job == "grid":
-        return sweeps.grid(**row.settings)
-    if row.job == "grid-many":
+    if row.job in ("grid", "grid-many"):
         return sweeps.grid(lines=lines, **row.settings)
     if row.job == "images" and row.name.startswith("torch"):
         return trainings.torch_images_per_second(**row.settings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -178,11 +178,7 @@ def _admm(form: Recipe, steps: int, numbers: Numbers) -> optax.GradientTransform
 
 def restart_momentum(state: optax.OptState) -> optax.OptState:
     """Returns the state of a chain with zero momentum."""
-
-    def reset(node: PyTree) -> PyTree:
-        return jax.tree.map(jnp.zeros_like, node) if isinstance(node, optax.TraceState) else node
-
-    return jax.tree.map(reset, state, is_leaf=lambda node: isinstance(node, optax.TraceState))
+    return _replaced(state, optax.TraceState, lambda node: jax.tree.map(jnp.zeros_like, node))
 
 
 def restart_all(state: optax.OptState) -> optax.OptState:
@@ -191,12 +187,19 @@ def restart_all(state: optax.OptState) -> optax.OptState:
     The count becomes at least 1, so with ``dual_every=1`` the first step updates too.
     """
 
-    def reset(node: PyTree) -> PyTree:
-        if not isinstance(node, ADMMState):
-            return node
+    def reset(node: ADMMState) -> ADMMState:
         return node._replace(z=jax.tree.map(jnp.zeros_like, node.z), count=jnp.maximum(node.count, 1))
 
-    return jax.tree.map(reset, restart_momentum(state), is_leaf=lambda node: isinstance(node, ADMMState))
+    return _replaced(restart_momentum(state), ADMMState, reset)
+
+
+def _replaced(state: PyTree, kind: type, function: Callable[[Any], PyTree]) -> PyTree:
+    """Returns a tree with ``function`` applied to the nodes of one type."""
+
+    def is_kind(node: object) -> bool:
+        return isinstance(node, kind)
+
+    return jax.tree.map(lambda node: function(node) if is_kind(node) else node, state, is_leaf=is_kind)
 
 
 RESTARTS: dict[str, Restart | None] = {"nothing": None, "momentum": restart_momentum, "all": restart_all}

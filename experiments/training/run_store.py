@@ -168,7 +168,8 @@ def outcome(recipe: Recipe, task: Task, data: Data, end: Fit, seconds: Sequence[
     accuracy = evaluator(task)
     zeros = rv.sparsity(end.u)
     last, held_out = end.history[-1], recipe.train_on == "part"
-    curves = {name: [_rounded(row[name]) for row in end.history] for name in CURVES}
+    values = {name: [row[name] for row in end.history] for name in CURVES}
+    curves = {name: [x if x is None else round(x, 5) for x in column] for name, column in values.items()}
     result = {
         "settings": recipe.settings(),
         "test_accuracy_u": accuracy(end.u, end.rest_u, data.test),
@@ -186,7 +187,3 @@ def outcome(recipe: Recipe, task: Task, data: Data, end: Fit, seconds: Sequence[
         best = {name: max(values) for name, values in evaluated.items()}
         result["best_epoch_on_test"] = {**best, "evaluated_epochs": len(evaluated["accuracy_u"])}
     return result
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 5)

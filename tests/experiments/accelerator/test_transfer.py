@@ -56,9 +56,7 @@ def test_over_62_mib_is_refused(packed, checkout, tmp_path):
         pack.pack(paths, packed, checkout)
         with path.open("ab") as file:
             file.truncate(pack.LIMIT - max(before.values()) + 1)
-        with pytest.raises(
-            BadInput, match=r"^call \d must .* at most 62 MiB, got 62\.0 MiB, \d\d\.\d of them files"
-        ):
+        with pytest.raises(BadInput, match=r"^call \d must .* at most 62 MiB, got 62\.0 MiB, \d\d\.\d of them files"):
             pack.pack(paths, packed, checkout)
         assert sorted(paths.root.glob("build/**/*")) == packed_files
         path.unlink()
