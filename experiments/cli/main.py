@@ -74,6 +74,7 @@ def _outcome(arguments: Sequence[str], program: str) -> int:
             print(json.dumps({"error": message, "exit_code": code}, ensure_ascii=False))
         return code
 
+    config: Any = None
     try:
         config = parse(arguments, program)
         console = Console(quiet=config.quiet or config.json, width=None if sys.stdout.isatty() else 100)
@@ -92,7 +93,7 @@ def _outcome(arguments: Sequence[str], program: str) -> int:
         if shown:
             print(shown)
     except BadInput as error:
-        return fail(_with_flag(str(error)), BAD_INPUT)
+        return fail(_with_flag(str(error), config), BAD_INPUT)
     except KeyboardInterrupt as stop:
         return fail(f"interrupted; {stop if stop.args else 'nothing was written'}", INTERRUPTED)
     return 0
@@ -201,9 +202,9 @@ def _one_line(box: str) -> str:
     return message.replace("Error parsing ", "").replace(": must", " must")
 
 
-def _with_flag(message: str) -> str:
-    """Returns the message on one line, a config field at its start replaced by its flag."""
+def _with_flag(message: str, config: Any) -> str:
+    """Returns the message on one line, a field of the config at its start replaced by its flag."""
     message = " ".join(message.split())
     name, _, rest = message.partition(" ")
-    flags = {field.name for command in commands().values() for field in dataclasses.fields(command.config)}
+    flags = {field.name for field in dataclasses.fields(config)} if config else ()
     return f"--{name.replace('_', '-')} {rest}" if name in flags else message

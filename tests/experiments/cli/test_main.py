@@ -80,6 +80,14 @@ def test_bad_command_is_one_line(arguments, tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.iterdir())
 
 
+def test_errors_name_only_flags_of_the_command(tmp_path, monkeypatch, capsys):
+    """``report`` has no flag ``--a``, unlike ``sweep``."""
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["report", "missing"]) == 2
+    assert "a record must be" in (error := capsys.readouterr().err)
+    assert "--a" not in error
+
+
 @pytest.mark.usefixtures("no_set_up", "no_run")
 @pytest.mark.parametrize("name", ["record", "file", "file/record"])
 def test_folder_is_checked_before_computing(name, tmp_path, capsys):
