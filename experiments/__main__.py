@@ -1,4 +1,4 @@
-"""``python -m experiments``."""
+"""Entry point of ``python -m experiments``."""
 
 import os
 import signal
@@ -9,16 +9,16 @@ from .records.program import PROGRAM
 
 
 def start(program: str = PROGRAM) -> None:
-    """Runs the command line and ends the process."""
+    """Runs the command line and exits."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up as Ctrl-C does
     try:
         code = main(program=program)
         sys.stdout.flush()
-    except BrokenPipeError:  # who reads has seen enough, as head has
+    except BrokenPipeError:  # the reader closed the pipe, as ``head`` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     if code == INTERRUPTED:
-        # The compiled call goes on in its thread; a normal exit would wait for it.
+        # A normal exit would wait for the compiled call, which still runs in its thread.
         os._exit(code)
     sys.exit(code)
 

@@ -1,1 +1,1 @@
-"""Minutes on a rented accelerator: an ordered queue of measurements and trainings, and their way there and back."""
+"""Measurements and trainings on a rented accelerator: queue, time budget, transfer of files, records."""

@@ -1,4 +1,4 @@
-"""``python3 -m experiments.accelerator``."""
+"""Entry point of ``python3 -m experiments.accelerator``."""
 
 import os
 import sys
@@ -8,5 +8,5 @@ from .cli import main
 if __name__ == "__main__":
     environment = dict(os.environ)
     if "job" not in sys.argv:
-        os.environ["JAX_PLATFORMS"] = "cpu"  # the device is for the processes of the jobs
+        os.environ["JAX_PLATFORMS"] = "cpu"  # only the processes of the jobs use the device
     sys.exit(main(environment=environment))

@@ -1,4 +1,4 @@
-"""How long what is left will take, by what was measured on the same kind of device, and what fits into a call."""
+"""Time estimates of rows from measurements on the same kind of device, and the plan of a rental."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from .jobs import IMAGES, START, Job, Row, epoch_images
 from .records import Line
 
 SLACK = 1.15
-"""A job begins only if so many times its estimate is left; a measurement is ended after that time."""
+"""A job starts only if its estimate times this fits into the remaining time; it is also the time limit of a job."""
 COMPILING = 30.0
-"""Seconds of a training beside its epochs: compiling, the test images."""
+"""Seconds of a training in addition to its epochs: compilation, test images."""
 LEAST, MOST = 0.25, 4.0
-"""Bounds on how far what was measured scales the other rows of a job."""
+"""Bounds on the factor by which measured rows scale the estimates of the other rows of a job."""
 RENTAL, CALL = 900.0, 600.0
-"""Seconds of a rental in all, and of one call."""
+"""Seconds of a rental and of one call."""
 MACHINE, TRANSFER = 90.0, 25.0
-"""Seconds of a rental that a machine needs to start, and a call to send and fetch files."""
+"""Seconds to start a machine, and to transfer the files of a call."""
 RESERVE = 15.0
-"""Seconds of a call that the queue leaves unused, so that what it wrote goes home."""
+"""Seconds of a call left for the transfer of the results."""
 
 
 class Estimates:
-    """Seconds of rows on one kind of device.
+    """Estimated seconds of rows on one kind of device.
 
     Args:
       jobs: the queue.
-      lines: what was measured so far.
-      card: the kind of device.
+      lines: lines measured so far.
+      card: kind of device.
     """
 
     def __init__(self, jobs: Sequence[Job], lines: Sequence[Line], card: str) -> None:
@@ -51,10 +51,10 @@ class Estimates:
                 self.seconds[row.id] = line["seconds"] + line.get("ahead_seconds", 0.0)
                 ratios.setdefault(row.job, []).append(self.seconds[row.id] / row.seconds)
         self.rates = timed | self.rates
-        self.scales = {job: min(MOST, max(LEAST, statistics.median(found))) for job, found in ratios.items()}
+        self.scales = {job: min(MOST, max(LEAST, statistics.median(values))) for job, values in ratios.items()}
 
     def row(self, row: Row) -> float:
-        """Returns the seconds of a row: its own of last time, by its images, or scaled as the rows of its job were."""
+        """Returns the seconds of a row: as measured, from images per second, or scaled like other rows of its job."""
         if row.id in self.seconds:
             return self.seconds[row.id]
         if row.job == "train" and row.recipe is not None and row.recipe.net in self.rates:
@@ -63,11 +63,11 @@ class Estimates:
 
     def job(self, rows: Sequence[Row]) -> float:
         """Returns the seconds of a process that runs these rows."""
-        return START + sum(self.row(row) for row in rows)
+        return START + sum(map(self.row, rows))
 
 
-def beginning(job: Job, rows: Sequence[Row], estimates: Estimates, seconds: float) -> list[Row]:
-    """Returns the rows that can end in some seconds: of a training each that fits, else all or none."""
+def fitting(job: Job, rows: Sequence[Row], estimates: Estimates, seconds: float) -> list[Row]:
+    """Returns the rows that fit into a time: of trainings each that fits, of other jobs all or none."""
     if not job.trains:
         return list(rows) if SLACK * estimates.job(rows) <= seconds else []
     chosen: list[Row] = []
@@ -81,7 +81,7 @@ def beginning(job: Job, rows: Sequence[Row], estimates: Estimates, seconds: floa
 
 @dataclasses.dataclass(frozen=True)
 class Planned:
-    """Rows that would run in a call."""
+    """Rows planned for a call."""
 
     call: int
     job: Job
@@ -92,41 +92,41 @@ class Planned:
 def plan_call(
     call: int, queue: Sequence[tuple[Job, list[Row]]], estimates: Estimates, seconds: float
 ) -> tuple[list[Planned], list[tuple[Job, list[Row]]]]:
-    """Returns what one call would run, and what is left after it; the first ends before the trainings.
+    """Returns the rows that one call would run, and the remaining ones; the first call stops before the trainings.
 
     Args:
       call: 1 or 2.
-      queue: jobs and what is left of each.
-      estimates: of the seconds.
-      seconds: that the queue has.
+      queue: jobs with their remaining rows.
+      estimates: estimates of the rows.
+      seconds: time budget of the queue.
     """
     planned: list[Planned] = []
     rest: list[tuple[Job, list[Row]]] = []
-    for place, (job, rows) in enumerate(queue):
+    for i, (job, rows) in enumerate(queue):
         if call == 1 and job.trains:
-            rest += queue[place:]
+            rest += queue[i:]
             break
-        chosen = beginning(job, rows, estimates, seconds) if rows else []
+        chosen = fitting(job, rows, estimates, seconds) if rows else []
         if chosen:
             planned.append(Planned(call, job, chosen, estimates.job(chosen)))
             seconds -= planned[-1].seconds
-        gone = {row.id for row in chosen}
-        rest.append((job, [row for row in rows if row.id not in gone]))
+        chosen_ids = {row.id for row in chosen}
+        rest.append((job, [row for row in rows if row.id not in chosen_ids]))
     return planned, rest
 
 
 Rental = tuple[list[Planned], dict[int, float], list[tuple[Job, list[Row]]]]
-"""Jobs of two calls, the seconds of each call, what is left of each job."""
+"""Planned rows of two calls, time limit of each call, remaining rows of each job."""
 
 
 def plan_rental(queue: Sequence[tuple[Job, list[Row]]], estimates: Estimates, rental: float = RENTAL) -> Rental:
-    """Returns what two calls on one machine would run, the seconds each may take, and what is left after them."""
+    """Returns the plan of two calls on one machine."""
     planned: list[Planned] = []
     allowed: dict[int, float] = {}
     free = rental - MACHINE
     for call in (1, 2):
         allowed[call] = max(0.0, min(CALL, free - TRANSFER) - RESERVE)
-        ours, queue = plan_call(call, queue, estimates, allowed[call])
-        planned += ours
-        free -= TRANSFER + sum(own.seconds for own in ours)
+        entries, queue = plan_call(call, queue, estimates, allowed[call])
+        planned += entries
+        free -= TRANSFER + sum(entry.seconds for entry in entries)
     return planned, allowed, list(queue)

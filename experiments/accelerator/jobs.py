@@ -1,4 +1,4 @@
-"""What a rental measures and trains, most valuable first, with the seconds it takes on an H100."""
+"""Measurements and trainings of a rental, most valuable first, with estimated seconds on an H100."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ if TYPE_CHECKING:
     from ..studies.cifar.recipes import CifarRecipe
 
 START = 6.0
-"""Seconds until the process of a job has its device."""
+"""Seconds until the process of a job can use its device."""
 IMAGES = {"train": 45_000, "validation": 5000, "test": 10_000}
-"""Of CIFAR-10, by part."""
+"""Images of CIFAR-10 by split."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """How much is measured. The defaults are those of a rental.
+    """Sizes of the measurements, by default those of a rental.
 
     Attributes:
-      kernels: engines of ``run_sweep`` beside XLA's loop, the most promising first.
-      penalties, dimensions: of the rates; XLA's loop and PyTorch run at ``compared`` alone.
-      lanes, steps, repeats: of the rates.
-      seeds: of the grids, few and many.
-      grid, beside, timed: other arguments of the grids, of the comparison with the CPU and of our images per second.
-      probed: side of the matrices of the probe.
-      batch, torch_steps: images of a step of PyTorch's, and steps that are timed.
-      rehearsal: whether the rows are those of ``--rehearse``.
+      kernels: engines of ``run_sweep`` other than XLA's loop, the most promising first.
+      penalties, dimensions: axes of the rates.
+      compared: the dimension at which XLA's loop and PyTorch are measured too.
+      lanes, steps, repeats: settings of the rates.
+      seeds: small and large number of seeds of the grids.
+      grid, beside, timed: other arguments of the grids, the comparison with the CPU, and our images per second.
+      probed: side length of the matrices of the probe.
+      batch, torch_steps: images per step and number of timed steps of PyTorch.
+      rehearsal: whether this is a rehearsal.
     """
 
     kernels: tuple[str, ...] = ("cuda", "pallas")
@@ -71,14 +72,14 @@ TINY = Sizes(
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One result that is to be had.
+    """One result to measure.
 
     Attributes:
-      job, part, name: together they identify it. The rows of a part are compared with each other, so they come from
-        one kind of device.
-      seconds: what it takes on an H100, before anything is measured there.
-      settings: what it measures.
-      recipe: what it trains.
+      job, part, name: identification. The rows of a part are compared with each other, so they must come from one kind
+        of device.
+      seconds: initial estimate for an H100.
+      settings: settings of a measurement.
+      recipe: recipe of a training.
     """
 
     job: str
@@ -95,20 +96,20 @@ class Row:
 
 
 def epoch_images(recipe: CifarRecipe, sizes: dict[str, int]) -> int:
-    """Returns the images of an epoch; ``sizes`` are those of each part."""
+    """Returns the number of images per epoch; ``sizes`` are those of the splits."""
     return sizes["train"] + (sizes["validation"] if recipe.train_on == "all" else 0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """Rows that one process measures, in order.
+    """Rows measured by one process, in order.
 
     Attributes:
-      name: of the job.
-      rows: its rows.
-      trains: whether it needs the images, and begins with any row that fits into what is left. Other jobs begin when
-        all of their rows fit.
-      shares: whether a part of the device's memory is left to PyTorch.
+      name: name of the job.
+      rows: rows of the job.
+      trains: whether the job needs the images and may start if any row fits into the remaining time; other jobs start
+        only if all their rows fit.
+      shares: whether JAX leaves device memory for PyTorch.
     """
 
     name: str
@@ -118,7 +119,7 @@ class Job:
 
 
 def make_jobs(sizes: Sizes = FULL) -> list[Job]:
-    """Returns the queue: the sweep, the trainings, then images per second."""
+    """Returns the queue: sweep, trainings, images per second."""
     return [make_job(name, sizes) for name in ROWS]
 
 
@@ -194,4 +195,4 @@ ROWS: dict[str, Callable[[Sizes], Iterator[Row]]] = {
     "train": _trainings,
     "images": _images,
 }
-"""The jobs, in order."""
+"""Row generators of the jobs, in order."""

@@ -1,4 +1,4 @@
-"""What the device is and can do at most: copies, matrix products, fused multiply-adds."""
+"""Properties of the device and its peak rates: copies, matrix products, fused multiply-adds."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ REPEATS = 10
 
 
 def measure(name: str, size: int) -> Facts:
-    """Returns one row of the probe.
+    """Returns the result of one row of the probe.
 
     Args:
       name: ``device``, ``copy``, ``products`` or ``fma floor``.
-      size: side of the matrices.
+      size: side length of the matrices.
     """
     if name == "device":
         return device()
@@ -36,20 +36,20 @@ def measure(name: str, size: int) -> Facts:
 
 
 def device() -> Facts:
-    """Returns versions, memory and, in base64, the serialized topology: programs can be compiled for it elsewhere."""
+    """Returns versions, memory and the serialized topology (base64), for which other machines can compile programs."""
     import jax
     from jax.experimental import topologies
 
     from ..records.environment import usable_cores
 
-    own = jax.devices()[0]
+    first = jax.devices()[0]
     stats: dict[str, int] = {}
-    with contextlib.suppress(Exception):  # not every platform keeps them
-        stats = own.memory_stats() or {}
-    found = {
-        "platform": own.platform,
-        "platform_version": own.client.platform_version,
-        "driver": _driver(),
+    with contextlib.suppress(Exception):  # not on every platform
+        stats = first.memory_stats() or {}
+    facts = {
+        "platform": first.platform,
+        "platform_version": first.client.platform_version,
+        "driver": nvidia_smi("driver_version"),
         "devices": len(jax.devices()),
         "memory_bytes": stats.get("bytes_limit"),
         "python": platform.python_version(),
@@ -58,23 +58,23 @@ def device() -> Facts:
     }
     try:
         topology: Any = topologies.get_attached_topology()
-        found["topology"] = base64.b64encode(topology.serialize()).decode()
-    except Exception as error:  # not every platform can
-        found["topology_missing"] = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-    return found
+        facts["topology"] = base64.b64encode(topology.serialize()).decode()
+    except Exception as error:  # not on every platform
+        facts["topology_missing"] = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+    return facts
 
 
-def _driver() -> str | None:
-    """Returns the version of the NVIDIA driver, or None where there is none."""
-    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+def nvidia_smi(field: str) -> str | None:
+    """Returns a property of the first NVIDIA GPU, or None."""
+    query = ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader"]
     try:
-        return subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0]
+        return subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()[0].strip()
     except (OSError, subprocess.SubprocessError, IndexError):
         return None
 
 
 def copy(size: int) -> float:
-    """Returns bytes read and written in a second by a copy of an array of ``size`` bytes to which 1 is added."""
+    """Returns bytes read and written per second by x + 1 for an array of ``size`` bytes."""
     import jax
     import jax.numpy as jnp
 
@@ -90,7 +90,7 @@ def copy(size: int) -> float:
 
 
 def product(dtype: str, size: int) -> float:
-    """Returns operations in a second of a product of two square matrices of normal numbers, float32 in full."""
+    """Returns operations per second of a product of two random square matrices, float32 in full precision."""
     import jax
     import jax.numpy as jnp
 
@@ -100,7 +100,7 @@ def product(dtype: str, size: int) -> float:
 
 
 def seconds(once: Callable[[], object]) -> float:
-    """Returns the median time of a call whose result is waited for, after two that are not counted."""
+    """Returns the median time of a blocking call, after two warm-up calls."""
     import jax
 
     times = []

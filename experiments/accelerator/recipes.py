@@ -1,4 +1,4 @@
-"""Which trainings a rental makes: the paper's, and curves of accuracy against sparsity."""
+"""Recipes of the trainings of a rental: those of the paper, and curves of accuracy against sparsity."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CURVE_EPOCHS, CURVE_SEEDS = 60, 3
 
 
 def paper() -> Iterator[CifarRecipe]:
-    """Yields I's Tables 1 and 2: ResNet18 with ℓ0, sgd, ADMM as released and as meant, then VGG-16."""
+    """Yields Tables 1 and 2 of I: ResNet18 with ℓ0, sgd, ADMM as released and as published, then VGG-16."""
     for method, penalty in (("rvsm", "l0"), ("sgd", ""), ("admm", "signed_percentile"), ("admm", "")):
         yield released("resnet18", method, penalty, dtype="bfloat16")
     for method, penalty in (("sgd", ""), ("rvsm", "l0"), ("rvsm", "l1"), ("rvsm", "tl1")):
@@ -22,7 +22,7 @@ def paper() -> Iterator[CifarRecipe]:
 
 
 def curves() -> Iterator[CifarRecipe]:
-    """Yields accuracy against sparsity in fewer epochs, the first seed of all before the second of any."""
+    """Yields runs at several sparsities with fewer epochs, all runs of the first seed before those of the second."""
     for seed in range(CURVE_SEEDS):
         for net in ("resnet18", "vgg16"):
             common = {"dtype": "bfloat16", "epochs": CURVE_EPOCHS, "seed": seed}
@@ -33,12 +33,12 @@ def curves() -> Iterator[CifarRecipe]:
 
 
 def tiny_net() -> str:
-    """Returns the name of the network of ``--rehearse``: it has three convolutions and compiles in seconds."""
+    """Registers the network of ``--rehearse``, three convolutions that compile in seconds, and returns its name."""
     NETS.setdefault("tiny", functools.partial(ResNet, blocks=(1,), width=4))
     return "tiny"
 
 
 def tiny() -> Iterator[CifarRecipe]:
-    """Yields what ``--rehearse`` trains."""
+    """Yields the recipes of ``--rehearse``."""
     for method, penalty in (("rvsm", "l0"), ("sgd", "")):
         yield released(tiny_net(), method, penalty, epochs=2, batch=20)

@@ -1,4 +1,4 @@
-"""A rental on a CPU, small: images are made and packed, two calls run the queue, what came back is collected."""
+"""Small rehearsal of a rental on a CPU: synthetic images are packed, two calls run the queue, results are collected."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ import numpy as np
 from ..data import cifar10
 from . import tables
 from .jobs import TINY
-from .places import Places
+from .paths import Paths
 from .runner import Queue
 from .transfer import collect, mosaics, pack
 
 COUNT = 100
-"""Images of a file."""
+"""Images per file."""
 SUMS = "sums.json"
 
 
-def rehearse(places: Places, seconds: float, environment: Mapping[str, str]) -> None:
-    """Runs both calls in a scratch folder; what an earlier rehearsal there has finished is not run again.
+def rehearse(paths: Paths, seconds: float, environment: Mapping[str, str]) -> None:
+    """Runs both calls in a scratch folder; rows finished by an earlier rehearsal there are skipped.
 
     Args:
-      places: below the scratch folder.
-      seconds: of a call.
-      environment: of the jobs.
+      paths: folders and files below the scratch folder.
+      seconds: time budget of a call.
+      environment: environment of the jobs.
     """
-    packed = places.root / "packed"
+    packed = paths.root / "packed"
     if not (packed / SUMS).is_file():
         make_images(packed)
-    use_small_images(places)
-    for call, size in pack.pack(places, packed).items():
+    use_small_images(paths)
+    for call, size in pack.pack(paths, packed).items():
         print(f"call {call}: {size / 2**20:.1f} MiB to carry")
     environment = dict(environment) | {"JAX_PLATFORMS": "cpu"}
     for call in (1, 2):
-        out = places.root / f"out-{call}"
-        Queue(places, TINY, call, seconds, out, environment).run()
-        new, wrong = collect.collect(places, TINY, out)
-        print(f"call {call}: {len(new)} new lines", *wrong, sep="\n")
-    tables.write_page(places)
+        out = paths.root / f"out-{call}"
+        Queue(paths, TINY, call, seconds, out, environment).run()
+        new, errors = collect.collect(paths, TINY, out)
+        print(f"call {call}: {len(new)} new lines", *errors, sep="\n")
+    tables.write_page(paths)
 
 
 def make_images(packed: Path) -> None:
-    """Writes six small files as CIFAR-10's are packed, of noise in a colour for each class."""
+    """Writes six small mosaics in the format of CIFAR-10's, with noise in one colour per class."""
     packed.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     colours = rng.integers(0, 200, (10, 3, 1))
@@ -60,6 +60,6 @@ def make_images(packed: Path) -> None:
     (packed / SUMS).write_text(json.dumps(sums), encoding="utf-8")
 
 
-def use_small_images(places: Places) -> None:
-    """Lets this process take the small files for CIFAR-10's."""
-    cifar10.FILES.update(json.loads((places.root / "packed" / SUMS).read_text(encoding="utf-8")))
+def use_small_images(paths: Paths) -> None:
+    """Makes this process accept the small files as those of CIFAR-10."""
+    cifar10.FILES.update(json.loads((paths.root / "packed" / SUMS).read_text(encoding="utf-8")))

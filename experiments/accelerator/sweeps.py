@@ -1,4 +1,4 @@
-"""Rows that time the sweep."""
+"""Rows that measure the sweep."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from .records import Line
 
 
 class Missing(Exception):
-    """Something that this machine lacks; the row is left out, with this reason."""
+    """Raised if this machine lacks something that the row needs; the message is recorded."""
 
 
 def beside_cpu(**settings: Any) -> Facts:
-    """Returns the largest differences of an engine's results from the CPU's."""
+    """Returns the largest differences between the results of an engine and of the CPU."""
     return {"engine": settings["engine"]} | gpu.beside_cpu(**settings)
 
 
 def rate(engine: str, **settings: Any) -> Facts:
-    """Returns component updates in a second of each run, by an engine of ``run_sweep`` or by PyTorch."""
+    """Returns component updates per second of each run, with an engine of ``run_sweep`` or with PyTorch."""
     settings = {"engine": engine} | settings
-    found = (torch_rate if engine.startswith("torch") else gpu.rate)(**settings)
-    return settings | {"updates_per_second": found}
+    measure = torch_rate if engine.startswith("torch") else gpu.rate
+    return settings | {"updates_per_second": measure(**settings)}
 
 
 def grid(seeds: int, engine: str | None = None, lines: Sequence[Line] = (), **settings: Any) -> Facts:
     """Returns the seconds of the default grid.
 
     Args:
-      seeds: of each cell.
-      engine: of ``run_sweep``; None: the kernel that was fastest in the rates on this kind of device.
-      lines: what was measured there.
+      seeds: seeds per cell.
+      engine: engine of ``run_sweep``; default: the kernel with the highest rate on this kind of device.
+      lines: lines measured on this kind of device.
       settings: other arguments of ``grid_seconds``.
     """
-    asked: Facts = {"engine": engine or fastest_kernel(lines), "seeds": seeds}
-    return asked | gpu.grid_seconds(**asked, **settings)
+    arguments: Facts = {"engine": engine or fastest_kernel(lines), "seeds": seeds}
+    return arguments | gpu.grid_seconds(**arguments, **settings)
 
 
 def fastest_kernel(lines: Sequence[Line]) -> str:
-    """Returns the engine with the highest rate among those that are kernels.
+    """Returns the kernel with the highest rate.
 
     Raises:
       Missing: no kernel has a rate.
@@ -67,7 +67,7 @@ def need_torch() -> None:
 
 
 def torch_rate(engine: str, penalty: str, d: int, lanes: int, steps: int, repeats: int) -> list[float]:
-    """Returns the component updates in a second of PyTorch's steps, plain or compiled.
+    """Returns the component updates per second of PyTorch, eager or compiled.
 
     Raises:
       Missing: PyTorch is not installed.
@@ -77,14 +77,14 @@ def torch_rate(engine: str, penalty: str, d: int, lanes: int, steps: int, repeat
 
     from benchmarks import peers, rates
 
-    place = "cuda" if torch.cuda.is_available() else "cpu"
-    w, w_star = (torch.from_numpy(v).to(place) for v in rates.starts(d, lanes))
-    one = torch.compile(peers.torch_step) if engine == "torch-compiled" else peers.torch_step
-    few, found = max(1, steps // 10), []
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    w, w_star = (torch.from_numpy(v).to(device) for v in rates.starts(d, lanes))
+    step = torch.compile(peers.torch_step) if engine == "torch-compiled" else peers.torch_step
+    few, per_second = max(1, steps // 10), []
     for _ in range(repeats + 1):
         started = time.perf_counter()
-        w = peers.torch_lanes(penalty, w, w_star, few, one)
-        if place == "cuda":
+        w = peers.torch_lanes(penalty, w, w_star, few, step)
+        if device == "cuda":
             torch.cuda.synchronize()
-        found.append(lanes * d * few / (time.perf_counter() - started))
-    return found[1:]
+        per_second.append(lanes * d * few / (time.perf_counter() - started))
+    return per_second[1:]

@@ -1,4 +1,4 @@
-"""The results as tables of a page, and the rates of each kind of device."""
+"""Tables of the results for the documentation page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..reports.document import fill
 from . import records
-from .places import Places
+from .paths import Paths
 from .records import Line
 
 MARKER = "accelerator"
@@ -16,21 +16,21 @@ BEGINNING = f"<!-- {MARKER} -->\n{NOTHING}\n<!-- end -->\n"
 
 
 def rates_by_engine(lines: Sequence[Line]) -> dict[tuple[str, str, int], dict[str, float]]:
-    """Returns the median component updates in a second of each engine, by kind of device, penalty and d."""
-    found: dict[tuple[str, str, int], dict[str, float]] = {}
+    """Returns the median component updates per second by (kind of device, penalty, d) and engine."""
+    rates: dict[tuple[str, str, int], dict[str, float]] = {}
     for line in _results(lines, "rates"):
-        own = line["result"]
-        key = (line["device_kind"], own["penalty"], own["d"])
-        found.setdefault(key, {})[own["engine"]] = statistics.median(own["updates_per_second"])
-    return found
+        result = line["result"]
+        key = (line["device_kind"], result["penalty"], result["d"])
+        rates.setdefault(key, {})[result["engine"]] = statistics.median(result["updates_per_second"])
+    return rates
 
 
-def write_page(places: Places) -> None:
-    """Puts the tables of all committed lines between the page's markers."""
-    if not places.page.exists():
-        places.page.parent.mkdir(parents=True, exist_ok=True)
-        places.page.write_text(BEGINNING, encoding="utf-8")
-    fill(places.page, MARKER, page(records.read(places.record)))
+def write_page(paths: Paths) -> None:
+    """Writes the tables of all committed lines between the markers of the page."""
+    if not paths.page.exists():
+        paths.page.parent.mkdir(parents=True, exist_ok=True)
+        paths.page.write_text(BEGINNING, encoding="utf-8")
+    fill(paths.page, MARKER, page(records.read(paths.record)))
 
 
 def page(lines: Sequence[Line]) -> str:
@@ -40,15 +40,7 @@ def page(lines: Sequence[Line]) -> str:
     parts = []
     for card in dict.fromkeys(line["device_kind"] for line in lines):
         here = [line for line in lines if line["device_kind"] == card]
-        tables = [
-            _ceilings(here),
-            _equal(here),
-            _rates(here),
-            _grids(here),
-            _images(here),
-            _trainings(here),
-            _failed(here),
-        ]
+        tables = [make(here) for make in (_ceilings, _equal, _rates, _grids, _images, _trainings, _failed)]
         versions = ", ".join(dict.fromkeys(line["jax"] for line in here))
         days = sorted({line["date"][:10] for line in here})
         parts += [f"### {card}", f"JAX {versions}; {days[0]}" + f" to {days[-1]}" * (len(days) > 1) + "."]
@@ -57,17 +49,17 @@ def page(lines: Sequence[Line]) -> str:
 
 
 def _results(lines: Sequence[Line], *jobs: str) -> list[Line]:
-    """Returns the results of jobs; of a row that was measured twice, the last."""
-    found = {
+    """Returns the results of jobs, the last one of each row."""
+    results = {
         (line["id"], line["device_kind"]): line for line in lines if line["kind"] == "result" and line["job"] in jobs
     }
-    return list(found.values())
+    return list(results.values())
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], labels: int = 1) -> str:
     if not rows:
         return ""
-    align = ["---" if place < labels else "--:" for place in range(len(columns))]
+    align = ["---"] * labels + ["--:"] * (len(columns) - labels)
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (columns, align, *rows))
 
 
@@ -84,10 +76,10 @@ def _ceilings(lines: Sequence[Line]) -> str:
         "float32": ("product of matrices, float32", 1e12, "TFLOP/s"),
         "operations_per_second": ("fused multiply-adds in registers", 1e12, "TFLOP/s"),
     }
-    found: Line = {}
+    rates: Line = {}
     for line in _results(lines, "probe"):
-        found |= line["result"]
-    rows = [[label, f"{found[name] / unit:.3g} {word}"] for name, (label, unit, word) in units.items() if name in found]
+        rates |= line["result"]
+    rows = [[label, f"{rates[name] / unit:.3g} {word}"] for name, (label, unit, word) in units.items() if name in rates]
     return _table(["what the device can do at most", ""], rows)
 
 
@@ -101,27 +93,28 @@ def _equal(lines: Sequence[Line]) -> str:
 
 def _number(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_number(own)}" for name, own in value.items())
+        return ", ".join(f"{name} {_number(item)}" for name, item in value.items())
     return f"{value:.2g}" if isinstance(value, float) else str(value)
 
 
 def _rates(lines: Sequence[Line]) -> str:
-    found = rates_by_engine(lines)
-    engines = list(dict.fromkeys(engine for own in found.values() for engine in own))
+    table = rates_by_engine(lines)
+    engines = list(dict.fromkeys(engine for rates in table.values() for engine in rates))
     rows = []
-    for (_, penalty, d), own in found.items():
-        cells = [f"{own[engine] / 1e9:,.4g}" if engine in own else "" for engine in engines]
-        kernels = [rate for engine, rate in own.items() if engine != "xla" and not engine.startswith("torch")]
-        over = f"{max(kernels) / own['xla']:.2f}" if kernels and "xla" in own else ""
-        rows.append([f"{penalty}, d = {d}", *cells, over])
+    for (_, penalty, d), rates in table.items():
+        cells = [f"{rates[engine] / 1e9:,.4g}" if engine in rates else "" for engine in engines]
+        kernels = [rate for engine, rate in rates.items() if engine != "xla" and not engine.startswith("torch")]
+        ratio = f"{max(kernels) / rates['xla']:.2f}" if kernels and "xla" in rates else ""
+        rows.append([f"{penalty}, d = {d}", *cells, ratio])
     return _table(["10⁹ component updates/s", *engines, "kernel over loop"], rows)
 
 
 def _grids(lines: Sequence[Line]) -> str:
     rows = []
     for line in _results(lines, "grid", "grid-many"):
-        own = line["result"]
-        rows.append([own["engine"], f"{own['seeds']:,}", _spread(own["seconds"]) if "seconds" in own else ""])
+        result = line["result"]
+        seconds = _spread(result["seconds"]) if "seconds" in result else ""
+        rows.append([result["engine"], f"{result['seeds']:,}", seconds])
     return _table(["default grid", "seeds of a cell", "seconds: median (least to most)"], rows)
 
 
@@ -138,15 +131,15 @@ def _images(lines: Sequence[Line]) -> str:
 def _trainings(lines: Sequence[Line]) -> str:
     rows = []
     for line in _results(lines, "train"):
-        own = line["result"]
-        accuracy = [f"{100 * own[name]:.2f}" if name in own else "" for name in ("test_accuracy_u", "test_accuracy_w")]
-        zeros = f"{100 * own['zeros']:.2f}" if "zeros" in own else ""
-        rows.append([own["run"], *accuracy, zeros, f"{own['seconds_per_epoch']:.2f}", f"{line['seconds']:.0f}"])
+        run = line["result"]
+        names = ("test_accuracy_u", "test_accuracy_w", "zeros")
+        percents = [f"{100 * run[name]:.2f}" if name in run else "" for name in names]
+        rows.append([run["run"], *percents, f"{run['seconds_per_epoch']:.2f}", f"{line['seconds']:.0f}"])
     return _table(["training", "accuracy of u, %", "of w", "zeros, %", "s an epoch", "s in all"], rows)
 
 
 def _failed(lines: Sequence[Line]) -> str:
-    had = {line["id"] for line in lines if line["kind"] == "result"}
-    found = {line["id"]: line["error"] for line in lines if line["kind"] in ("failed", "stopped")}
-    rows = [[name, error.replace("|", "\\|")] for name, error in found.items() if name not in had]
+    measured = {line["id"] for line in lines if line["kind"] == "result"}
+    errors = {line["id"]: line["error"] for line in lines if line["kind"] in ("failed", "stopped")}
+    rows = [[name, error.replace("|", "\\|")] for name, error in errors.items() if name not in measured]
     return _table(["not measured", "why"], rows, labels=2)

@@ -1,4 +1,4 @@
-"""Rows that train, and rows that time epochs, ours and PyTorch's."""
+"""Rows that train, and rows that time our training and PyTorch's."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
     from ..studies.cifar.recipes import CifarRecipe
 
 SMALL = 300
-"""Images of a rehearsal that are kept for validation."""
+"""Validation images of a rehearsal."""
 
 
-class CannotEnd(Exception):
-    """A training whose first epochs show that it would not end in time.
+class TooSlow(Exception):
+    """A training that would miss its deadline.
 
     Args:
-      paces: seconds of its epochs, those of the first left out.
+      paces: seconds of its epochs after the first.
     """
 
     def __init__(self, paces: list[float]) -> None:
         super().__init__(f"would have ended too late: {len(paces) + 1} epochs were made" if paces else "began too late")
-        self.found = {"seconds_per_epoch": statistics.median(paces)} if paces else {}
+        self.result = {"seconds_per_epoch": statistics.median(paces)} if paces else {}
 
 
 def train(recipe: CifarRecipe, data: Data, until: float, following: CifarRecipe | None) -> Facts:
-    """Trains and returns the record of the run; the program of the next one is compiled meanwhile.
+    """Trains a run and returns its record; compiles the next run in the background.
 
     Args:
-      recipe: what to train.
-      data: images.
-      until: ``time.monotonic()`` at which it must have ended.
-      following: the next training.
+      recipe: the recipe.
+      data: the images.
+      until: deadline by ``time.monotonic()``.
+      following: recipe of the next run.
 
     Raises:
-      CannotEnd: as soon as its epochs show it.
+      TooSlow: the run would miss its deadline.
     """
     from ..training import rented
     from ..training.loop import OutOfTime
@@ -53,19 +53,19 @@ def train(recipe: CifarRecipe, data: Data, until: float, following: CifarRecipe 
     def on_epoch(row: Facts) -> None:
         ends.append(time.monotonic())
         if len(ends) == 1 and following is not None:
-            rented.compile_ahead(following, data)  # only now: its own program is there
+            rented.compile_ahead(following, data)  # now this run is compiled
 
     try:
         record = rented.train(recipe, data, until, on_epoch)
     except OutOfTime:
-        raise CannotEnd([after - before for before, after in itertools.pairwise(ends)]) from None
+        raise TooSlow([after - before for before, after in itertools.pairwise(ends)]) from None
     short = {name: record[name] for name in ("seconds_per_epoch", "test_accuracy_u", "test_accuracy_w", "zeros")}
     return {"run": recipe.name()} | short | {"record": record}
 
 
 @functools.cache
 def data(folder: Path, small: bool) -> Data:
-    """Returns CIFAR-10 on the device; ``small``: the few images of a rehearsal."""
+    """Returns CIFAR-10 on the device, or the few images of a rehearsal if ``small``."""
     from ..data import cifar10, images
 
     if small:
@@ -74,14 +74,14 @@ def data(folder: Path, small: bool) -> Data:
 
 
 def images_per_second(net: str, method: str, **settings: Any) -> Facts:
-    """Returns the images in a second of our training, an entry an epoch."""
+    """Returns the images per second of our training, by epoch."""
     from benchmarks import cifar
 
     return {"net": net, "images_per_second": cifar.images_per_second(net, method, **settings)}
 
 
 def torch_images_per_second(net: str, batch: int, steps: int, repeats: int, compiled: bool) -> Facts:
-    """Returns the images in a second of PyTorch, channels last, bfloat16 on an accelerator.
+    """Returns the images per second of PyTorch, channels last, bfloat16 on an accelerator.
 
     Raises:
       Missing: PyTorch is not installed.
@@ -91,12 +91,12 @@ def torch_images_per_second(net: str, batch: int, steps: int, repeats: int, comp
 
     from benchmarks import cifar
 
-    turns = cifar.peers(net, batch, steps, torch.cuda.is_available())
-    turn: Callable[[], object] = next(turn for name, turn in turns.items() if name.endswith("compiled") == compiled)
-    turn()
-    found = []
+    peers = cifar.peers(net, batch, steps, torch.cuda.is_available())
+    run: Callable[[], object] = next(run for name, run in peers.items() if name.endswith("compiled") == compiled)
+    run()
+    rates = []
     for _ in range(repeats):
         started = time.perf_counter()
-        turn()
-        found.append(steps * batch / (time.perf_counter() - started))
-    return {"net": net, "batch": batch, "images_per_second": found}
+        run()
+        rates.append(steps * batch / (time.perf_counter() - started))
+    return {"net": net, "batch": batch, "images_per_second": rates}

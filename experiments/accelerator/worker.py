@@ -1,4 +1,4 @@
-"""The process of one job: it runs the rows that are left, writes each at once, and ends with whoever started it."""
+"""Worker process of one job: runs the remaining rows, writes each result at once, ends with its parent process."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from ..records.folder import BadInput, Facts
 from . import records, sweeps, trainings
 from .estimates import SLACK, Estimates
 from .jobs import Row, Sizes, make_job
-from .places import NO_DEVICE, Places
+from .paths import NO_DEVICE, Paths
 from .records import Line, Writer
 
 if TYPE_CHECKING:
     from ..studies.cifar.recipes import CifarRecipe
 
 AHEAD, THREADS = ("equal", "rates", "grid"), 12
-"""Jobs whose programs are compiled before the first row, and in how many threads at most."""
+"""Jobs whose programs are compiled before the first row, and maximum number of threads for it."""
 LAST = 5.0
-"""Seconds before the end at which a training must have ended: its last measures come after its last epoch."""
+"""Seconds of a training reserved for the evaluation after its last epoch."""
 
 
 def run_job(
-    places: Places,
+    paths: Paths,
     sizes: Sizes,
     name: str,
     out: Path,
@@ -44,20 +44,20 @@ def run_job(
     again: Sequence[str] = (),
     ahead: bool = True,
 ) -> None:
-    """Runs what is left of a job.
+    """Runs the remaining rows of a job.
 
     Args:
-      places: where things lie.
-      sizes: of the queue.
-      name: of the job.
+      paths: folders and files.
+      sizes: sizes of the measurements.
+      name: name of the job.
       out: folder of the results.
-      until: ``time.monotonic()`` at which it is ended.
-      commit: of the code.
-      again: jobs of which what is committed does not count.
-      ahead: whether the programs of all rows are compiled before the first is measured.
+      until: deadline by ``time.monotonic()``.
+      commit: commit of the code.
+      again: jobs whose committed lines are ignored.
+      ahead: whether to compile the programs of all rows before the first measurement.
 
     Raises:
-      BadInput: there is no accelerator.
+      BadInput: no accelerator.
     """
     end_with_parent()
     import jax
@@ -66,34 +66,34 @@ def run_job(
         raise BadInput(NO_DEVICE)
     card = jax.devices()[0].device_kind
     stamp = {"device_kind": card, "jax": jax.__version__, "commit": commit}
-    writer = Writer((out, places.kept), stamp | ({"rehearsal": True} if sizes.rehearsal else {}))
+    writer = Writer((out, paths.kept), stamp | ({"rehearsal": True} if sizes.rehearsal else {}))
     job = make_job(name, sizes)
     tried: set[str] = set()
     while True:
-        lines = records.known(places, out, again)
-        rows = [row for row in records.left(job, lines, card, commit, places.runs) if row.id not in tried]
+        lines = records.known(paths, out, again)
+        rows = [row for row in records.left(job, lines, card, commit, paths.runs) if row.id not in tried]
         if job.trains:
             rows = _fitting(rows, Estimates([job, make_job("images", sizes)], lines, card), until)
         if not rows:
             return
         if ahead and not tried and name in AHEAD:
-            writer.stamp["ahead_seconds"] = compile_ahead(rows, places, sizes)
+            writer.stamp["ahead_seconds"] = compile_ahead(rows, paths, sizes)
         tried.add(rows[0].id)
         here = [line for line in lines if line.get("device_kind") == card]
-        _run_row(writer, places, sizes, rows if ahead else rows[:1], here, until)
+        _run_row(writer, paths, sizes, rows if ahead else rows[:1], here, until)
 
 
-def compile_ahead(rows: Sequence[Row], places: Places, sizes: Sizes) -> float:
-    """Compiles the programs of rows in threads and returns the seconds a row; what goes wrong the row itself will say.
+def compile_ahead(rows: Sequence[Row], paths: Paths, sizes: Sizes) -> float:
+    """Compiles the programs of rows in threads, by running each row with few steps, and returns the seconds per row.
 
-    Each row is run with few steps, so that the programs are those that it looks up. Nothing is measured meanwhile.
+    Errors are ignored here: they occur again when the row is measured.
     """
     started = time.monotonic()
 
     def run(row: Row) -> None:
         few = {name: 16 if name == "steps" else 1 for name in ("steps", "repeats") if name in row.settings}
         with contextlib.suppress(Exception):
-            _measure(dataclasses.replace(row, settings=row.settings | few), None, places, sizes, [], 0.0)
+            _measure(dataclasses.replace(row, settings=row.settings | few), None, paths, sizes, [], 0.0)
 
     ours = [row for row in rows if not row.name.startswith("torch")]
     with warnings.catch_warnings(), concurrent.futures.ThreadPoolExecutor(min(THREADS, usable_cores())) as pool:
@@ -105,7 +105,7 @@ def compile_ahead(rows: Sequence[Row], places: Places, sizes: Sizes) -> float:
 
 
 def _fitting(rows: Sequence[Row], estimates: Estimates, until: float) -> list[Row]:
-    """Returns the first row that can end in time, and of those after it the first that could follow."""
+    """Returns the first row that fits into the time left, and the first that could follow it."""
     chosen: list[Row] = []
     free = until - time.monotonic()
     for row in rows:
@@ -118,36 +118,36 @@ def _fitting(rows: Sequence[Row], estimates: Estimates, until: float) -> list[Ro
 
 
 def _run_row(
-    writer: Writer, places: Places, sizes: Sizes, rows: Sequence[Row], lines: Sequence[Line], until: float
+    writer: Writer, paths: Paths, sizes: Sizes, rows: Sequence[Row], lines: Sequence[Line], until: float
 ) -> None:
     row, following = rows[0], rows[1].recipe if len(rows) > 1 else None
     now = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}"
-    named = {"id": row.id, "job": row.job, "part": row.part, "row": row.name, "date": now}
-    writer.write({"kind": "begun"} | named)
+    fields = {"id": row.id, "job": row.job, "part": row.part, "row": row.name, "date": now}
+    writer.write({"kind": "begun"} | fields)
     print(f"{now} {row.id}", flush=True)
     started = time.monotonic()
-    said: list[str] = []
+    messages: list[str] = []
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("default")
-            warnings.filterwarnings("error", message=".*loop runs")  # in place of the engine that is measured
-            result = _measure(row, following, places, sizes, lines, until)
-        said = sorted({str(own.message)[:300] for own in caught if issubclass(own.category, UserWarning)})
+            warnings.filterwarnings("error", message=".*loop runs")  # instead of the measured engine
+            result = _measure(row, following, paths, sizes, lines, until)
+        messages = sorted({str(w.message)[:300] for w in caught if issubclass(w.category, UserWarning)})
     except sweeps.Missing as error:
-        writer.write({"kind": "failed", "error": str(error)} | named)
-    except trainings.CannotEnd as error:
-        writer.write({"kind": "stopped", "error": str(error), "result": error.found} | named)
+        writer.write({"kind": "failed", "error": str(error)} | fields)
+    except trainings.TooSlow as error:
+        writer.write({"kind": "stopped", "error": str(error), "result": error.result} | fields)
     except Exception as error:
         traceback.print_exc()
         first = (str(error).strip().splitlines() or [""])[0][:300]
-        writer.write({"kind": "failed", "error": f"{type(error).__name__}: {first}"} | named)
+        writer.write({"kind": "failed", "error": f"{type(error).__name__}: {first}"} | fields)
     else:
-        line = {"kind": "result", "seconds": time.monotonic() - started, "result": result} | named
-        writer.write(line | ({"warnings": said} if said else {}))
+        line = {"kind": "result", "seconds": time.monotonic() - started, "result": result} | fields
+        writer.write(line | ({"warnings": messages} if messages else {}))
 
 
 def _measure(
-    row: Row, following: CifarRecipe | None, places: Places, sizes: Sizes, lines: Sequence[Line], until: float
+    row: Row, following: CifarRecipe | None, paths: Paths, sizes: Sizes, lines: Sequence[Line], until: float
 ) -> Facts:
     if row.job == "probe":
         from . import probe
@@ -157,9 +157,7 @@ def _measure(
         return sweeps.beside_cpu(**row.settings)
     if row.job == "rates":
         return sweeps.rate(**row.settings)
-    if row.job == "grid":
-        return sweeps.grid(**row.settings)
-    if row.job == "grid-many":
+    if row.job in ("grid", "grid-many"):
         return sweeps.grid(lines=lines, **row.settings)
     if row.job == "images" and row.name.startswith("torch"):
         return trainings.torch_images_per_second(**row.settings)
@@ -167,17 +165,17 @@ def _measure(
         return trainings.images_per_second(**row.settings)
     if row.recipe is None:
         raise ValueError(f"{row.id} must have a recipe, got none")
-    return trainings.train(row.recipe, trainings.data(places.images, sizes.rehearsal), until - LAST, following)
+    return trainings.train(row.recipe, trainings.data(paths.images, sizes.rehearsal), until - LAST, following)
 
 
 def end_with_parent() -> None:
-    """Ends this process when the other end of its standard input is closed."""
+    """Ends this process when the parent closes the pipe to its standard input."""
 
     def watch() -> None:
         while os.read(sys.stdin.fileno(), 1):
             pass
         if os.getpgrp() == os.getpid():
-            os.killpg(0, signal.SIGKILL)  # and what it has started
+            os.killpg(0, signal.SIGKILL)  # with its children
         os._exit(3)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -1,1 +1,1 @@
-"""The command line: flags, the registry of commands, what every command does around its own work."""
+"""Command line: flags, registry of commands, cost estimates, records."""

@@ -1,4 +1,4 @@
-"""What a command of the program is; the config of each study has one as ``STUDY``."""
+"""Description of a command; the ``config`` module of each study exports one as ``STUDY``."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Command(NamedTuple, Generic[Config]):
     """A command.
 
     Attributes:
-      name: on the command line.
-      config: its flags, a dataclass whose docstring is the help; ``--quick`` starts from ``small()``.
-      run: ``module:function``, imported when the command is given: (config, console, clock) -> folder of the record.
-      workload: what ``--dry-run`` prints of a config whose flags have been checked.
-      examples: flags shown in the help; every line is one that the command accepts.
+      name: name on the command line.
+      config: flags, a dataclass whose docstring is the help text; ``--quick`` starts from ``small()``.
+      run: ``module:function``, imported on dispatch: (config, console, clock) -> folder of the record.
+      workload: estimate for a valid config, printed by ``--dry-run``.
+      examples: flags for the examples in the help.
     """
 
     name: str
@@ -34,5 +34,5 @@ class Command(NamedTuple, Generic[Config]):
     examples: tuple[str, ...] = ("--quick", "--dry-run")
 
     def load(self) -> Run[Config]:
-        """Returns what the command runs."""
+        """Imports and returns the function that the command runs."""
         return pkgutil.resolve_name(self.run)

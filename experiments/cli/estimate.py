@@ -1,7 +1,7 @@
-"""What a command would do, without doing it: how much, memory, disk, time; for ``--dry-run``.
+"""Cost estimates of a command for ``--dry-run``: amount of work, time, memory, disk.
 
-Times are those that runs took on two cores of a server (AMD EPYC), in proportion to the work and the cores; what is
-compiled takes as long anywhere. They are guesses, meant to tell a coffee from a night.
+Times were measured on two server cores (AMD EPYC) and are scaled with the work and the cores; compile times are not
+scaled. They are rough: minutes or hours.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import NamedTuple, Protocol, TypeVar
 from ..records.environment import usable_cores
 
 MEASURED_ON = 2
-"""Cores of the machine on which the times of the studies were measured."""
+"""Cores of the machine on which the costs were measured."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a command would do; None: not known."""
+    """Estimated cost of a command; None if unknown."""
 
     command: str
     size: str
@@ -28,29 +28,29 @@ class Plan:
     disk_bytes: float | None = None
 
     def lines(self) -> list[str]:
-        """Returns the plan in words."""
-        known = {
+        """Returns the lines that ``--dry-run`` prints."""
+        rows = {
             "size": self.size,
             "time": duration(self.seconds),
             "memory": "not known" if self.memory_bytes is None else f"about {self.memory_bytes / 1e9:.1f} GB",
             "disk": "not known" if self.disk_bytes is None else f"up to {self.disk_bytes / 1e9:.1f} GB",
         }
-        return [f"{self.command}: nothing is run, nothing written", *(f"  {name:7} {v}" for name, v in known.items())]
+        return [f"{self.command}: nothing is run, nothing written", *(f"  {name:7} {v}" for name, v in rows.items())]
 
 
 Config = TypeVar("Config")
 
 
 class Seeded(Protocol):
-    """A config of random problems."""
+    """A config with a number of seeds."""
 
     @property
     def seeds(self) -> int:
-        """Random problems in each cell."""
+        """Random problems per cell."""
 
 
 class Cost(NamedTuple):
-    """What the defaults of a command took: seconds that do not grow with the work, and those that do; memory."""
+    """Measured cost of a command with default flags: fixed seconds, seconds proportional to the work, memory."""
 
     fixed: float
     growing: float
@@ -58,12 +58,12 @@ class Cost(NamedTuple):
 
 
 def in_proportion(command: str, cost: Cost, work: Callable[[Config], tuple[int, str]]) -> Callable[[Config], Plan]:
-    """Returns what estimates a command whose time grows with its work.
+    """Returns the ``workload`` of a command whose time grows with the amount of work.
 
     Args:
-      command: its name.
-      cost: what its defaults took.
-      work: returns how much a config asks for, and of what.
+      command: name of the command.
+      cost: cost with default flags.
+      work: function config -> (amount of work, unit).
     """
 
     def workload(config: Config) -> Plan:
@@ -76,12 +76,12 @@ def in_proportion(command: str, cost: Cost, work: Callable[[Config], tuple[int, 
 
 
 def always(command: str, size: str, cost: Cost) -> Callable[[object], Plan]:
-    """Returns what estimates a command that has no more to do for any flag."""
+    """Returns the ``workload`` of a command whose cost does not depend on its flags."""
     return lambda config: Plan(command, size, float(cost.fixed), 1e9 * cost.memory_gb, 1e8)
 
 
 def duration(seconds: float | None) -> str:
-    """Returns a time in words, roughly."""
+    """Returns a rounded time with its unit."""
     if seconds is None:
         return "not known"
     units = ((100, 1, "s"), (6000, 60, "min"), (360_000, 3600, "h"), (math.inf, 86_400, "days"))
@@ -90,10 +90,10 @@ def duration(seconds: float | None) -> str:
 
 
 def product(config: object, *names: str) -> int:
-    """Returns how many combinations the named axes of a config have."""
+    """Returns the number of combinations of the named axes of a config."""
     return math.prod(len(getattr(config, name)) for name in names)
 
 
 def lanes(config: Seeded, *names: str, each: int = 1) -> tuple[int, str]:
-    """Returns the lanes of a grid over the named axes: ``each`` for a combination and seed."""
+    """Returns the number of lanes of a grid over the named axes, ``each`` per combination and seed."""
     return product(config, *names) * config.seeds * each, "lanes"

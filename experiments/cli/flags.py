@@ -1,4 +1,4 @@
-"""The flags that all commands share, and kinds of command line values whose errors name the rule and the value."""
+"""Flags common to all commands, and types of flag values whose parse errors name the rule and the value."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ HOW = {
     *("out", "quick", "overwrite", "quiet", "json", "dry_run", "docs", "data_dir", "runs", "minutes"),
     *("coordinator", "processes", "process"),
 }
-"""Flags that say how and where to run, not what."""
+"""Flags that do not affect results: where to run, where to write, what to print."""
 
 
 def _spec(
     kind: Callable[[str], Any], rule: str, metavar: str, *, axis: bool = False, absent: str = ""
 ) -> PrimitiveConstructorSpec[Any]:
-    """Returns how one value, or an axis of values, is read; ``absent`` is what help calls the default None."""
+    """Returns the parser of one value or of an axis of values; ``absent`` describes the default None in the help."""
 
     def read_one(text: str) -> Any:
         try:
@@ -38,21 +38,15 @@ def _spec(
             return absent.split()
         return [f"{item:g}" if isinstance(item, float) else str(item) for item in (value if axis else [value])]
 
-    def known(value: object) -> bool:
+    def is_instance(value: object) -> bool:
         return value is None or isinstance(value, tuple) == axis
 
     name = f"{metavar} [{metavar} ...]" if axis else metavar
-    return PrimitiveConstructorSpec("*" if axis else 1, name, read, known, write)
+    return PrimitiveConstructorSpec("*" if axis else 1, name, read, is_instance, write)
 
 
 def _below(limit: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        number = int(text)
-        if not 0 <= number < limit:
-            raise ValueError
-        return number
-
-    return read
+    return lambda text: range(limit).index(int(text))  # raises ValueError outside the range
 
 
 _BOOLEANS = {"True": True, "true": True, "False": False, "false": False}
@@ -84,9 +78,9 @@ Minutes = Annotated[float | None, _spec(float, "a number", "MINUTES", absent="no
 
 
 class CommonFlags:
-    """Flags of every command, a base of its config; help and records show them after its own.
+    """Flags of every command; a base class of its config.
 
-    No dataclass: the fields of one would come first.
+    Not a dataclass, so help and records list these fields after those of the command.
     """
 
     if TYPE_CHECKING:  # its subclasses are dataclasses
@@ -96,32 +90,32 @@ class CommonFlags:
     out: Folder = None
     """Folder of the record; must not exist."""
     overwrite: bool = False
-    """Replace the record that is in --out."""
+    """Replace an existing record in --out."""
     dry_run: bool = False
-    """Check the flags, tell size, time and memory, and stop."""
+    """Check the flags, print size, time and memory, and exit."""
     json: bool = False
-    """Print one JSON object, config.json with the record's folder, instead of the report."""
+    """Print config.json with the record's folder as one JSON object, instead of the report."""
     quiet: bool = False
-    """Print nothing but errors."""
+    """Print only errors."""
 
     def __init_subclass__(cls) -> None:
         cls.__annotations__ |= get_type_hints(CommonFlags, include_extras=True)
 
 
 def command_line(command: str, config: Any) -> str:
-    """Returns the command that asks for the same again: the flags that differ from their defaults, but for ``HOW``.
+    """Returns the command line that repeats a run: flags that differ from their defaults, without ``HOW``.
 
     Args:
-      command: its name.
-      config: a config of it, as it was parsed or resolved.
+      command: name of the command.
+      config: its config, as parsed or resolved.
     """
     small = getattr(config, "quick", False)
-    usual = type(config).small() if small else type(config)()
-    usual = usual.resolved() if hasattr(usual, "resolved") else usual
+    default = type(config).small() if small else type(config)()
+    default = default.resolved() if hasattr(default, "resolved") else default
     words = [*PROGRAM.split(), command, *["--quick"] * small]
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if field.name in HOW or value == getattr(usual, field.name):
+        if field.name in HOW or value == getattr(default, field.name):
             continue
         words.append(f"--{field.name.replace('_', '-')}")
         words += [] if value is True else map(str, value) if isinstance(value, tuple) else [str(value)]

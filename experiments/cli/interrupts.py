@@ -1,4 +1,4 @@
-"""Around a long call: Ctrl-C is heard, what the user can mend is one line, progress is seen."""
+"""Wrappers of a long call: prompt Ctrl-C, one-line errors for bad input, a progress bar."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 def in_thread(work: Callable[[], Result]) -> Result:
-    """Returns ``work()``, run in another thread: this one stays free for Ctrl-C, which compiled code would hold up."""
+    """Returns ``work()``, run in another thread: compiled code in this one would block Ctrl-C."""
     outcome: list[Result] = []
     failure: list[BaseException] = []
 
@@ -37,7 +37,7 @@ def in_thread(work: Callable[[], Result]) -> Result:
 
 @contextlib.contextmanager
 def mendable() -> Iterator[None]:
-    """Turns the library's complaints about arguments, and a device's about its memory, into ``BadInput``."""
+    """Converts argument errors of the library and out-of-memory errors of the device to ``BadInput``."""
     try:
         yield
     except (ValueError, TypeError) as error:
@@ -50,7 +50,7 @@ def mendable() -> Iterator[None]:
 
 @contextlib.contextmanager
 def shown_progress(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """Yields what shows progress on a terminal; None elsewhere."""
+    """Yields the callback of a progress bar, or None if stderr is not a terminal."""
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
         yield None

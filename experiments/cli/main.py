@@ -1,4 +1,4 @@
-"""The command line: flags to a config, a config to a run, every outcome to an exit code."""
+"""Main function of the command line: parses the flags, runs the command, returns the exit code."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ INTRODUCTION = """Sparse learning by relaxed variable splitting: each study of t
 
 Start with:
   PROGRAM sweep --quick      a small study, in seconds
-  PROGRAM sweep --dry-run    what the full one would take
-  PROGRAM sweep              the paper's tables beside ours
+  PROGRAM sweep --dry-run    cost of the full study
+  PROGRAM sweep              the paper's tables next to ours
   PROGRAM COMMAND --help     flags and examples of a command
 
-Each run leaves a folder under results/: report, data, figures, and config.json with all that is needed to repeat it.
---quick changes sizes only. After Ctrl-C the same command goes on where slabs or epochs were finished. --version tells
-the version."""
+Each run writes a folder under results/: report, data, figures, and config.json with everything needed to repeat it.
+--quick changes sizes only. After Ctrl-C, run the same command to resume from the last finished slab or epoch.
+--version prints the version."""
 HEARTBEAT = 30
-"""Seconds without a sign of life after which a process of several counts as dead."""
+"""Seconds without a heartbeat after which one of several processes counts as dead."""
 
 
 def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Runs a command and returns its exit code: 0, 2 for bad input, 130 after Ctrl-C.
 
     Args:
-      arguments: those after the program's name; default: the process's.
-      program: the name by which help and errors call it.
+      arguments: command-line arguments; default: those of the process.
+      program: program name in help and errors.
     """
     code = _outcome(list(sys.argv[1:] if arguments is None else arguments), program)
     if code and sys.modules.get("jax") and sys.modules["jax"].distributed.is_initialized():
-        # An orderly exit would wait for the other processes, which may be no more.
+        # A normal exit would wait for the other processes, which may be dead.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
 
 def _outcome(arguments: Sequence[str], program: str) -> int:
     if list(arguments) == ["--version"]:
-        print(f"rvsmjax {version()}")
+        print(f"rvsmjax {rvsmjax.__version__}")
         return 0
     clock = Clock()
     as_json = "--json" in arguments
@@ -74,6 +74,7 @@ def _outcome(arguments: Sequence[str], program: str) -> int:
             print(json.dumps({"error": message, "exit_code": code}, ensure_ascii=False))
         return code
 
+    config: Any = None
     try:
         config = parse(arguments, program)
         console = Console(quiet=config.quiet or config.json, width=None if sys.stdout.isatty() else 100)
@@ -92,21 +93,16 @@ def _outcome(arguments: Sequence[str], program: str) -> int:
         if shown:
             print(shown)
     except BadInput as error:
-        return fail(_named(str(error)), BAD_INPUT)
+        return fail(_with_flag(str(error), config), BAD_INPUT)
     except KeyboardInterrupt as stop:
         return fail(f"interrupted; {stop if stop.args else 'nothing was written'}", INTERRUPTED)
     return 0
 
 
-def version() -> str:
-    """Returns the version of the library."""
-    return rvsmjax.__version__
-
-
 def result_json(out: Path | None) -> str:
-    """Returns what a record's ``config.json`` holds, with its folder, as one line of JSON; NaN and ∞ become null.
+    """Returns ``config.json`` of a record with its folder, or the path of a page, as one line of JSON.
 
-    Of a page alone it tells the file.
+    NaN and infinities become null.
     """
     facts = {"page" if out and Path(out).is_file() else "record": str(out) if out else None}
     if out and (Path(out) / CONFIG).is_file():
@@ -116,24 +112,24 @@ def result_json(out: Path | None) -> str:
 
 
 def parse(arguments: Sequence[str], program: str = PROGRAM) -> Any:
-    """Returns the config that the flags describe.
+    """Returns the config given by the arguments.
 
     Raises:
-      BadInput: flags that make none.
-      SystemExit: help was asked for.
+      BadInput: invalid arguments.
+      SystemExit: ``--help`` was printed.
     """
     kinds = []
-    of_all = not set(arguments) & set(commands())
+    names_command = bool(set(arguments) & set(commands()))
     for name, command in commands().items():
         kind = command.config
         default = kind.small() if "--quick" in arguments and hasattr(kind, "small") else kind()
         about = inspect.cleandoc(kind.__doc__ or "")
-        about = about.split("\n\n")[0] if of_all else about + teach(command, program)
+        about = about + _examples(command, program) if names_command else about.split("\n\n")[0]
         kinds.append(Annotated[kind, tyro.conf.subcommand(name, default=default, description=about)])
     choice: Any = functools.reduce(operator.or_, kinds)
-    complaint = io.StringIO()
+    errors = io.StringIO()
     try:
-        with contextlib.redirect_stderr(complaint):
+        with contextlib.redirect_stderr(errors):
             return tyro.cli(
                 choice,
                 args=arguments,
@@ -144,18 +140,17 @@ def parse(arguments: Sequence[str], program: str = PROGRAM) -> Any:
     except SystemExit as end:
         if not end.code:
             raise
-        raise BadInput(one_line(complaint.getvalue())) from None
+        raise BadInput(_one_line(errors.getvalue())) from None
 
 
-def teach(command: Command[Any], program: str) -> str:
-    """Returns examples of a command, for its help."""
+def _examples(command: Command[Any], program: str) -> str:
     return "\n\nExamples:\n" + "\n".join(f"  {program} {command.name} {line}".rstrip() for line in command.examples)
 
 
 def prepare_jax(precision: str) -> None:
-    """Sets what must be set before JAX is first used: 64-bit numbers if asked for, a CPU device per core, a cache.
+    """Configures JAX before its first use: precision, one CPU device per core, compilation cache.
 
-    Compiled programs are kept in a cache folder of the platform, or in ``JAX_COMPILATION_CACHE_DIR``.
+    The cache is ``JAX_COMPILATION_CACHE_DIR`` or, by default, in the platform's cache folder.
     """
     import jax
 
@@ -164,38 +159,38 @@ def prepare_jax(precision: str) -> None:
 
     if precision == "float64":
         jax.config.update("jax_enable_x64", True)
-    chosen = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    if not chosen and "JAX_NUM_CPU_DEVICES" not in os.environ:
-        with contextlib.suppress(RuntimeError):  # JAX is in use already: leave it as it is
+    given = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if not given and "JAX_NUM_CPU_DEVICES" not in os.environ:
+        with contextlib.suppress(RuntimeError):  # JAX is already initialized
             jax.config.update("jax_num_cpu_devices", usable_cores())
 
 
 def join(coordinator: str, processes: int, process: int) -> None:
-    """Makes this process one of several that run together.
+    """Connects this process to the others of a multi-process run.
 
     Raises:
-      BadInput: they did not come together.
+      BadInput: invalid ``process``, or no connection.
     """
     import jax
 
-    found = coordinator == "auto"
-    if not found and not 0 <= process < processes:
+    auto = coordinator == "auto"
+    if not auto and not 0 <= process < processes:
         raise BadInput(f"process must be in [0, {processes}), got {process}")
-    with contextlib.suppress(AttributeError):  # of CPUs alone; an option that may go once it is the default
+    with contextlib.suppress(AttributeError):  # CPU only; JAX may drop the option once it is the default
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
         jax.distributed.initialize(
-            None if found else coordinator,
-            None if found else processes,
-            None if found else process,
+            None if auto else coordinator,
+            None if auto else processes,
+            None if auto else process,
             heartbeat_timeout_seconds=HEARTBEAT,
         )
     except (ValueError, RuntimeError) as error:
-        raise BadInput(f"coordinator must be one that all processes reach, got {coordinator!r}: {error}") from None
+        raise BadInput(f"coordinator must be reachable from all processes, got {coordinator!r}: {error}") from None
 
 
-def one_line(box: str) -> str:
-    """Returns tyro's complaint without its frame, title and hints: what stands between the first two rules."""
+def _one_line(box: str) -> str:
+    """Returns the text between the first two rules of tyro's error box: the message without title and hints."""
     blocks: list[list[str]] = [[]]
     for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines():
         inside = line.strip().strip("│|").strip()
@@ -207,9 +202,9 @@ def one_line(box: str) -> str:
     return message.replace("Error parsing ", "").replace(": must", " must")
 
 
-def _named(message: str) -> str:
-    """Returns the message on one line, an argument's name at its start written as its flag."""
+def _with_flag(message: str, config: Any) -> str:
+    """Returns the message on one line, a field of the config at its start replaced by its flag."""
     message = " ".join(message.split())
     name, _, rest = message.partition(" ")
-    flags = {field.name for command in commands().values() for field in dataclasses.fields(command.config)}
+    flags = {field.name for field in dataclasses.fields(config)} if config else ()
     return f"--{name.replace('_', '-')} {rest}" if name in flags else message

@@ -1,4 +1,4 @@
-"""The commands of the program. A new study is a folder whose ``config`` has ``STUDY``, and a line here."""
+"""Registry of the commands. A new study needs a folder whose ``config`` exports ``STUDY``, and a line here."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ STUDIES = (
     "studies.cifar.config",
     "cli.report",
 )
-"""Modules that have a command as ``STUDY``, in the order of the help."""
+"""Modules that export ``STUDY``, in the order of the help."""
 
 
 @functools.cache
 def commands() -> dict[str, Command[Any]]:
     """Returns the commands by name."""
-    found = [pkgutil.resolve_name(f"{PACKAGE}.{name}:STUDY") for name in STUDIES]
-    return {command.name: command for command in found}
+    studies = (pkgutil.resolve_name(f"{PACKAGE}.{name}:STUDY") for name in STUDIES)
+    return {command.name: command for command in studies}

@@ -1,7 +1,4 @@
-"""The pages of records again: of one with what it holds, of several beside each other.
-
-Command: ``python -m experiments report FOLDER...``. Seconds.
-"""
+"""Command ``report``: rewrites the page of a record, or writes one page that compares several records."""
 
 from __future__ import annotations
 
@@ -21,47 +18,47 @@ from .estimate import Cost, always
 from .flags import Folders, PageFile
 
 MOST = 26
-"""Records beside each other: as many as there are letters."""
+"""Records on one page: each is labelled by a letter."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ReportConfig:
-    """Write the page of a record anew, or one page of several records of a command, side by side.
+    """Rewrite the page of a record, or show several records of a command side by side on one page.
 
-    Differences of configuration are marked.
+    Differences between their configurations are marked.
     """
 
     folders: Positional[Annotated[Folders, arg(name="folder")]] = ()
     """Folders of records."""
     out: PageFile = None
-    """The page: FOLDER/report.html for one record, which is replaced; else a file that must not exist."""
+    """Page to write: by default FOLDER/report.html for one record (replaced), else a new file under results/."""
     overwrite: bool = False
-    """Replace the file that is in --out."""
+    """Replace an existing file --out."""
     dry_run: bool = False
-    """Check the records, and stop."""
+    """Check the records and exit."""
     json: bool = False
-    """Print one JSON object with the page's file."""
+    """Print the path of the page as one JSON object."""
     quiet: bool = False
-    """Print nothing but errors."""
+    """Print only errors."""
 
 
 def run(config: ReportConfig, console: Console, clock: Clock) -> Path:
-    """Writes the page and returns its file.
+    """Writes the page and returns its path.
 
     Raises:
-      BadInput: anything in ``config`` that the user can mend.
-      DryRun: no more than a plan was asked for.
+      BadInput: invalid flags or records.
+      DryRun: ``config.dry_run`` is set.
     """
     folders = config.folders
     if not folders or len(folders) > MOST or len({folder.resolve() for folder in folders}) < len(folders):
-        raise BadInput(f"records must be 1 to {MOST}, and different, got {' '.join(map(str, folders)) or 'none'}")
+        raise BadInput(f"FOLDER must name 1 to {MOST} distinct records, got {' '.join(map(str, folders)) or 'none'}")
     records = [read_record(folder) for folder in folders]
     commands = sorted({record.command for record in records})
     if len(commands) > 1:
-        raise BadInput(f"records must be of one command, got {' and '.join(commands)}")
+        raise BadInput(f"FOLDER must name records of one command, got {' and '.join(commands)}")
     out = config.out or (folders[0] / PAGE if len(folders) == 1 else _default(commands[0]))
     if out.exists() and not config.overwrite and out != folders[0] / PAGE:
-        raise BadInput(f"out must be a new file unless --overwrite is given, got {out}, which exists")
+        raise BadInput(f"out must be a new file unless --overwrite is given, got existing {out}")
     if config.dry_run:
         raise DryRun("report", config)
     try:
@@ -70,7 +67,7 @@ def run(config: ReportConfig, console: Console, clock: Clock) -> Path:
         part.write_text(to_html(records), encoding="utf-8")
         part.replace(out)
     except OSError as error:
-        raise BadInput(f"out must be a file that can be written, got {out} ({error.strerror})") from None
+        raise BadInput(f"out must be a writable file, got {out} ({error.strerror})") from None
     console.print(f"Page: {out}", highlight=False, soft_wrap=True)
     return out
 

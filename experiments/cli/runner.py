@@ -1,4 +1,4 @@
-"""What every study does around its own work: the record, the report, the last line on the terminal."""
+"""Common frame of all studies: writes the record, shows the report."""
 
 from __future__ import annotations
 
@@ -27,32 +27,37 @@ def conduct(
     work: Work,
     settings: Facts | None = None,
 ) -> Path:
-    """Returns the folder of the record that ``work`` filled, its report shown on the console.
+    """Runs a study, writes its record, prints the report and returns the folder of the record.
 
     Args:
-      command: the name on the command line.
+      command: name of the command.
       title: heading of the report.
-      config: the command's config, with the fields ``out`` and ``overwrite``.
-      console: where the report is shown.
-      clock: the times of the phases so far.
-      work: writes data and figures to the folder; returns what goes into ``config.json``, and the report, as sections
-        or as a function that makes them of the whole ``config.json``.
+      config: config of the command.
+      console: console for the report.
+      clock: times of the phases so far.
+      work: writes data and figures to a folder; returns facts for ``config.json``, and the sections of the report or a
+        function from the complete ``config.json`` to them.
+      settings: for a study that can resume: settings that must be equal, see ``record``.
 
     Raises:
-      BadInput: anything in ``config`` that the user can mend.
-      DryRun: no more than a plan was asked for.
+      BadInput: invalid ``config``.
+      DryRun: ``config.dry_run`` is set.
     """
     if config.dry_run:
         raise DryRun(command, config)
     out = config.out or (settings and unfinished(command, settings)) or default_folder(command)
     with record(out, config.overwrite, settings) as folder:
         with clock.phase("set-up"):
-            surroundings = describe()
-        found, report = work(folder)
-        asked = dataclasses.asdict(config) | {"out": str(out)}
-        measured = {"seconds": clock.seconds, "peak_memory_bytes": peak_memory()}
-        again = {"command": command_line(command, config)}
-        facts = again | {"config": asked, **surroundings, **found, **measured}
+            environment = describe()
+        results, report = work(folder)
+        facts = {
+            "command": command_line(command, config),
+            "config": dataclasses.asdict(config) | {"out": str(out)},
+            **environment,
+            **results,
+            "seconds": clock.seconds,
+            "peak_memory_bytes": peak_memory(),
+        }
         sections = report(facts) if callable(report) else report
         (folder / "report.md").write_text(to_markdown(title, sections), encoding="utf-8")
         write_report(folder, title, sections, facts)
@@ -63,7 +68,7 @@ def conduct(
 
 
 def check_axes(config: object, *names: str) -> None:
-    """Raises ``BadInput`` unless each named axis holds distinct values, at least one."""
+    """Raises ``BadInput`` unless each named axis has at least one value and no duplicates."""
     for name in names:
         values = getattr(config, name)
         if not values or len(set(values)) < len(values):

@@ -1,1 +1,1 @@
-"""The images that networks are trained on."""
+"""Image data sets."""

@@ -1,4 +1,4 @@
-"""Files of images: found in a folder of the user's, or downloaded once; whole, or refused by name."""
+"""Files of data sets: lookup in a local folder, check of their MD5 sums."""
 
 from __future__ import annotations
 
@@ -21,34 +21,33 @@ class Images(NamedTuple):
     labels: np.ndarray
 
 
-def folder_named(data_dir: Path | None) -> Path | None:
-    """Returns the folder that the user names, by argument or in the environment; None: download."""
+def given_folder(data_dir: Path | None) -> Path | None:
+    """Returns ``data_dir``, by default the folder in the environment variable; None if neither is set."""
     return data_dir or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
 
 
-def found(folder: Path, below: str, name: str, files: str) -> Path:
-    """Returns the file ``name`` in the folder or in ``below`` in it.
+def find_file(folder: Path, subfolder: str, name: str, content: str) -> Path:
+    """Returns the path of a file in a folder or its subfolder.
 
     Raises:
-      BadInput: it is in neither; ``files`` says what the folder is to hold.
+      BadInput: the file is in neither; ``content`` describes the files in the message.
     """
-    places = [folder / name, folder / below / name]
-    for place in places:
-        if place.is_file():
-            return place
-    raise BadInput(f"{name} is missing in {folder} and in {places[1].parent}; {mended(files)}")
+    for path in (folder / name, folder / subfolder / name):
+        if path.is_file():
+            return path
+    raise BadInput(f"{name} is missing in {folder} and in {folder / subfolder}; {hint(content)}")
 
 
-def mended(files: str) -> str:
-    """Returns what the user can do."""
-    return f"name a folder that holds {files} with --data-dir or {VARIABLE}, or leave both out to download them"
+def hint(content: str) -> str:
+    """Returns the advice at the end of an error message."""
+    return f"set --data-dir or {VARIABLE} to a folder that holds {content}, or omit both to download them"
 
 
-def checked(path: Path, md5: str | None) -> bytes:
+def read_checked(path: Path, md5: str | None) -> bytes:
     """Returns the bytes of a file.
 
     Raises:
-      BadInput: its MD5 sum is another.
+      BadInput: the MD5 sum is not ``md5``.
     """
     data = path.read_bytes()
     got = hashlib.md5(data, usedforsecurity=False).hexdigest()

@@ -1,4 +1,4 @@
-"""The digits that scikit-learn brings along, 8 × 8 pixels, in three parts; no download."""
+"""Digits of scikit-learn, 8 × 8 pixels, in three splits; no download."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from .images import Data
 from .labelled import Labelled
 
 LEARNT, VALIDATION, TEST = 1149, 288, 360
-"""Images in each part; the split is that of the examples."""
+"""Images per split, as in the examples."""
 
 
 def load(dtype: DTypeLike) -> Data:
-    """Returns images of shape (n, 8, 8, 1) with pixels in [0, 1]; each part has each digit equally often."""
+    """Returns images of shape (n, 8, 8, 1) with pixels in [0, 1]; the splits are stratified by digit."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 

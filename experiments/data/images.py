@@ -1,4 +1,4 @@
-"""Images on the device in three parts: MNIST or CIFAR-10, or small digits in the shape of either, without any file."""
+"""Training, validation and test images on the device: MNIST, CIFAR-10, or scikit-learn's digits in their shapes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SPLIT_SEED = 0
 
 
 class Data(NamedTuple):
-    """The three parts; ``test`` is read once, at the end of a run."""
+    """The three splits; ``test`` is read once, at the end of a run."""
 
     train: Labelled
     validation: Labelled
@@ -27,33 +27,33 @@ class Data(NamedTuple):
 
 
 def load(source: str, data_dir: Path | None = None) -> Data:
-    """Returns uint8 images; the validation part is drawn from the training images by one key.
+    """Returns uint8 images; the validation images are a random subset of the training images with a fixed seed.
 
     Args:
-      source: a name of ``SOURCES``: ``mnist`` and ``digits`` have the shape (n, 28, 28, 1), the others (n, 32, 32, 3).
+      source: key of ``SOURCES``: ``mnist`` and ``digits`` have shape (n, 28, 28, 1), the others (n, 32, 32, 3).
       data_dir: folder of the files, see ``load_mnist`` and ``load_cifar10``.
 
     Raises:
-      BadInput: an unknown source, or files that are missing or altered.
+      BadInput: an unknown source, or missing or altered files.
     """
     require_one_of("data", source, SOURCES)
     read, held_out = SOURCES[source]
-    rest, test = read(data_dir)
-    order = np.random.default_rng(SPLIT_SEED).permutation(len(rest.labels))
-    first, others = np.split(order, [held_out])
-    return Data(*(_on_device(part) for part in (_rows(rest, others), _rows(rest, first), test)))
+    train, test = read(data_dir)
+    order = np.random.default_rng(SPLIT_SEED).permutation(len(train.labels))
+    validation_rows, train_rows = np.split(order, [held_out])
+    return Data(*map(_on_device, (_rows(train, train_rows), _rows(train, validation_rows), test)))
 
 
 def _digits(frame: int, channels: int) -> tuple[Images, Images]:
-    """Returns 1,437 and 360 images of 8 × 8 pixels, each pixel repeated three times and a frame added."""
+    """Returns 1,437 and 360 images of 8 × 8 pixels, enlarged three times and padded by ``frame`` pixels."""
     from sklearn.datasets import load_digits
 
     x, y = load_digits(return_X_y=True)
     large = np.kron(x.reshape(-1, 8, 8) * (255 / 16), np.ones((1, 3, 3)))
     images = np.pad(large, ((0, 0), (frame, frame), (frame, frame))).astype(np.uint8)[..., None]
-    whole = Images(images.repeat(channels, -1), y.astype(np.uint8))
+    digits = Images(images.repeat(channels, -1), y.astype(np.uint8))
     order = np.random.default_rng(SPLIT_SEED).permutation(len(y))
-    return _rows(whole, order[360:]), _rows(whole, order[:360])
+    return _rows(digits, order[360:]), _rows(digits, order[:360])
 
 
 def _rows(part: Images, rows: np.ndarray) -> Images:
@@ -70,4 +70,4 @@ SOURCES: dict[str, tuple[Callable[[Path | None], tuple[Images, Images]], int]] =
     "cifar10": (load_cifar10, 5000),
     "digits32": (lambda data_dir: _digits(4, 3), 300),
 }
-"""How each source is read, and how many of its training images are kept for validation."""
+"""Reader of each source, and number of training images held out for validation."""

@@ -1,4 +1,4 @@
-"""Examples with labels, on the device."""
+"""Labelled examples on the device."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from jax import Array
 
 
 class Labelled(NamedTuple):
-    """Examples on the device: ``images`` of shape (n, ...), ``labels`` of shape (n,)."""
+    """Images of shape (n, ...) and labels of shape (n,), on the device."""
 
     images: Array
     labels: Array

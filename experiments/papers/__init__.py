@@ -1,1 +1,1 @@
-"""Settings and tables as the papers print them."""
+"""Settings and tables printed in the papers."""

@@ -1,7 +1,7 @@
 """Tables 1, 2 and 3 of arXiv 1812.05719 ("A"), as printed.
 
-The paper states k, λ, β and a. It does not state the learning rate, the stopping rule, the number of trials or the law
-of w*; each value looks like one draw.
+The paper states k, λ, β and a, but not the learning rate, the stopping rule, the number of trials or the distribution
+of w*. Each value looks like a single draw.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import math
 from typing import Final
 
 SETTING: Final = {"k": 2, "lam": 1e-4, "beta": 4e-3, "a": 1.0, "normalize": True}
-"""Where the tables were taken. ``a`` matters to tl1 alone."""
+"""Parameters of the tables; ``a`` applies to tl1 only."""
 
 DIMENSIONS: Final = (10, 20, 30, 40, 50)
 
 LIMIT_ROWS: Final = ("theta_u", "f_u", "f_u_unit", "zeros")
-"""Rows that can be compared with converged runs. Rows theta_w and f_w cannot be limits (see ``compare``)."""
+"""Rows comparable with converged runs. Rows theta_w and f_w cannot be limits (see ``paper_comparison``)."""
 
 TABLES: Final[dict[str, tuple[int, dict[str, tuple[float, ...]]]]] = {
     "l0": (
@@ -52,11 +52,11 @@ TABLES: Final[dict[str, tuple[int, dict[str, tuple[float, ...]]]]] = {
         },
     ),
 }
-"""Penalty -> (table number, metric -> value at each of ``DIMENSIONS``), in the paper's order."""
+"""Penalty -> (table number, metric -> values at ``DIMENSIONS``), in the paper's order."""
 
 
 def value(penalty: str, metric: str, d: int) -> float:
-    """Returns the printed value, NaN where the paper has none."""
+    """Returns the printed value, or NaN if the paper has none."""
     if penalty not in TABLES or d not in DIMENSIONS or metric not in TABLES[penalty][1]:
         return math.nan
     return TABLES[penalty][1][metric][DIMENSIONS.index(d)]

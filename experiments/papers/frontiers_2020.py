@@ -1,6 +1,6 @@
-"""What the Frontiers paper on RVSCGD ("F") prints: the setting of Figure 4, and Table 1.
+"""Setting of Figure 4 and Table 1 of the Frontiers paper on RVSCGD ("F").
 
-F states neither the start, nor w*, nor the number of steps of Figure 4.
+For Figure 4, F does not state w⁰, w* or the number of steps.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 SETTING: Final = {"k": 20, "d": 50, "lam": 1e-4, "beta": 4e-3, "normalize": True}
-"""Of the one-layer experiment, section 6 and Figure 4, with the l0 penalty."""
+"""One-layer experiment of section 6 and Figure 4, with the l0 penalty."""
 
 LEARNING_RATE: Final = 1e-5
 """η of Figure 4."""
@@ -19,7 +19,7 @@ TABLE_1: Final = (
     ("RGSM (GL)", 1.0, 1e-5, 85.34, 66.67),
     ("RGSM (GL)", 1.0, 1e-3, 84.92, 83.76),
 )
-"""LeNet with binarized activations on MNIST: penalty, β, λ, accuracy and sparsity in per cent, as in the table."""
+"""LeNet with binarized activations on MNIST: penalty, β, λ, accuracy and sparsity in percent."""
 
 TEXT: Final = {"base accuracy": 89.13, "sparsity": 83.76, "loss": 4.39}
-"""The same in the text of section 6. Its loss is that of the table's base accuracy, not of its own."""
+"""The same results in the text of section 6. The loss matches the base accuracy of the table, not of the text."""

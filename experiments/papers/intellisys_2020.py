@@ -1,4 +1,4 @@
-"""What the IntelliSys paper ("I") prints of CIFAR-10."""
+"""CIFAR-10 results of the IntelliSys paper ("I")."""
 
 from __future__ import annotations
 
@@ -17,4 +17,4 @@ TABLES: Final = {
         "rvsm l0": (94.89, 93.70),
     },
 }
-"""Tables 1 and 2: accuracy and share of zeros over all weights, in per cent."""
+"""Tables 1 and 2: accuracy and sparsity over all weights, in percent."""

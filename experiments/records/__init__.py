@@ -1,1 +1,1 @@
-"""What a run leaves behind: the folder of its record, data, checkpoints, surroundings."""
+"""Records of runs: folders, data, checkpoints, environment."""

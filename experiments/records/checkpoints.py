@@ -1,4 +1,4 @@
-"""States on disk, each written whole or not at all, so that a run that was killed goes on."""
+"""Checkpoints of a run, written atomically so a killed run can resume."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ CHECKPOINTS = "checkpoints"
 
 
 class Checkpoints:
-    """The states of one run, the last two kept, and a row of metrics for each.
+    """The last two states of one run, and its metrics by epoch.
 
     Args:
-      folder: made if it is missing.
-      settings: of this run, as JSON has them; a run in ``folder`` that was started with others is not gone on with.
+      folder: folder of the run; created if missing.
+      settings: JSON-serializable settings of the run.
 
     Raises:
-      BadInput: the run in ``folder`` has other settings.
+      BadInput: ``folder`` holds a run with different settings.
     """
 
     def __init__(self, folder: Path, settings: Facts) -> None:
@@ -38,17 +38,17 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(self.folder / CHECKPOINTS, options=options)
 
     def restore(self, fresh: PyTree) -> tuple[PyTree, list[Facts]]:
-        """Returns the last state, of the structure of ``fresh``, and the rows up to it; ``fresh`` and none at first."""
+        """Returns the last state, with the structure of ``fresh``, and its metrics; without one, ``fresh`` and none."""
         last = self._manager.latest_step()
         if last is None:
             return fresh, []
         leaves, structure = jax.tree.flatten(fresh)
         items = ocp.args.Composite(state=ocp.args.StandardRestore(leaves), history=ocp.args.JsonRestore())
-        found = self._manager.restore(last, args=items)
-        return jax.tree.unflatten(structure, map(_unbound, found["state"])), found["history"]
+        checkpoint = self._manager.restore(last, args=items)
+        return jax.tree.unflatten(structure, map(_uncommitted, checkpoint["state"])), checkpoint["history"]
 
     def save(self, state: PyTree, history: list[Facts]) -> None:
-        """Writes the state after the epoch of the last row, then the rows as JSON lines for others to read."""
+        """Writes the state and the metrics up to its epoch; the metrics also as JSON lines for other readers."""
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(jax.tree.leaves(state)), history=ocp.args.JsonSave(history)
         )
@@ -62,8 +62,8 @@ class Checkpoints:
         self._manager.close()
 
 
-def _unbound(leaf: Array) -> Array:
-    """Returns the array as one that is bound to no device: for arrays that are, a step is compiled anew, twice."""
+def _uncommitted(leaf: Array) -> Array:
+    """Returns a copy not committed to a device; committed arrays would recompile the step, twice."""
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return jax.random.wrap_key_data(_unbound(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+        return jax.random.wrap_key_data(_uncommitted(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
     return jnp.array(np.asarray(leaf))

@@ -1,4 +1,4 @@
-"""What a run ran on and how long it took: the part of a record that is not its result."""
+"""Environment of a run: versions, commit, machine, memory, times of its phases."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ def describe() -> Facts:
 
 
 def usable_cores() -> int:
-    """Returns the number of cores that this process may use."""
+    """Returns the number of cores available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def peak_memory() -> int:
-    """Returns the most bytes of memory that this process has held."""
+    """Returns the peak memory of this process in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
 def commit(folder: Path | None = None) -> Facts | None:
-    """Returns the commit of this checkout and whether files differ from it; None outside a checkout."""
+    """Returns the commit of the checkout and whether it has changes; None outside a checkout."""
     folder = folder or Path(__file__).resolve().parents[2]
 
     def git(*arguments: str) -> str:
@@ -68,7 +68,7 @@ class Clock:
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Adds the time that the body takes to phase ``name``."""
+        """Adds the time of the body to phase ``name``."""
         start = time.perf_counter()
         try:
             yield

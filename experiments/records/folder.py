@@ -1,4 +1,4 @@
-"""A record: the folder that a run leaves behind, written whole or not at all."""
+"""Folder of a record, written atomically."""
 
 from __future__ import annotations
 
@@ -15,56 +15,56 @@ from pathlib import Path
 from typing import Any
 
 Facts = dict[str, Any]
-"""What is told by name, as JSON has it: a record's ``config.json``, the settings or the measures of a run."""
+"""JSON-serializable values by name, such as ``config.json`` of a record or the settings of a run."""
 
 CONFIG = "config.json"
-"""The file that marks a folder as a record; written last."""
+"""File that marks a folder as a record; written last."""
 SETTINGS, DONE, UNFINISHED = "settings.json", "done", ".unfinished"
-"""What a body that goes on must agree with, the folder of what it has done, and the end of its own folder's name."""
+"""For a resumable body: file of its settings, folder of its finished parts, suffix of its folder."""
 
 
 class BadInput(ValueError):
-    """Something the user can mend; its text is one line."""
+    """An error that the user can fix, with a one-line message."""
 
 
 def require_one_of(name: str, value: str, choices: Collection[str]) -> None:
-    """Raises ``BadInput`` unless the value is among those there are."""
+    """Raises ``BadInput`` unless the value is one of the choices."""
     if value not in choices:
         raise BadInput(f"{name} must be one of {', '.join(choices)}, got {value!r}")
 
 
 class DryRun(Exception):
-    """A command that was asked for its plan alone has checked its flags, and stops."""
+    """Raised by a command with ``--dry-run`` once its flags are checked."""
 
     def __init__(self, command: str, config: object) -> None:
         self.command, self.config = command, config
 
 
 def default_folder(command: str) -> Path:
-    """Returns ``results/COMMAND-YYYYMMDD-HHMMSS``, in UTC; with a number behind it where that is taken."""
+    """Returns ``results/COMMAND-YYYYMMDD-HHMMSS`` (UTC), with a number appended if it exists."""
     stamp = f"{command}-{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}"
     for number in itertools.count(1):
         name = stamp + f"-{number}" * (number > 1)
-        if not any((Path("results") / taken).exists() for taken in (name, f".{name}{UNFINISHED}")):
+        if not any((Path("results") / used).exists() for used in (name, f".{name}{UNFINISHED}")):
             break
     return Path("results") / name
 
 
 @contextlib.contextmanager
 def record(out: Path, overwrite: bool = False, settings: Facts | None = None) -> Iterator[Path]:
-    """Yields a hidden folder beside ``out`` and renames it to ``out`` at the end; removes it if the body fails.
+    """Yields a hidden folder next to ``out`` and renames it to ``out`` at the end; removes it if the body fails.
 
-    Whatever can be known to fail is found out before the body runs.
+    Checks that ``out`` can be written before the body runs.
 
     Args:
-      out: the record's folder; missing parents are made.
-      overwrite: whether a record that is already there may be replaced. Nothing but a record is ever replaced.
-      settings: of a body that can go on from what it left in the hidden folder: what must be equal for that, as JSON
-        has it. The folder then stays where the body failed after it made the folder ``DONE`` in it.
+      out: folder of the record; missing parents are created.
+      overwrite: whether an existing record may be replaced. Anything else is never replaced.
+      settings: for a body that can resume from the hidden folder: JSON-serializable settings that must be equal to do
+        so. If the body fails after it created the subfolder ``DONE``, the hidden folder is kept.
 
     Raises:
-      BadInput: ``out`` exists and may not be replaced, or cannot be written; the hidden folder was made with other
-        settings, or another process works in it.
+      BadInput: ``out`` exists and may not be replaced, or cannot be written; the hidden folder has different settings
+        or is in use by another process.
     """
     out = Path(os.path.abspath(out))
     _check_replaceable(out, overwrite)
@@ -77,54 +77,57 @@ def record(out: Path, overwrite: bool = False, settings: Facts | None = None) ->
             if settings is None or not (partial / DONE).is_dir():
                 shutil.rmtree(partial, ignore_errors=True)
             elif isinstance(error, KeyboardInterrupt):
-                raise KeyboardInterrupt("the slabs before are kept, the same command goes on") from None
+                raise KeyboardInterrupt("finished slabs are saved; run the same command to resume") from None
             raise
-        # Only now: until it is the record, what is done must be known.
+        # Removed last: until the rename, resuming needs them.
         shutil.rmtree(out / DONE, ignore_errors=True)
         (out / SETTINGS).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[bool]:
-    """Tells whether no other process holds the folder; holds it until the end of the body, or of the process."""
-    place = os.open(folder, os.O_RDONLY)
+    """Locks a file or folder for the body; yields False if another process holds the lock.
+
+    The lock ends with the process.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
         else:
             yield True
     finally:
-        os.close(place)
+        os.close(descriptor)
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes a file that is there whole or not at all."""
+    """Writes a file atomically."""
     part = path.with_suffix(".part")
     part.write_text(text, encoding="utf-8")
     part.replace(path)
 
 
 def require_same(path: Path, settings: Facts) -> None:
-    """Writes settings to a file, or compares them with those that it has.
+    """Writes settings to a new file, or compares them with those of an existing one.
 
     Raises:
-      BadInput: one of them differs; it is named with both values.
+      BadInput: a setting differs.
     """
     settings = json.loads(json.dumps(settings, default=str))
     if not path.exists():
         write_whole(path, json.dumps(settings, indent=1) + "\n")
-    there = json.loads(path.read_text(encoding="utf-8"))
-    for name in sorted(there.keys() | settings.keys()):
-        if json.dumps(there.get(name)) != json.dumps(settings.get(name)):  # NaN is NaN here
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    for name in sorted(saved.keys() | settings.keys()):
+        if json.dumps(saved.get(name)) != json.dumps(settings.get(name)):  # as text, NaN equals NaN
             raise BadInput(
-                f"{name} must be {there.get(name)!r} as in the run in {path.parent}, got {settings.get(name)!r}"
+                f"{name} must be {saved.get(name)!r} as in the run in {path.parent}, got {settings.get(name)!r}"
             )
 
 
 def unfinished(command: str, settings: Facts) -> Path | None:
-    """Returns the folder that a record of the command with these settings was to have when it was interrupted."""
+    """Returns the record folder of an interrupted run of the command with equal settings, or None."""
     settings = json.loads(json.dumps(settings, default=str))
     for path in sorted(Path("results").glob(f".{command}-*{UNFINISHED}/{SETTINGS}")):
         with contextlib.suppress(OSError, ValueError):
@@ -134,17 +137,17 @@ def unfinished(command: str, settings: Facts) -> Path | None:
 
 
 def write_config(folder: Path, config: Facts) -> None:
-    """Writes ``config.json``, paths as text."""
+    """Writes ``config.json``, with paths as strings."""
     (folder / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
 
 
 @contextlib.contextmanager
 def _writable(out: Path) -> Iterator[None]:
-    """Turns what the system says against ``out`` into ``BadInput``."""
+    """Converts ``OSError`` to ``BadInput``."""
     try:
         yield
     except OSError as error:
-        raise BadInput(f"--out must be a folder that can be written, got {out} ({error.strerror})") from None
+        raise BadInput(f"--out must be a writable folder, got {out} ({error.strerror})") from None
 
 
 def _check_replaceable(out: Path, overwrite: bool) -> None:
@@ -155,22 +158,22 @@ def _check_replaceable(out: Path, overwrite: bool) -> None:
     if not is_record:
         raise BadInput(f"--out must be a new folder or a record, got {out}, which is neither")
     if not overwrite:
-        raise BadInput(f"--out must be a new folder unless --overwrite is given, got {out}, which exists")
+        raise BadInput(f"--out must be a new folder unless --overwrite is given, got existing {out}")
 
 
 @contextlib.contextmanager
 def _parents(out: Path) -> Iterator[None]:
-    """Makes the missing parents of ``out``; where the body fails, those of them that are empty go again."""
-    made: list[Path] = []
+    """Creates the missing parents of ``out``; if the body fails, removes those that are empty."""
+    created: list[Path] = []
     try:
         with _writable(out):
             for path in reversed(out.parents):
                 if not path.exists():
                     path.mkdir()
-                    made.append(path)
+                    created.append(path)
         yield
     except BaseException:
-        for path in reversed(made):
+        for path in reversed(created):
             with contextlib.suppress(OSError):
                 path.rmdir()
         raise
@@ -178,16 +181,16 @@ def _parents(out: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _hidden(out: Path, overwrite: bool, settings: Facts | None) -> Iterator[Path]:
-    """Yields the folder that is to become ``out``: a new one, or with settings one to go on in, held alone."""
+    """Yields the folder that will become ``out``: new or, with settings, possibly existing and locked."""
     partial = _sibling(out, "partial") if settings is None else out.parent / f".{out.name}{UNFINISHED}"
     with _writable(out):
         partial.mkdir(exist_ok=settings is not None)
     if settings is None:
         yield partial
         return
-    with alone(partial) as held:
-        if not held:
-            raise BadInput(f"--out must be a folder that no other process fills, got {out}")
+    with alone(partial) as locked:
+        if not locked:
+            raise BadInput(f"--out must not be in use by another process, got {out}")
         if overwrite:
             _empty(partial)
         require_same(partial / SETTINGS, settings)
@@ -195,7 +198,7 @@ def _hidden(out: Path, overwrite: bool, settings: Facts | None) -> Iterator[Path
 
 
 def _move(partial: Path, out: Path) -> None:
-    """Puts ``partial`` in the place of ``out``, which is either missing, empty or an old record."""
+    """Renames ``partial`` to ``out``, which is missing, empty or an old record."""
     if not out.exists():
         partial.rename(out)
         return

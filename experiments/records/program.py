@@ -1,4 +1,4 @@
-"""What the program is called, as records and messages name it."""
+"""Name of the program in records and messages."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from pathlib import Path
 
 PROGRAMS = ("python -m experiments", "rvsmjax")
 PROGRAM = PROGRAMS[not __name__.startswith("experiments.") or Path(sys.argv[0]).stem == "rvsmjax"]
-"""The name by which this process was started: from a checkout, or by the installed command."""
+"""Name under which this process was started: in a checkout, or as the installed command."""

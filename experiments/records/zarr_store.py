@@ -1,4 +1,4 @@
-"""The full data of a sweep on disk, written whole or slab by slab."""
+"""Zarr data of a sweep, written at once or slab by slab."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 16_000_000
 FORMAT: Literal[2] = 2
-"""Of Zarr: its text and its consolidated metadata are specified; those of format 3 are not yet."""
+"""Zarr format. Format 3 does not yet specify strings and consolidated metadata."""
 DATA, READY = "data.zarr", "ready"
-"""The lanes; the mark that their arrays have been made, beside those of the slabs that are done."""
+"""Folder of the lanes, and marker file that its arrays exist, next to the markers of the finished slabs."""
 
 
 def write_zarr(lanes: xr.Dataset, folder: Path) -> None:
-    """Writes the dataset with all its labels as Zarr (read it with ``xarray.open_zarr``)."""
+    """Writes the dataset with its labels as Zarr, to be read with ``xarray.open_zarr``."""
     lanes = lanes.assign_coords(penalty=lanes.penalty.astype(object))
     encoding = {name: {"chunks": chunks(variable)} for name, variable in lanes.data_vars.items() if variable.ndim}
     lanes.to_zarr(folder, mode="w-", encoding=encoding, zarr_format=FORMAT)
 
 
 def chunks(variable: xr.DataArray) -> tuple[int, ...]:
-    """Returns the variable's shape, its leading axes cut until a piece has at most ``CHUNK_BYTES``."""
+    """Returns a chunk shape: the variable's shape, leading axes cut to at most ``CHUNK_BYTES`` per chunk."""
     shape = list(variable.shape)
     for axis in range(len(shape)):
         rest = variable.dtype.itemsize * math.prod(shape[axis + 1 :])
@@ -44,14 +44,14 @@ def chunks(variable: xr.DataArray) -> tuple[int, ...]:
 
 
 class Store:
-    """The lanes of a sweep, filled slab by slab; what is done is known even if the process is killed.
+    """Lanes of a sweep on disk, written slab by slab; finished slabs survive a kill of the process.
 
-    A slab has chunks of its own. It counts as done when all of them are written, and with the checksums of what was
-    written. The same slabs make the same files, however often the process was interrupted.
+    Slabs do not share chunks. A slab is finished once all its chunks and a marker file with their checksums are
+    written. The files do not depend on interruptions.
 
     Args:
-      folder: holds ``data.zarr`` and, until it is a record, what is known of it.
-      labels: coordinates and attributes of the whole.
+      folder: folder of ``data.zarr`` and the markers.
+      labels: coordinates and attributes of the whole dataset.
       shape: length of each dimension, in order.
       slab: length of each dimension of a slab.
     """
@@ -62,20 +62,20 @@ class Store:
             shutil.rmtree(folder / DATA, ignore_errors=True)
             shutil.rmtree(folder / DONE, ignore_errors=True)
 
-    def done(self, place: Mapping[str, slice]) -> bool:
-        """Tells whether the slab at a place is there."""
-        return self._mark(place).exists()
+    def done(self, region: Mapping[str, slice]) -> bool:
+        """Returns whether the slab is finished."""
+        return self._mark(region).exists()
 
-    def write(self, place: Mapping[str, slice], data: Mapping[str, np.ndarray], facts: Mapping[str, float]) -> None:
-        """Writes the slab at a place.
+    def write(self, region: Mapping[str, slice], data: Mapping[str, np.ndarray], facts: Mapping[str, float]) -> None:
+        """Writes a slab.
 
         Args:
-          place: of the slab.
+          region: slices of the slab by dimension.
           data: its lanes.
-          facts: numbers of it that add up.
+          facts: its additive facts.
 
         Raises:
-          BadInput: it could not be written.
+          BadInput: the slab cannot be written.
         """
         import zarr
 
@@ -83,52 +83,51 @@ class Store:
             if not (self.folder / DONE / READY).exists():
                 self._make(data)
             group = zarr.open_group(self.folder / DATA, mode="r+", zarr_format=FORMAT)
-            where = tuple(place[dim] for dim in self.shape)
+            index = tuple(region[dim] for dim in self.shape)
             for name, values in data.items():
-                _array(group, name)[where] = values
-            mark = self._mark(place)
+                _array(group, name)[index] = values
             sums = {name: _checksum(values) for name, values in data.items()}
-            write_whole(mark, json.dumps({"checksums": sums, "facts": dict(facts)}))
+            write_whole(self._mark(region), json.dumps({"checksums": sums, "facts": dict(facts)}))
         except OSError as error:
             raise BadInput(
-                f"{self.folder / DATA} could not be written ({error.strerror or error}); the slabs before are kept, "
-                "the same command goes on from there"
+                f"{self.folder / DATA} could not be written ({error.strerror or error}); "
+                "finished slabs are saved; run the same command to resume"
             ) from None
 
     def lanes(self) -> xr.Dataset:
-        """Returns all lanes, read from the disk when they are used."""
+        """Returns all lanes, read from disk on use."""
         return xr.open_zarr(self.folder / DATA, chunks=None, consolidated=False, zarr_format=FORMAT)
 
-    def check(self, place: Mapping[str, slice]) -> dict[str, float]:
-        """Returns the facts of a slab that is done, and reads it.
+    def check(self, region: Mapping[str, slice]) -> dict[str, float]:
+        """Verifies the checksums of a finished slab and returns its facts.
 
         Raises:
-          BadInput: it is not what was written.
+          BadInput: the data are not those that were written.
         """
         import zarr
 
-        mark = json.loads(self._mark(place).read_text(encoding="utf-8"))
+        mark = json.loads(self._mark(region).read_text(encoding="utf-8"))
         want = mark["checksums"]
         try:
             group = zarr.open_group(self.folder / DATA, mode="r", zarr_format=FORMAT)
-            where = tuple(place[dim] for dim in self.shape)
-            altered = [name for name in want if _checksum(np.asarray(_array(group, name)[where])) != want[name]]
-        except Exception as error:  # whatever a codec makes of bytes that are not its own
+            index = tuple(region[dim] for dim in self.shape)
+            altered = [name for name in want if _checksum(np.asarray(_array(group, name)[index])) != want[name]]
+        except Exception as error:  # a codec may raise anything on corrupt bytes
             altered = [f"{type(error).__name__}: {error}"]
         if altered:
-            self._mark(place).unlink()
+            self._mark(region).unlink()
             raise BadInput(
-                f"{self.folder / DATA} must hold what was written to it, got other bytes in {altered[0]} at seed "
-                f"{place['seed'].start}; the same command computes that slab anew"
+                f"{self.folder / DATA} must hold the data as written, got other bytes in {altered[0]} at seed "
+                f"{region['seed'].start}; run the same command to recompute this slab"
             )
         return dict(mark["facts"])
 
     def finish(self) -> None:
-        """Makes the data complete for readers."""
+        """Removes partial chunks and consolidates the metadata."""
         import zarr
 
         for path in (self.folder / DATA).glob("*/*.partial"):
-            path.unlink()  # of chunks that a process was killed in
+            path.unlink()  # left by a killed process
         zarr.consolidate_metadata(self.folder / DATA, zarr_format=FORMAT)
 
     def _make(self, data: Mapping[str, np.ndarray]) -> None:
@@ -144,14 +143,14 @@ class Store:
                 shape=tuple(self.shape.values()),
                 chunks=tuple(self.slab[dim] for dim in self.shape),
                 dtype=values.dtype,
-                fill_value=None,  # any number here would read as a missing value
+                fill_value=None,  # xarray would read any number here as a missing value
                 attributes={"_ARRAY_DIMENSIONS": list(self.shape)},
             )
         (self.folder / DONE).mkdir(exist_ok=True)
         (self.folder / DONE / READY).touch()
 
-    def _mark(self, place: Mapping[str, slice]) -> Path:
-        return self.folder / DONE / "-".join(str(place[dim].start) for dim in self.shape)
+    def _mark(self, region: Mapping[str, slice]) -> Path:
+        return self.folder / DONE / "-".join(str(region[dim].start) for dim in self.shape)
 
 
 def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:

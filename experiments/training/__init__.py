@@ -1,1 +1,1 @@
-"""Networks are trained: recipes, compiled programs, the loop, runs that are kept."""
+"""Training of networks: recipes, optimizer chains, compiled programs, training loop, store of finished runs."""

@@ -1,4 +1,4 @@
-"""Random changes of training images, on the device, each image with its own."""
+"""Data augmentation on the device: random shifts and flips, independent for each image."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import jax.numpy as jnp
 from jax import Array
 
 
-def shifted(images: Array, key: Array, most: int) -> Array:
-    """Returns the images, each moved by up to ``most`` pixels along both axes, filled up with 0."""
+def shifted(images: Array, key: Array, limit: int) -> Array:
+    """Returns the images, randomly shifted by up to ``limit`` pixels along both axes and padded with zeros."""
     n, height, width, _ = images.shape
-    padded = jnp.pad(images, ((0, 0), (most, most), (most, most), (0, 0)))
-    down, right = jax.random.randint(key, (2, n, 1), 0, 2 * most + 1)
+    padded = jnp.pad(images, ((0, 0), (limit, limit), (limit, limit), (0, 0)))
+    down, right = jax.random.randint(key, (2, n, 1), 0, 2 * limit + 1)
     rows, columns = down + jnp.arange(height), right + jnp.arange(width)
     return padded[jnp.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
 def flipped(images: Array, key: Array) -> Array:
-    """Returns the images, each turned left to right or not."""
-    turn = jax.random.bernoulli(key, shape=(len(images), 1, 1, 1))
-    return jnp.where(turn, images[:, :, ::-1], images)
+    """Returns the images, randomly flipped left to right."""
+    flip = jax.random.bernoulli(key, shape=(len(images), 1, 1, 1))
+    return jnp.where(flip, images[:, :, ::-1], images)

@@ -1,11 +1,11 @@
-"""The optax chain of a recipe. Its numbers (λ, β, shares of zeros) are part of its state, not of the program."""
+"""Optax chain of a recipe. Its numbers (λ, β, sparsity) are in its state, so changing them does not recompile."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,34 +23,34 @@ from .released_admm import SignedPercentile
 from .settings import Recipe
 
 RAMP = 2 / 3
-"""Share of the epochs over which a schedule of sparsity or λ rises."""
+"""Fraction of the training over which a schedule of sparsity or λ rises."""
 
 GROUPED: dict[str, Callable[[], rv.Penalty]] = {
     f"group_{name}": functools.partial(lambda entry: rv.Grouped(entry(), axes="filters"), entry)
     for name, entry in PENALTIES.items()
 } | {"channel_l1": lambda: rv.Grouped(rv.L1(), axes="channels")}
-"""A group is the weights into one unit or filter, in ``channel_`` those out of one."""
+"""Group penalties: ``group_`` on the weights into one unit or filter, ``channel_`` on the weights out of one."""
 SHARES = ("top_k", "group_top_k")
-"""Penalties whose strength is their share of zeros."""
+"""Penalties that prescribe the sparsity and have no λ."""
 
 
 def penalty_of(name: str) -> rv.Penalty:
-    """Returns a penalty by its name.
+    """Returns a penalty by name.
 
     Raises:
-      ValueError: there is none.
+      ValueError: unknown name.
     """
     return GROUPED[name]() if name in GROUPED else find(name, *SHARES, *GROUPED)()
 
 
 class Numbers(NamedTuple):
-    """What may change without a new compilation.
+    """Numbers that may change without recompilation.
 
     Attributes:
-      lam: λ, at the end of its rise where it has one.
-      beta: β of ``rvsm``; of ``admm`` ρ, times the number of pulls a step.
-      sparsity: share of zeros wanted.
-      kept: components that ``admm`` keeps, int32: a share in float32 may miss the exact count by one.
+      lam: λ, or its final value if it is scheduled.
+      beta: β of ``rvsm``; for ``admm``, ρ times the number of pulls per step.
+      sparsity: target sparsity.
+      kept: number of nonzero components for ``admm``, int32; computed from a float32 sparsity it could be off by one.
     """
 
     lam: Array
@@ -60,28 +60,28 @@ class Numbers(NamedTuple):
 
 
 class NumberedState(NamedTuple):
-    """The state of a chain, and the numbers it was made with."""
+    """State of a chain, with its numbers."""
 
     numbers: Numbers
     inner: optax.OptState
 
 
 def make_optimizer(recipe: Recipe, steps: int, params: optax.Params) -> optax.GradientTransformation:
-    """Returns the chain: weight decay, the splitting at its place in SGD, then what sets zeros.
+    """Returns the chain: weight decay, splitting before or after the momentum, learning rate, pruning.
 
-    Recipes that differ in numbers or seed alone share one ``update``, hence one compiled step; where the numbers are
-    equal too, they get the same object.
+    Recipes that differ only in numbers or seed share one ``update``, hence one compiled step; if the numbers are equal
+    too, they share the chain.
 
     Args:
-      recipe: what to make.
-      steps: of an epoch.
-      params: at the start.
+      recipe: the recipe.
+      steps: steps per epoch.
+      params: initial parameters.
     """
     lam = recipe.lam
     if recipe.method == "rvsm" and recipe.penalty not in SHARES and recipe.sparsity:
         lam = _lam_of(recipe, params)
-    taken = jax.tree.leaves(select(params, recipe.mask()))
-    sizes = [leaf.size for leaf, own in zip(jax.tree.leaves(params), taken, strict=True) if own]
+    selected = jax.tree.leaves(select(params, recipe.mask()))
+    sizes = [leaf.size for leaf, chosen in zip(jax.tree.leaves(params), selected, strict=True) if chosen]
     beta = recipe.beta * len(sizes) if recipe.method == "admm" and recipe.pull_per_layer else recipe.beta
     kept = sum(sizes) - round(recipe.sparsity * sum(sizes))
     form = dataclasses.replace(
@@ -91,14 +91,14 @@ def make_optimizer(recipe: Recipe, steps: int, params: optax.Params) -> optax.Gr
 
 
 def _lam_of(recipe: Recipe, params: optax.Params) -> float:
-    """Returns the λ at which a share ``sparsity`` of the weights is 0 at the start; found on the host where it can be.
+    """Returns the λ that gives the initial weights the target sparsity, computed on the CPU if available.
 
-    The search asks for a count some sixty times. On an accelerator each answer would wait for the epoch that another
-    run has in hand there, and λ would differ between devices by rounding.
+    The search evaluates some sixty counts. On an accelerator each would wait for a running epoch of another run, and λ
+    would differ between devices by rounding.
     """
     try:
         host = jax.local_devices(backend="cpu")[0]
-    except RuntimeError:  # JAX was told to leave the CPU out
+    except RuntimeError:  # JAX runs without the CPU backend
         host = None
     with jax.default_device(host):
         penalty = penalty_of(recipe.penalty)
@@ -111,9 +111,9 @@ def _numbered(
     form: Recipe, steps: int, lam: float, beta: float, sparsity: float, kept: int
 ) -> optax.GradientTransformation:
     def init(params: optax.Params) -> NumberedState:
-        # The dtype is given, else the arrays are weakly typed and a state that was restored compiles the step again.
-        strength, pull, share = (jnp.asarray(x, float) for x in (lam, beta, sparsity))
-        numbers = Numbers(strength, pull, share, jnp.asarray(kept, jnp.int32))
+        # Explicit dtypes: weakly typed arrays would make a restored state recompile the step.
+        strength, pull, zeros = (jnp.asarray(x, float) for x in (lam, beta, sparsity))
+        numbers = Numbers(strength, pull, zeros, jnp.asarray(kept, jnp.int32))
         return NumberedState(numbers, _chain(form, steps, numbers).init(params))
 
     return optax.GradientTransformation(init, _update(form, steps))
@@ -137,8 +137,8 @@ def _chain(form: Recipe, steps: int, numbers: Numbers) -> optax.GradientTransfor
     if form.schedule == "cosine":
         rates = optax.cosine_decay_schedule(form.learning_rate, total)
     else:
-        ends = {round(share * total): 0.1 for share in form.milestones}
-        rates = optax.piecewise_constant_schedule(form.learning_rate, ends)
+        decays = {round(fraction * total): 0.1 for fraction in form.milestones}
+        rates = optax.piecewise_constant_schedule(form.learning_rate, decays)
     split = []
     if form.method == "rvsm":
         split = [_rvsm(form, ramp, numbers)]
@@ -150,8 +150,8 @@ def _chain(form: Recipe, steps: int, numbers: Numbers) -> optax.GradientTransfor
     if form.method == "frozen":
         parts.append(rv.keep_zeros(mask=form.mask()))
     elif form.method == "magnitude":
-        shares = rv.cubic_sparsity(numbers.sparsity, 0, ramp)
-        parts.append(magnitude_pruning(shares, every=10, mask=form.mask()))
+        sparsity = rv.cubic_sparsity(numbers.sparsity, 0, ramp)
+        parts.append(magnitude_pruning(sparsity, every=10, mask=form.mask()))
     return optax.chain(*parts)
 
 
@@ -159,11 +159,11 @@ def _rvsm(form: Recipe, ramp: int, numbers: Numbers) -> optax.GradientTransforma
     overrides = dict.fromkeys(form.left_out()) or None
     mask, beta = form.mask(), numbers.beta
     if form.penalty in SHARES:
-        share = rv.cubic_sparsity(numbers.sparsity, 0, ramp)
+        sparsity = rv.cubic_sparsity(numbers.sparsity, 0, ramp)
         if form.penalty == "top_k":
-            top = rv.TopK(sparsity=share, scope="global")
+            top = rv.TopK(sparsity=sparsity, scope="global")
             return rv.rvsm(top, 1.0, beta, mask, update_every=10, overrides=overrides)
-        return rv.rvsm(rv.Grouped(rv.TopK(sparsity=share), axes="filters"), 1.0, beta, mask, overrides=overrides)
+        return rv.rvsm(rv.Grouped(rv.TopK(sparsity=sparsity), axes="filters"), 1.0, beta, mask, overrides=overrides)
     lam = numbers.lam
     rising = (lambda step: lam * jnp.clip(step / ramp, 0, 1) ** 2) if form.sparsity else lam
     return rv.rvsm(penalty_of(form.penalty), rising, beta, mask, overrides=overrides)
@@ -177,31 +177,30 @@ def _admm(form: Recipe, steps: int, numbers: Numbers) -> optax.GradientTransform
 
 
 def restart_momentum(state: optax.OptState) -> optax.OptState:
-    """Returns the state of a chain with its momentum at 0, as of an optimizer made anew."""
-
-    def anew(node: PyTree) -> PyTree:
-        return jax.tree.map(jnp.zeros_like, node) if isinstance(node, optax.TraceState) else node
-
-    return jax.tree.map(anew, state, is_leaf=lambda node: isinstance(node, optax.TraceState))
+    """Returns the state of a chain with zero momentum."""
+    return _replaced(state, optax.TraceState, lambda node: jax.tree.map(jnp.zeros_like, node))
 
 
 def restart_all(state: optax.OptState) -> optax.OptState:
-    """Returns the same with the dual variable of ADMM at 0 too; u is formed anew at the next update that is due.
+    """Returns the state of a chain with zero momentum and zero dual variable; the next dual update recomputes u.
 
-    The count is then at least 1, so that with ``dual_every=1`` the first update is due as well.
+    The count becomes at least 1, so with ``dual_every=1`` the first step updates too.
     """
 
-    def anew(node: PyTree) -> PyTree:
-        if not isinstance(node, ADMMState):
-            return node
+    def reset(node: ADMMState) -> ADMMState:
         return node._replace(z=jax.tree.map(jnp.zeros_like, node.z), count=jnp.maximum(node.count, 1))
 
-    return jax.tree.map(anew, restart_momentum(state), is_leaf=lambda node: isinstance(node, ADMMState))
+    return _replaced(restart_momentum(state), ADMMState, reset)
 
 
-RESTARTS: dict[str, Restart | None] = {
-    "nothing": None,
-    "momentum": restart_momentum,
-    "all": restart_all,
-}
-"""What is done to the state of the chain before an epoch."""
+def _replaced(state: PyTree, kind: type, function: Callable[[Any], PyTree]) -> PyTree:
+    """Returns a tree with ``function`` applied to the nodes of one type."""
+
+    def is_kind(node: object) -> bool:
+        return isinstance(node, kind)
+
+    return jax.tree.map(lambda node: function(node) if is_kind(node) else node, state, is_leaf=is_kind)
+
+
+RESTARTS: dict[str, Restart | None] = {"nothing": None, "momentum": restart_momentum, "all": restart_all}
+"""Resets of the chain's state before each epoch, by ``Recipe.restart``."""

@@ -1,7 +1,7 @@
-"""Training a network to a fixed number of epochs: every deep experiment runs this loop.
+"""Training loop of all deep experiments.
 
-The state after an epoch is a function of the state before it and of the epoch's number alone. Where it is kept on disk,
-a run that was killed goes on from its last saved epoch to the bits it would have had.
+The state after an epoch depends only on the state before it and on the number of the epoch. So a killed run, resumed
+from its last checkpoint, ends in the same bits.
 """
 
 from __future__ import annotations
@@ -35,31 +35,31 @@ from .programs import make_step as make_step
 from .settings import Network
 
 Row = Facts
-"""The metrics of an epoch."""
+"""Metrics of an epoch."""
 Settle = Callable[[TrainState, optax.Params, Array], PyTree]
 
 
 class Diverged(BadInput):
-    """The loss was no longer finite; the last checkpoint is kept."""
+    """The loss is no longer finite; the last checkpoint is kept."""
 
 
 class OutOfTime(Exception):
-    """The training was stopped before its last epoch; it goes on from its checkpoint where it has one."""
+    """The training stopped before its last epoch; if it has checkpoints, it can resume."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What is trained on what.
+    """Network, optimizer and data of a training.
 
     Attributes:
-      network: its numbers at the start; in training mode.
-      optimizer: an optax chain, learning rate included.
-      train: examples to learn from.
-      held_out: examples on which the network is evaluated after an epoch.
-      prepare: makes the network's input of a batch of images and a key; ``train`` says whether to augment.
-      overwrite: whether the parameters become u at the end of each epoch.
-      restart: applied to the state of the chain before each epoch; None: nothing is.
-      settle: whether running means are estimated anew for u; else u is evaluated with those of w.
+      network: initial network, in training mode.
+      optimizer: optax chain, including the learning rate.
+      train: training examples.
+      held_out: examples for the evaluation after an epoch.
+      prepare: see ``Prepare``.
+      overwrite: whether to set the parameters to u at the end of each epoch.
+      restart: applied to the state of the chain before each epoch; None for no change.
+      settle: whether to estimate running means for u; otherwise u is evaluated with those of w.
     """
 
     network: Network
@@ -73,7 +73,7 @@ class Task:
 
 
 class Fit(NamedTuple):
-    """The end of a training: its state, u with the running means that go with it, and one dict of metrics an epoch."""
+    """Result of a training: final state, u, rest of the network for u (such as running means), metrics by epoch."""
 
     state: TrainState
     u: optax.Params
@@ -81,13 +81,13 @@ class Fit(NamedTuple):
     history: list[Row]
 
 
-class Look(NamedTuple):
-    """What is measured after an epoch, on the device.
+class Evaluation(NamedTuple):
+    """Measurements after an epoch, on the device.
 
     Attributes:
-      u: parameters with the split leaves thresholded.
-      rest_u: the rest of the network that goes with u.
-      right_w, right_u: numbers of right answers on the examples held out.
+      u: sparse parameters.
+      rest_u: rest of the network for u.
+      right_w, right_u: correct predictions on the held-out examples.
       zeros: ``rv.sparsity`` of u.
     """
 
@@ -100,19 +100,19 @@ class Look(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Programs:
-    """The compiled functions of a task, shared by all tasks of the same network and chain.
+    """Compiled functions of a task, shared by all tasks with the same network and chain.
 
     Attributes:
       epoch: see ``make_epoch``.
-      look: (state, training images, examples held out) -> ``Look``.
-      sparse: state -> u.
-      settle: (state, u, training images) -> the rest of the network that goes with u.
+      look: function (state, training images, held-out examples) -> ``Evaluation``.
+      sparse: function state -> u.
+      settle: function (state, u, training images) -> rest of the network for u.
       count: see ``make_count``.
-      whole: whether each of them is one program, as on accelerators.
+      whole: whether each function is a single program, as on accelerators.
     """
 
     epoch: Epoch
-    look: Callable[[TrainState, Array, Labelled], Look]
+    look: Callable[[TrainState, Array, Labelled], Evaluation]
     sparse: Callable[[TrainState], optax.Params]
     settle: Settle
     count: Callable[[optax.Params, PyTree, Labelled], Array]
@@ -124,8 +124,8 @@ def make_programs(task: Task, batch: int, whole: bool | None = None) -> Programs
 
     Args:
       task: network, optimizer and data.
-      batch: images a step.
-      whole: whether an epoch, and a pass over a data set, is one program; default: on accelerators.
+      batch: images per step.
+      whole: whether an epoch, and a pass over a data set, is a single program; default: on accelerators only.
     """
     whole = scans() if whole is None else whole
     graph = split(task.network)[0]
@@ -145,18 +145,18 @@ def make_programs(task: Task, batch: int, whole: bool | None = None) -> Programs
 
 
 def start(task: Task) -> TrainState:
-    """Returns the state at the start, in copies: the first step gives the memory of its arguments away."""
+    """Returns the initial state, as a copy: the first step donates its arguments."""
     _, params, rest = split(task.network)
     return jax.tree.map(jnp.copy, TrainState(params, rest, task.optimizer.init(params)))
 
 
 def compile_all(task: Task, programs: Programs, state: TrainState, key: Array, *others: Labelled) -> None:
-    """Compiles what ``fit`` will call for whole epochs, and the evaluation on ``others``; runs nothing.
+    """Compiles the programs of ``fit`` and the evaluation on ``others`` without running them.
 
-    A later call with arguments of the same shapes finds the compiled program.
+    Later calls with arguments of the same shapes use the compiled programs.
 
     Raises:
-      ValueError: ``programs`` are not of whole epochs.
+      ValueError: ``programs.whole`` is False.
     """
     lowered = [
         lowerable(programs.epoch).lower(state, task.train, key, jnp.int32(0)),
@@ -184,27 +184,27 @@ def fit(
     programs: Programs | None = None,
     fresh: TrainState | None = None,
 ) -> Fit:
-    """Trains for ``epochs`` epochs and returns the end; goes on from the last epoch that ``folder`` keeps.
+    """Trains for ``epochs`` epochs; resumes from the last checkpoint in ``folder``.
 
     Args:
       task: network, optimizer and data.
-      epochs: number of epochs in all.
-      batch: images a step; the images of an epoch that fill no batch are left out, other ones each time.
-      key: root of the order of the images and of the augmentation.
-      folder: of the checkpoints and ``metrics.jsonl``; None: nothing is kept.
-      on_epoch: called with each new row of metrics.
-      settings: what a run in ``folder`` must have been started with to be gone on with.
-      stop: asked after each epoch but the last whether to stop there.
-      save_every: seconds that are to pass between two checkpoints; the epoch of a stop and the last are always kept.
-      evaluate_every: epochs between two evaluations, >= 1; the last epoch always has one. In the row of an epoch
-        without, accuracies and zeros are None.
+      epochs: total number of epochs.
+      batch: images per step; an incomplete last batch is dropped.
+      key: random key for the order of the images and the augmentation.
+      folder: folder of the checkpoints and ``metrics.jsonl``; None to write nothing.
+      on_epoch: called with the metrics of each epoch.
+      settings: settings that a run in ``folder`` must have to be resumed.
+      stop: called after each epoch except the last; True stops the training.
+      save_every: minimum seconds between checkpoints; the epoch of a stop and the last epoch are always saved.
+      evaluate_every: evaluate every so many epochs, and after the last; the metrics of other epochs have None for
+        accuracies and zeros.
       programs: default: ``make_programs(task, batch)``.
-      fresh: the state at the start, given away; default: ``start(task)``.
+      fresh: initial state, donated; default: ``start(task)``.
 
     Raises:
-      BadInput: ``folder`` holds a run of other settings, or one that is further on; a batch larger than the set.
+      BadInput: ``folder`` holds a run with different settings or more epochs, or ``batch`` exceeds the training set.
       Diverged: the loss is no longer finite.
-      OutOfTime: ``stop`` said so.
+      OutOfTime: ``stop`` returned True.
     """
     if not 1 <= batch <= len(task.train.labels):
         raise BadInput(f"batch must be in [1, {len(task.train.labels):,}], the training images, got {batch}")
@@ -216,7 +216,7 @@ def fit(
         if checkpoints:
             state, history = checkpoints.restore(state)
         if len(history) > epochs:
-            raise BadInput(f"epochs must be at least {len(history)}, which {folder} has already, got {epochs}")
+            raise BadInput(f"epochs must be at least {len(history)} as in the run in {folder}, got {epochs}")
         if len(history) == epochs:
             u = state.params if task.overwrite else programs.sparse(state)
             return Fit(state, u, programs.settle(state, u, task.train.images), history)
@@ -228,13 +228,13 @@ def fit(
                 kept = f"; {folder} keeps the last good checkpoint" if folder else ""
                 raise Diverged(f"the loss is {loss} in epoch {epoch + 1}{kept}")
             last = epoch + 1 == epochs
-            look = None
+            evaluation = None
             if last or (epoch + 1) % evaluate_every == 0:
-                look = programs.look(state, task.train.images, task.held_out)
-            row = {"epoch": epoch + 1, "loss": loss, "train_accuracy": right} | _measures(look, task.held_out)
+                evaluation = programs.look(state, task.train.images, task.held_out)
+            row = {"epoch": epoch + 1, "loss": loss, "train_accuracy": right} | _measures(evaluation, task.held_out)
             history.append(row)
             if task.overwrite:
-                state = state._replace(params=look.u if look else programs.sparse(state))
+                state = state._replace(params=evaluation.u if evaluation else programs.sparse(state))
             stopping = not last and stop()
             if checkpoints and (stopping or last or time.monotonic() - saved >= save_every):
                 checkpoints.save(state, history)
@@ -242,14 +242,14 @@ def fit(
             on_epoch(row)
             if stopping:
                 raise OutOfTime
-        assert look  # after the last epoch
-        return Fit(state, look.u, look.rest_u, history)
+        assert evaluation  # of the last epoch
+        return Fit(state, evaluation.u, evaluation.rest_u, history)
 
 
-def _measures(look: Look | None, held_out: Labelled) -> Row:
-    if look is None:
+def _measures(evaluation: Evaluation | None, held_out: Labelled) -> Row:
+    if evaluation is None:
         return dict.fromkeys(("accuracy_w", "accuracy_u", "zeros", "zeros_by_leaf"))
-    right_w, right_u, zeros = jax.device_get((look.right_w, look.right_u, look.zeros))
+    right_w, right_u, zeros = jax.device_get((evaluation.right_w, evaluation.right_u, evaluation.zeros))
     return {
         "accuracy_w": int(right_w) / len(held_out.labels),
         "accuracy_u": int(right_u) / len(held_out.labels),
@@ -259,7 +259,7 @@ def _measures(look: Look | None, held_out: Labelled) -> Row:
 
 
 def sparse(state: TrainState) -> optax.Params:
-    """Returns u, or the parameters themselves where the chain splits nothing."""
+    """Returns u, or the parameters if the chain has no splitting."""
     return rv.sparse_params(state.opt_state, state.params) if splitting_states(state.opt_state) else state.params
 
 
@@ -276,21 +276,21 @@ def _make_settle(graph: Graph, prepare: Prepare, settles: bool, whole: bool) -> 
 @functools.cache
 def _make_look(
     graph: Graph, evaluated: Graph, prepare: Prepare, settles: bool, whole: bool
-) -> Callable[[TrainState, Array, Labelled], Look]:
+) -> Callable[[TrainState, Array, Labelled], Evaluation]:
     count, settle = make_count(evaluated, prepare, whole), _make_settle(graph, prepare, settles, whole)
 
-    def look(state: TrainState, images: Array, held_out: Labelled) -> Look:
+    def look(state: TrainState, images: Array, held_out: Labelled) -> Evaluation:
         u = sparse(state)
         rest_u = settle(state, u, images)
         right_w = count(state.params, state.rest, held_out)
         right_u = count(u, rest_u, held_out) if splitting_states(state.opt_state) else right_w
-        return Look(u, rest_u, right_w, right_u, rv.sparsity(u))
+        return Evaluation(u, rest_u, right_w, right_u, rv.sparsity(u))
 
     return jax.jit(look) if whole else look
 
 
 def evaluator(task: Task, whole: bool | None = None) -> Callable[[optax.Params, PyTree, Labelled], float]:
-    """Returns a function (params, rest, data) -> share of examples that the network with these numbers gets right."""
+    """Returns a function (params, rest, data) -> accuracy of the network."""
     network = nnx.clone(task.network)
     network.eval()
     count = make_count(split(network)[0], task.prepare, scans() if whole is None else whole)

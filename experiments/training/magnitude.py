@@ -1,4 +1,4 @@
-"""Gradual magnitude pruning, the method that RVSM is measured against."""
+"""Gradual magnitude pruning, the baseline of RVSM."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rvsmjax.transforms import Mask, select
 
 
 class MagnitudeState(NamedTuple):
-    """Number of updates, and True where a component may move."""
+    """Number of updates, and mask of the components that are not pruned."""
 
     updates: Array
     support: PyTree
@@ -25,15 +25,15 @@ class MagnitudeState(NamedTuple):
 def magnitude_pruning(
     sparsity: Callable[[Array], Array], every: int = 10, mask: Mask = None
 ) -> optax.GradientTransformation:
-    """Returns a transformation, last in a chain, that sets the smallest of all components to 0.
+    """Returns a transformation, last in a chain, that sets the smallest of all components to zero.
 
-    Every so many steps the pattern is that of the largest components of params + updates; in between it is kept. What
-    is 0 stays so, for a schedule that rises.
+    The mask of the largest components of params + updates is recomputed every ``every`` steps. Pruned components stay
+    zero, so the schedule should not decrease.
 
     Args:
-      sparsity: share of zeros by step.
-      every: steps between two looks.
-      mask: which leaves, see ``select``.
+      sparsity: schedule of the sparsity.
+      every: steps between two updates of the mask.
+      mask: selects the leaves, see ``select``.
 
     Source: M. Zhu and S. Gupta, "To prune, or not to prune" (arXiv 1710.01878).
     """
@@ -46,18 +46,16 @@ def magnitude_pruning(
     ) -> tuple[optax.Updates, MagnitudeState]:
         new = optax.apply_updates(params, updates)
 
-        def look() -> PyTree:
+        def prune() -> PyTree:
             top = rv.TopK(sparsity=sparsity(state.updates), scope="global")
             leaves, structure = jax.tree.flatten(new)
-            taken = jax.tree.leaves(select(new, mask))
-            pruned = [leaf for leaf, take in zip(leaves, taken, strict=True) if take]
-            kept = iter(top.prox_leaves(pruned, jnp.ones(())))
-            pairs = zip(leaves, taken, strict=True)
-            own = [next(kept) != 0 if take else jnp.ones(leaf.shape, bool) for leaf, take in pairs]
-            return jax.tree.map(jnp.logical_and, state.support, jax.tree.unflatten(structure, own))
+            pairs = list(zip(leaves, jax.tree.leaves(select(new, mask)), strict=True))
+            pruned = iter(top.prox_leaves([leaf for leaf, selected in pairs if selected], jnp.ones(())))
+            support = [next(pruned) != 0 if selected else jnp.ones(leaf.shape, bool) for leaf, selected in pairs]
+            return jax.tree.map(jnp.logical_and, state.support, jax.tree.unflatten(structure, support))
 
-        support = jax.lax.cond(state.updates % every == 0, look, lambda: state.support)
-        kept = jax.tree.map(lambda s, g, w: jnp.where(s, g, -w), support, updates, params)
-        return kept, MagnitudeState(optax.safe_increment(state.updates), support)
+        support = jax.lax.cond(state.updates % every == 0, prune, lambda: state.support)
+        updates = jax.tree.map(lambda s, g, w: jnp.where(s, g, -w), support, updates, params)
+        return updates, MagnitudeState(optax.safe_increment(state.updates), support)
 
     return optax.GradientTransformation(init, update)

@@ -1,8 +1,8 @@
-"""The compiled programs of a training: one step, one epoch, and the measurements after an epoch.
+"""Compiled programs of a training: step, epoch, evaluation.
 
-Each is compiled once for all runs of one network and one chain. On an accelerator an epoch, or a pass over a data set,
-is one program (``lax.scan``). On a CPU it is a Python loop over compiled steps: inside ``scan`` XLA's CPU backend does
-not use its fast convolutions, and a step takes ten times as long.
+Each is compiled once for all runs with the same network and chain. On an accelerator an epoch, or a pass over a data
+set, is a single program (``lax.scan``). On a CPU it is a Python loop over compiled steps: inside ``scan`` XLA's CPU
+backend does not use its fast convolutions, and a step takes ten times as long.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from ..data.labelled import Labelled
 from .settings import Network
 
 EVALUATED = 1000
-"""Images in a batch of an evaluation."""
+"""Batch size of an evaluation."""
 SETTLED, SETTLE_STEPS = 250, 20
-"""Images in a batch, and batches, by which running means are brought from w to u."""
+"""Batch size and number of batches for the running means of u."""
 
 Carry = TypeVar("Carry")
 Part = TypeVar("Part")
 
 Prepare = Callable[[Array, Array, bool], Array]
-"""Makes the network's input of a batch of images and a key; the last argument says whether to augment."""
+"""Function (images, key, augment) -> input of the network."""
 
 
 class TrainState(NamedTuple):
-    """All that changes in training; ``rest`` holds what is no parameter, such as running means."""
+    """State of a training; ``rest`` holds the variables that are not parameters, such as running means."""
 
     params: optax.Params
     rest: PyTree
@@ -43,41 +43,41 @@ class TrainState(NamedTuple):
 
 
 Graph = nnx.GraphDef[Network]
-"""A network without its numbers."""
+"""A network without its values."""
 Update = Callable[[optax.Updates, optax.OptState, optax.Params], tuple[optax.Updates, optax.OptState]]
-"""That of a chain."""
+"""``update`` of a chain."""
 Restart = Callable[[optax.OptState], optax.OptState]
 Step = Callable[[TrainState, Array, Labelled, Array, Array, Array], tuple[TrainState, Array]]
 Epoch = Callable[[TrainState, Labelled, Array, Array], tuple[TrainState, Array]]
 
 
 def split(network: Network) -> tuple[Graph, optax.Params, PyTree]:
-    """Returns the graph of a network, its parameters, and the rest of its numbers."""
+    """Returns graph, parameters and rest of a network."""
     graph, params, *(rest,) = nnx.split(network, nnx.Param, ...)
     return graph, params, rest
 
 
 def lowerable(function: Callable[..., object]) -> jax.stages.Wrapped:
-    """Returns a function that is one program, as what it is: it can be lowered without a run.
+    """Returns a function that is a single program, as a type that can be lowered.
 
     Raises:
-      ValueError: it is a Python loop over programs.
+      ValueError: the function is a Python loop over programs.
     """
     if not isinstance(function, jax.stages.Wrapped):
-        raise ValueError("programs must be of whole epochs: on a CPU a step compiles when it is first called")
+        raise ValueError("programs must be made with whole=True to be lowered, got a loop over compiled steps")
     return function
 
 
 def scans() -> bool:
-    """Whether an epoch is one program here: on every device but a CPU."""
+    """Returns whether an epoch is a single program by default: on any device except a CPU."""
     return jax.default_backend() != "cpu"
 
 
 @functools.cache
 def make_step(graph: Graph, update: Update, prepare: Prepare, batch: int) -> Step:
-    """Returns the compiled step (state, sums, data, order, i, key) -> (state, sums), the images taken on the device.
+    """Returns the compiled step (state, sums, data, order, i, key) -> (state, sums) on batch i of the order.
 
-    ``sums`` adds up the losses and the right answers; state and sums are given away.
+    ``sums`` accumulates the loss and the number of correct predictions; state and sums are donated.
     """
     return jax.jit(_step(graph, update, prepare, batch), donate_argnums=(0, 1))
 
@@ -91,15 +91,15 @@ def make_epoch(
     restart: Restart | None = None,
     whole: bool = False,
 ) -> Epoch:
-    """Returns the function (state, data, key, epoch) -> (state, sums), which gives the state away.
+    """Returns the function (state, data, key, epoch) -> (state, sums), which donates the state.
 
     Args:
-      graph: of the network, in training mode.
-      update: of the chain.
+      graph: graph of the network in training mode.
+      update: ``update`` of the chain.
       prepare: see ``Prepare``.
-      batch: images a step; the images that fill no batch are left out, other ones each epoch.
-      restart: applied to the state of the chain before the first step; None: nothing is.
-      whole: whether the epoch is one program; else one program a step.
+      batch: images per step; an incomplete last batch is dropped.
+      restart: applied to the state of the chain before the first step; None for no change.
+      whole: whether the epoch is a single program; otherwise each step is one.
     """
 
     def shuffled(data: Labelled, key: Array, epoch: Array) -> tuple[Array, Array]:
@@ -124,8 +124,8 @@ def make_epoch(
         def body(carry: tuple[TrainState, Array], i: Array) -> tuple[tuple[TrainState, Array], None]:
             return step(*carry, data, order, i, augment_key), None
 
-        places = jnp.arange(len(order) // batch, dtype=jnp.int32)
-        return jax.lax.scan(body, (restarted(state), jnp.zeros(2)), places)[0]
+        steps = jnp.arange(len(order) // batch, dtype=jnp.int32)
+        return jax.lax.scan(body, (restarted(state), jnp.zeros(2)), steps)[0]
 
     return jax.jit(scan, donate_argnums=0) if whole else loop
 
@@ -145,21 +145,21 @@ def _step(graph: Graph, update: Update, prepare: Prepare, batch: int) -> Step:
             losses = optax.softmax_cross_entropy_with_integer_labels(scores, labels)
             return losses.mean(), (rest, jnp.stack([losses.sum(), jnp.sum(scores.argmax(-1) == labels)]))
 
-        grads, (rest, own) = jax.grad(loss, has_aux=True)(state.params)
+        grads, (rest, batch_sums) = jax.grad(loss, has_aux=True)(state.params)
         updates, opt_state = update(grads, state.opt_state, state.params)
-        return TrainState(optax.apply_updates(state.params, updates), rest, opt_state), sums + own
+        return TrainState(optax.apply_updates(state.params, updates), rest, opt_state), sums + batch_sums
 
     return step
 
 
 @functools.cache
 def make_count(graph: Graph, prepare: Prepare, whole: bool) -> Callable[[optax.Params, PyTree, Labelled], Array]:
-    """Returns the function (params, rest, data) -> number of examples that the network gets right.
+    """Returns the function (params, rest, data) -> number of correct predictions.
 
     Args:
-      graph: of the network, in evaluation mode.
+      graph: graph of the network in evaluation mode.
       prepare: see ``Prepare``.
-      whole: whether a pass over the data is one program.
+      whole: whether a pass over the data is a single program.
     """
 
     def count(params: optax.Params, rest: PyTree, data: Labelled) -> Array:
@@ -173,29 +173,29 @@ def make_count(graph: Graph, prepare: Prepare, whole: bool) -> Callable[[optax.P
 
 @functools.cache
 def make_settle(graph: Graph, prepare: Prepare, whole: bool) -> Callable[[optax.Params, PyTree, Array], PyTree]:
-    """Returns the function (u, rest, images) -> rest, with the running means of the network whose parameters are u.
+    """Returns the function (u, rest, images) -> rest, which moves the running means towards those of u.
 
     Args:
-      graph: of the network, in training mode.
+      graph: graph of the network in training mode.
       prepare: see ``Prepare``.
-      whole: whether a pass over the images is one program.
+      whole: whether a pass over the images is a single program.
     """
 
     def settle(u: optax.Params, rest: PyTree, images: Array) -> PyTree:
-        def see(rest: PyTree, part: Array) -> PyTree:
-            return _see(graph, prepare, u, rest, part)
+        def forward(rest: PyTree, part: Array) -> PyTree:
+            return _forward(graph, prepare, u, rest, part)
 
-        return _fold(see, rest, images[: SETTLED * SETTLE_STEPS], SETTLED, whole)
+        return _fold(forward, rest, images[: SETTLED * SETTLE_STEPS], SETTLED, whole)
 
     return jax.jit(settle) if whole else settle
 
 
 def _fold(function: Callable[[Carry, Part], Carry], start: Carry, data: Part, size: int, whole: bool) -> Carry:
-    """Returns ``start`` after ``function(start, part)`` for each part of ``size`` rows, a last shorter one included."""
+    """Folds ``function(carry, part)`` over parts of ``size`` rows, including a shorter last one."""
     n = len(jax.tree.leaves(data)[0])
     if not whole:
-        for place in range(0, n, size):
-            start = function(start, jax.tree.map(lambda a, place=place: a[place : place + size], data))
+        for i in range(0, n, size):
+            start = function(start, jax.tree.map(lambda a, i=i: a[i : i + size], data))
         return start
     full = n // size
     if full:
@@ -211,7 +211,7 @@ def _right(graph: Graph, prepare: Prepare, params: optax.Params, rest: PyTree, d
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _see(graph: Graph, prepare: Prepare, params: optax.Params, rest: PyTree, images: Array) -> PyTree:
+def _forward(graph: Graph, prepare: Prepare, params: optax.Params, rest: PyTree, images: Array) -> PyTree:
     network = nnx.merge(graph, params, rest, copy=True)
     network(prepare(images, jax.random.key(0), False))
     return split(network)[2]

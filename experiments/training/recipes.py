@@ -1,4 +1,4 @@
-"""What a training is made of: a recipe is data, and becomes network, optimizer and images here."""
+"""Construction of a training task from a recipe: network, optimizer, images."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from .settings import Recipe as Recipe
 
 
 def make_task(recipe: Recipe, data: Data, start: tuple[optax.Params, PyTree] | None = None) -> Task:
-    """Returns network, optimizer and images.
+    """Returns the task of a recipe.
 
     Args:
-      recipe: what to make.
-      data: images.
-      start: parameters and the rest of the network at the start; default: drawn by the recipe's seed.
+      recipe: the recipe.
+      data: the images.
+      start: initial parameters and rest of the network; default: random from the recipe's seed.
     """
     network = recipe.make_network()
     if start is not None:
@@ -42,7 +42,7 @@ def make_task(recipe: Recipe, data: Data, start: tuple[optax.Params, PyTree] | N
 
 
 def task_of(recipe: Recipe, network: Network, train: Labelled, held_out: Labelled) -> Task:
-    """Returns the same with the network and images given, which may be abstract."""
+    """Returns the task of a recipe with a given network and given examples, which may be abstract."""
     steps = train.labels.shape[0] // recipe.batch
     optimizer = make_optimizer(recipe, steps, nnx.state(network, nnx.Param))
     return Task(
@@ -58,6 +58,6 @@ def task_of(recipe: Recipe, network: Network, train: Labelled, held_out: Labelle
 
 
 def keep_largest(params: optax.Params, sparsity: float, mask: Mask = None) -> optax.Params:
-    """Returns the parameters, of all leaves taken together only the largest components, a share 1 − ``sparsity``."""
+    """Returns the parameters with all but the largest components set to zero, over all selected leaves together."""
     top = rv.rvsm(rv.TopK(sparsity=sparsity, scope="global"), 1.0, 1.0, mask)
     return rv.sparse_params(top.init(params), params)

@@ -1,4 +1,4 @@
-"""What the authors' released code does beside the papers, kept to measure what it makes of the results."""
+"""Projection of the authors' released ADMM code, which differs from the paper; kept to measure its effect."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import rvsmjax as rv
 
 @dataclasses.dataclass(frozen=True)
 class SignedPercentile(rv.Penalty):
-    """A projection that sets to 0 what is smaller in magnitude than a percentile of the *signed* components.
+    """Projection that zeroes components smaller in magnitude than a percentile of the *signed* components.
 
-    Of a sample that is symmetric about 0 a share ``sparsity`` p is meant and max(2p − 1, 0) is had: 60 % at p = 0.8.
+    Components symmetric about 0 get the sparsity max(2p − 1, 0) instead of the intended p: 60 % at p = 0.8.
 
     Args:
       sparsity: p in (0, 1).
@@ -26,11 +26,11 @@ class SignedPercentile(rv.Penalty):
     sparsity: float | Array
 
     def value(self, x: ArrayLike) -> Array:
-        """Returns 0: there is no set whose indicator this would be."""
+        """Returns 0: the projection has no constraint set."""
         return jnp.zeros((), jnp.asarray(x).dtype)
 
     def prox(self, v: ArrayLike, step: ArrayLike) -> Array:
-        """Returns ``v`` without its small components, whatever the step."""
+        """Returns ``v`` with its small components set to zero, for any step."""
         v = jnp.asarray(v)
         return jnp.where(jnp.abs(v) < jnp.quantile(v, self.sparsity), 0, v)
 

@@ -1,7 +1,7 @@
-"""Trainings in minutes on a rented accelerator: whole epochs on the device, nothing written before the end.
+"""Training on a rented accelerator: whole epochs on the device, no checkpoints, a deadline.
 
-A run that cannot end by its deadline stops early, since its checkpoint would be too large to bring home. While one run
-trains, the programs of the next are compiled in a thread.
+Checkpoints would be too large to transfer back, so a run that would miss its deadline stops early. While a run trains,
+a thread compiles the programs of the next.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from .run_store import outcome
 EVALUATE_EVERY = 10
 """Epochs between two evaluations."""
 PACE = 10
-"""Epochs of which the mean time tells how long the others will take."""
+"""Number of last epochs whose mean time predicts that of the remaining ones."""
 
 
 class Ready(NamedTuple):
-    """A run that may begin: its task, compiled programs, and state at the start."""
+    """Task, compiled programs and initial state of a run."""
 
     task: Task
     programs: Programs
@@ -37,17 +37,17 @@ _ahead: dict[Recipe, Future[Ready]] = {}
 
 
 def compile_ahead(recipe: Recipe, data: Data) -> Future[Ready]:
-    """Starts compiling what ``train(recipe, data, ...)`` will run, in a thread, and returns at once.
+    """Starts a thread that compiles the programs of ``train(recipe, data, ...)``.
 
     Args:
-      recipe: the run; not one that starts from another.
-      data: its images, the same as for ``train``.
+      recipe: a recipe that does not start from another run.
+      data: the images, the same as for ``train``.
 
     Returns:
-      A handle that ``train`` finds by itself. ``result()`` waits for the programs and raises what went wrong.
+      A future, which ``train`` uses; ``result()`` waits for the programs and raises errors of the compilation.
 
     Raises:
-      BadInput: a recipe that starts from another run.
+      BadInput: the recipe starts from another run.
     """
     _check(recipe)
     if recipe in _ahead:
@@ -57,7 +57,7 @@ def compile_ahead(recipe: Recipe, data: Data) -> Future[Ready]:
     def work() -> None:
         try:
             ahead.set_result(_ready(recipe, data))
-        except BaseException as error:  # for whoever waits
+        except BaseException as error:  # raised by ``result()``
             ahead.set_exception(error)
 
     _ahead[recipe] = ahead
@@ -73,29 +73,29 @@ def train(
     *,
     evaluate_every: int = EVALUATE_EVERY,
 ) -> Facts:
-    """Trains a run from its start to its end and returns its record, as ``experiments.training.run_store`` writes it.
+    """Trains a run and returns its record in the format of ``experiments.training.run_store``.
 
-    On an accelerator an epoch is one program, and nothing is moved to the host but two sums an epoch and the measures
-    of an evaluation.
+    On an accelerator an epoch is a single program; only two sums per epoch and the results of evaluations are
+    transferred to the host.
 
     Args:
-      recipe: the run; not one that starts from another.
-      data: its images, on the device.
-      deadline: on the clock of ``time.monotonic``.
-      on_epoch: called after each epoch with its metrics; accuracies and zeros are None where none were taken.
-      evaluate_every: epochs between two evaluations, >= 1; the last epoch always has one.
+      recipe: a recipe that does not start from another run.
+      data: the images, on the device.
+      deadline: latest end by ``time.monotonic``.
+      on_epoch: called with the metrics of each epoch; accuracies and zeros are None without an evaluation.
+      evaluate_every: epochs between two evaluations; the last epoch is always evaluated.
 
     Returns:
-      The record: settings, measures, curves (None at epochs without an evaluation), versions and device.
+      The record: settings, results, curves (None at epochs without an evaluation), versions and device.
 
     Raises:
-      BadInput: a recipe that starts from another run, or a batch larger than the set.
+      BadInput: the recipe starts from another run, or its batch exceeds the training set.
       Diverged: the loss is no longer finite.
-      OutOfTime: at the pace of the last epochs the run would end after the deadline.
+      OutOfTime: at the speed of the last epochs the run would miss the deadline.
     """
     _check(recipe)
-    waiting = _ahead.pop(recipe, None)
-    ready = waiting.result() if waiting else _ready(recipe, data)
+    compiling = _ahead.pop(recipe, None)
+    ready = compiling.result() if compiling else _ready(recipe, data)
     seconds: list[float] = []
     last = time.monotonic()
 
@@ -104,7 +104,7 @@ def train(
         now = time.monotonic()
         seconds.append(now - last)
         last = now
-        # Without ``compile_ahead`` the first epoch holds the rest of the compilation, on a CPU all of it.
+        # The first epoch is left out: without ``compile_ahead`` it includes compilation.
         pace = statistics.mean(seconds[1:][-PACE:]) if len(seconds) > 1 else 0.0
         return now + (recipe.epochs - len(seconds)) * pace > deadline
 
@@ -128,7 +128,7 @@ def train(
 
 def _check(recipe: Recipe) -> None:
     if recipe.start is not None:
-        raise BadInput(f"recipe must start from drawn weights, got {recipe.name()}, which starts from another run")
+        raise BadInput(f"recipe must start from random weights, got {recipe.name()}, which starts from another run")
 
 
 def _ready(recipe: Recipe, data: Data) -> Ready:

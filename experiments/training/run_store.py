@@ -1,7 +1,4 @@
-"""Trainings that are kept: a finished run is one small file, so a study is completed piece by piece.
-
-Several processes may work on the same folder: each takes runs that no other has in hand.
-"""
+"""Store of finished training runs, one small file each. Several processes may share a folder; each run is locked."""
 
 from __future__ import annotations
 
@@ -28,26 +25,26 @@ from .recipes import Recipe, make_task
 
 CURVES = ("loss", "train_accuracy", "accuracy_w", "accuracy_u", "zeros")
 SAVE_EVERY = 20.0
-"""Seconds between the checkpoints of a run; a state of 100 MB takes a second or so."""
+"""Seconds between checkpoints of a run; saving 100 MB takes about a second."""
 Study = dict[str, list[Recipe]]
-"""Runs by what they show; those of one entry differ in the seed alone."""
+"""Runs by label; those with the same label differ only in the seed."""
 Outcomes = dict[str, list[Facts]]
-"""The finished runs of a study, see ``Runs.result``."""
+"""Finished runs by label, see ``Runs.result``."""
 Watch = Callable[[Recipe, Row], None]
 
 
-class InHand(Exception):
-    """Another process trains this run."""
+class Locked(Exception):
+    """Another process is training this run."""
 
 
 class Runs:
     """The runs in a folder.
 
     Args:
-      folder: holds NAME.json (finished), NAME.npz (its sparse weights) and NAME/ (under way) for each run.
-      load: returns the images; called when a run must be trained.
+      folder: holds NAME.json (finished run), NAME.npz (its sparse weights) and NAME/ (checkpoints) for each run.
+      load: function that returns the images; called if a run must be trained.
       watch: called after each epoch.
-      time_limit: seconds from now after which no epoch is begun; None: no limit.
+      time_limit: seconds from now after which no epoch starts; None for no limit.
     """
 
     def __init__(
@@ -63,32 +60,32 @@ class Runs:
         self.deadline = None if time_limit is None else time.monotonic() + time_limit
 
     def result(self, recipe: Recipe) -> Facts:
-        """Returns what came of a run, trained now unless it is there: its settings, measures and curves.
+        """Returns settings, results and curves of a run; trains it if it is not finished.
 
         Raises:
-          OutOfTime: the limit came first.
-          InHand: another process has the run in hand.
+          OutOfTime: the time limit was reached.
+          Locked: another process is training the run.
           Diverged: the loss is no longer finite.
         """
         path = self.path(recipe)
-        found = read(path)
-        if found is not None:
-            return found
-        with self._held(recipe):
+        finished = read(path)
+        if finished is not None:
+            return finished
+        with self._lock(recipe):
             return read(path) or self._train(recipe, path)
 
     def path(self, recipe: Recipe) -> Path:
-        """Returns the file of a finished run."""
+        """Returns the path of the finished run."""
         return self.folder / f"{recipe.name()}.json"
 
     @contextlib.contextmanager
-    def _held(self, recipe: Recipe) -> Iterator[None]:
+    def _lock(self, recipe: Recipe) -> Iterator[None]:
         path = self.folder / ".locks" / recipe.name()
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-        with alone(path) as held:
-            if not held:
-                raise InHand(path.name)
+        with alone(path) as locked:
+            if not locked:
+                raise Locked(path.name)
             yield
 
     def _train(self, recipe: Recipe, path: Path) -> Facts:
@@ -103,14 +100,13 @@ class Runs:
             last = time.perf_counter()
             self.watch(recipe, row)
 
-        under_way = path.with_suffix("")
-        key = recipe.keys()[1]
+        checkpoints = path.with_suffix("")
         end = fit(
             task,
             epochs=recipe.epochs,
             batch=recipe.batch,
-            key=key,
-            folder=under_way,
+            key=recipe.keys()[1],
+            folder=checkpoints,
             on_epoch=on_epoch,
             settings=recipe.settings(),
             stop=lambda: self.deadline is not None and time.monotonic() > self.deadline,
@@ -119,19 +115,19 @@ class Runs:
         result = outcome(recipe, task, data, end, seconds)
         rv.save_npz(path.with_suffix(".npz"), {"params": end.u, "rest": end.rest_u})
         write_whole(path, json.dumps(result) + "\n")
-        shutil.rmtree(under_way)
+        shutil.rmtree(checkpoints)
         return result
 
     def weights(self, recipe: Recipe) -> tuple[optax.Params, PyTree]:
-        """Returns parameters (u) and rest of the network at the end of a run, trained now if they are not there.
+        """Returns u and the rest of the network of a run; trains it if its weights are missing.
 
         Raises:
-          OutOfTime, InHand, Diverged: see ``result``.
+          OutOfTime, Locked, Diverged: see ``result``.
         """
         path = self.path(recipe)
         if not path.with_suffix(".npz").exists():
-            # A finished run may have come without its weights; its file stays until it is trained again.
-            with self._held(recipe):
+            # Published runs have no weights; the file of the run is kept until it is trained again.
+            with self._lock(recipe):
                 self._train(recipe, path)
         _, params, rest = split(recipe.make_network())
         loaded = rv.load_npz(path.with_suffix(".npz"), {"params": params, "rest": rest})
@@ -139,10 +135,10 @@ class Runs:
 
 
 def read(path: Path) -> Facts | None:
-    """Returns a finished run, or None where there is none.
+    """Returns a finished run, or None if the file does not exist.
 
     Raises:
-      BadInput: the file holds no run.
+      BadInput: the file does not hold a finished run.
     """
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
@@ -152,27 +148,28 @@ def read(path: Path) -> Facts | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, AttributeError):
-        raise BadInput(f"{path} must be the file of a finished run; remove it to train anew") from None
+        raise BadInput(f"{path} must hold a finished run; remove it to train again") from None
 
 
 def outcome(recipe: Recipe, task: Task, data: Data, end: Fit, seconds: Sequence[float]) -> Facts:
-    """Returns what is kept of a finished run: its settings, measures and curves.
+    """Returns the record of a finished run: settings, results and curves.
 
-    Of a run that trained on all images no validation accuracy exists, its curves are of the test images, and
-    ``best_epoch_on_test`` holds the best of the epochs that were evaluated: the choice of the authors' released code,
-    too high as an estimate, and nothing of ours may be chosen by it.
+    A run on all images has no validation accuracy, and its curves are of the test images. Its ``best_epoch_on_test``
+    holds the best evaluated epoch, as chosen by the authors' released code. That estimate is too high, and nothing may
+    be selected by it.
 
     Args:
-      recipe: what was trained.
-      task: the same as a task.
-      data: its images; the test images are read here.
-      end: of the training.
-      seconds: of each epoch that this process trained.
+      recipe: the recipe.
+      task: its task.
+      data: its images; the test images are used only here.
+      end: result of the training.
+      seconds: seconds of each epoch trained by this process.
     """
     accuracy = evaluator(task)
     zeros = rv.sparsity(end.u)
     last, held_out = end.history[-1], recipe.train_on == "part"
-    curves = {name: [_rounded(row[name]) for row in end.history] for name in CURVES}
+    values = {name: [row[name] for row in end.history] for name in CURVES}
+    curves = {name: [x if x is None else round(x, 5) for x in column] for name, column in values.items()}
     result = {
         "settings": recipe.settings(),
         "test_accuracy_u": accuracy(end.u, end.rest_u, data.test),
@@ -186,11 +183,7 @@ def outcome(recipe: Recipe, task: Task, data: Data, end: Fit, seconds: Sequence[
         **{name: fact for name, fact in describe().items() if name != "platform"},
     }
     if not held_out:
-        looks = {name: [value for value in curves[name] if value is not None] for name in ("accuracy_u", "accuracy_w")}
-        best = {name: max(values) for name, values in looks.items()}
-        result["best_epoch_on_test"] = {**best, "evaluated_epochs": len(looks["accuracy_u"])}
+        evaluated = {name: [x for x in curves[name] if x is not None] for name in ("accuracy_u", "accuracy_w")}
+        best = {name: max(values) for name, values in evaluated.items()}
+        result["best_epoch_on_test"] = {**best, "evaluated_epochs": len(evaluated["accuracy_u"])}
     return result
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 5)

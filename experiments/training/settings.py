@@ -1,4 +1,4 @@
-"""One training as data: every setting, the files' name that follows from them, and what a kind of network adds."""
+"""Recipe of a training: its settings, the file name derived from them, and the interface of a network."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ from ..records.folder import Facts
 
 
 class Network(Protocol):
-    """A module of Flax NNX that gives class scores."""
+    """A Flax NNX module that returns class scores."""
 
     def __call__(self, x: Array) -> Array:
-        """Returns the scores of images as ``Recipe.preparation`` makes them."""
+        """Returns the scores of images prepared by ``Recipe.preparation``."""
 
     def eval(self) -> None:
-        """Goes over to evaluation mode."""
+        """Switches to evaluation mode."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe(abc.ABC):
-    """One training: of which network, a subclass says.
+    """Settings of one training; subclasses define the network.
 
     Attributes:
-      method: ``sgd`` (splits nothing), ``rvsm``, ``admm``, ``magnitude`` (gradual pruning) or ``frozen`` (fine-tuning
-        of u as ``start`` left it, a share ``sparsity`` of its weights set to 0).
-      penalty: a name of ``chains.penalty_of``, ``top_k`` (of all that is split together) or ``group_top_k`` (of the
-        groups of each leaf); of ADMM ``top_k`` or ``signed_percentile``, see ``SignedPercentile``.
-      lam: λ; with ``sparsity`` and a penalty that has a λ, the one of that sparsity at the start takes its place.
+      method: ``sgd`` (no splitting), ``rvsm``, ``admm``, ``magnitude`` (gradual pruning) or ``frozen`` (fine-tuning of
+        u from ``start``, pruned to ``sparsity``).
+      penalty: a name of ``chains.penalty_of``, ``top_k`` (over all selected leaves) or ``group_top_k`` (groups of each
+        leaf); for ADMM ``top_k`` or ``signed_percentile``, see ``SignedPercentile``.
+      lam: λ; if ``sparsity`` is given, λ is computed from it instead.
       beta: β, or ρ of ADMM.
-      sparsity: share of zeros wanted, over all that is split together.
-      placement: of β(w − u): ``coupled``, before momentum, or ``decoupled``, after it.
-      overwrite: whether, with ``rvsm``, w becomes u at the end of each epoch.
-      schedule: of the learning rate: ``step`` (a tenth from each of ``milestones``, shares of the epochs, on) or
-        ``cosine``.
-      key, seed: root of all randomness, and what is folded into it.
-      start: the run whose end this one starts from.
-      restart: what starts at 0 again with each epoch: ``nothing``, the ``momentum``, or ``all``, ADMM's dual variable
-        too.
-      dual_every: how often ADMM updates u and its dual variable: once an ``epoch``, or before each ``step``.
-      pull_per_layer: whether ADMM's pull ρ(w − u + z) is as many times as large as there are leaves that it splits.
-      settle: whether running means are estimated anew for u; else u is evaluated with those of w.
-      train_on: ``part`` of the training images, the others held out for choices, or ``all``. Then the test images are
-        evaluated on during training, and nothing may be chosen by what is found there.
+      sparsity: target sparsity over all selected leaves.
+      placement: β(w − u) before the momentum (``coupled``) or after it (``decoupled``).
+      overwrite: whether ``rvsm`` sets w to u at the end of each epoch.
+      schedule: learning rate schedule: ``step`` (times 0.1 at each of ``milestones``) or ``cosine``.
+      milestones: fractions of the training at which the learning rate drops.
+      key, seed: the root key of all randomness, and the seed folded into it.
+      start: run whose final u is the start of this one.
+      restart: what is reset to zero before each epoch: ``nothing``, the ``momentum``, or ``all`` (momentum and dual
+        variable of ADMM).
+      dual_every: whether ADMM updates u and its dual variable once per ``epoch`` or before each ``step``.
+      pull_per_layer: whether ADMM's pull ρ(w − u + z) is multiplied by the number of selected leaves.
+      settle: whether to estimate running means for u; otherwise u is evaluated with those of w.
+      train_on: ``part`` of the training images, with the others held out for validation, or ``all``. With ``all``, the
+        evaluations during training use the test images, and nothing may be selected by them.
     """
 
     method: Literal["sgd", "rvsm", "admm", "magnitude", "frozen"] = "sgd"
@@ -80,36 +80,36 @@ class Recipe(abc.ABC):
 
     @abc.abstractmethod
     def make_network(self) -> Network:
-        """Returns the network, its weights drawn by the recipe's key and seed."""
+        """Returns the network with random weights from the recipe's key and seed."""
 
     @abc.abstractmethod
     def preparation(self) -> Callable[[Array, Array, bool], Array]:
-        """Returns what makes the network's input of images, see ``Task``; equal recipes have the same."""
+        """Returns the ``Prepare`` function of the network; equal recipes return the same object."""
 
     @abc.abstractmethod
     def label(self) -> str:
         """Returns the first word of the name."""
 
     def mask(self) -> Mask:
-        """Returns which leaves are split or pruned, see ``rvsmjax.transforms.select``."""
+        """Returns the mask of leaves to split or prune, see ``rvsmjax.transforms.select``."""
         return None
 
     def left_out(self) -> tuple[str, ...]:
-        """Returns leaves, by regular expression on the path, that ``rvsm`` leaves alone although ``mask`` has them."""
+        """Returns patterns of paths that ``rvsm`` does not split although ``mask`` selects them."""
         return ()
 
     def settings(self) -> Facts:
-        """Returns what differs from the defaults, so that a field that is added changes no name."""
-        own = {field.name: (getattr(self, field.name), field.default) for field in dataclasses.fields(self)}
-        differing = {name: value for name, (value, default) in own.items() if value != default}
-        return {name: value.settings() if isinstance(value, Recipe) else value for name, value in differing.items()}
+        """Returns the fields that differ from their defaults, so new fields do not change existing names."""
+        values = {field.name: (getattr(self, field.name), field.default) for field in dataclasses.fields(self)}
+        changed = {name: value for name, (value, default) in values.items() if value != default}
+        return {name: value.settings() if isinstance(value, Recipe) else value for name, value in changed.items()}
 
     def keys(self) -> Array:
-        """Returns two keys: of the weights at the start, and of the order of the images and their moves."""
+        """Returns two keys: for the initial weights, and for the order and augmentation of the images."""
         return jax.random.split(jax.random.fold_in(jax.random.key(self.key), self.seed))
 
     def name(self) -> str:
-        """Returns a name for files: what is done, to what seed, and a hash of the settings."""
+        """Returns a file name: label, method, penalty, strength, seed and a hash of the settings."""
         digest = hashlib.sha256(json.dumps(self.settings(), sort_keys=True).encode()).hexdigest()[:8]
         strength = f"{self.sparsity:g}" if self.sparsity else f"{self.lam:g}" if self.lam else ""
         parts = [self.label(), self.method, self.penalty.rpartition(":")[2], strength, f"seed{self.seed}", digest]

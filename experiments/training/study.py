@@ -1,4 +1,4 @@
-"""What the studies that train share: their flags, and training a list of runs under the eyes of the user."""
+"""Common parts of the training studies: flags, training of all runs with a progress bar, record."""
 
 from __future__ import annotations
 
@@ -27,70 +27,70 @@ KEPT = (
     if Path(__file__).parents[2].joinpath("pyproject.toml").exists()
     else Path("results/runs")
 )
-"""Finished runs: those that come with a checkout; of an installed package, those of the folder it is started in."""
+"""Default folder of finished runs: the published ones of a checkout, else a folder in the working directory."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """The flags of every study that trains."""
+    """Flags of every training study."""
 
     epochs: WholeNumber | None
-    """Epochs of a run."""
+    """Epochs per run."""
     batch: WholeNumber = 64
-    """Images in a step."""
+    """Images per step."""
     seeds: WholeNumber = 3
-    """Runs of each kind, with seeds from 0."""
+    """Runs of each configuration, with seeds from 0."""
     data: str
-    """Images: those of the study, or enlarged digits, which need no file."""
+    """Images: those of the study, or enlarged digits, which need no files."""
     data_dir: DataFolder = None
-    """Folder of the files of the images."""
+    """Folder of the image files."""
     runs: RunsFolder = None
-    """Where finished runs are kept and others go on. Start the command twice, and two processes share the work."""
+    """Folder of finished runs and checkpoints. Commands that run at the same time share the work."""
     minutes: Minutes = None
-    """Time after which no epoch is begun; the same command goes on from there."""
+    """Time limit after which no epoch starts; run the same command to resume."""
     finished: bool = False
-    """Train nothing: report the runs that are finished."""
+    """Report the finished runs without training."""
     docs: Annotated[str, arg(metavar="FILE")] = ""
-    """Also put the report's tables into this page, between its markers."""
+    """Also write the report's tables into this page, between its markers."""
 
     def check_training(self, *sources: str) -> None:
-        """Raises ``BadInput`` for anything the user can mend; ``sources`` are the images that will do."""
+        """Raises ``BadInput`` for invalid flags; ``sources`` are the valid values of ``data``."""
         for name in ("epochs", "batch", "seeds"):
             if getattr(self, name) < 1:
                 raise BadInput(f"{name} must be a whole number >= 1, got {getattr(self, name)}")
         require_one_of("data", self.data, sources)
         if self.docs and not Path(self.docs).is_file():
-            raise BadInput(f"docs must be a page that exists, got {self.docs}")
+            raise BadInput(f"docs must be an existing file, got {self.docs}")
         if self.minutes is not None and not self.minutes > 0:
             raise BadInput(f"minutes must be > 0, got {self.minutes:g}")
 
 
 class StudyReport(Protocol):
-    """A module that reports what the runs of a study say."""
+    """Interface of a study's report module."""
 
     def figures(self, outcomes: Outcomes, config: Any) -> dict[str, Figure]:
-        """Returns the figures, by name."""
+        """Returns the figures by name."""
 
     def sections(self, study: Study, outcomes: Outcomes, config: Any) -> list[Section]:
-        """Returns the report; its last section is not for pages."""
+        """Returns the sections of the report; the last one is left out of documentation pages."""
 
 
 def conduct_study(
     marker: str, title: str, study: Study, config: Any, report: StudyReport, console: Console, clock: Clock
 ) -> Path:
-    """Trains what is not there yet and returns the folder of the record.
+    """Trains the missing runs of a study and returns the folder of the record.
 
     Args:
-      marker: command line, which also marks the tables in a page of documentation.
+      marker: command line, also the marker of the tables in a documentation page.
       title: heading of the report.
       study: the runs.
-      config: the command's config.
-      report: the module of the study's report.
-      console: where progress and report are shown.
-      clock: the times of the phases so far.
+      config: config of the command.
+      report: report module of the study.
+      console: console for progress and report.
+      clock: times of the phases so far.
 
     Raises:
-      BadInput: anything that the user can mend.
+      BadInput: invalid input, see ``train_all``.
     """
 
     def work(folder: Path) -> tuple[Facts, Report]:
@@ -111,14 +111,14 @@ def conduct_study(
 
 
 def train_all(study: Study, config: TrainingConfig, console: Console) -> Outcomes:
-    """Returns the runs of the study that are finished when it stops: all of them, unless the time was too short.
+    """Trains the missing runs of a study until the time limit and returns all finished runs.
 
     Raises:
-      BadInput: the images are missing, a run diverged, or no run is finished.
+      BadInput: images are missing, a run diverged, or no run is finished.
     """
     from ..data.images import load
     from .loop import OutOfTime
-    from .run_store import InHand, Runs, read
+    from .run_store import Locked, Runs, read
 
     recipes = [recipe for group in study.values() for recipe in group]
     done: dict[Recipe, Facts] = {}
@@ -126,30 +126,30 @@ def train_all(study: Study, config: TrainingConfig, console: Console) -> Outcome
         bar = progress.add_task("", total=sum(recipe.epochs for recipe in recipes), shown="")
 
         def watch(recipe: Recipe, row: Row) -> None:
-            own = f"loss {row['loss']:.4f}  u {row['accuracy_u']:.2%}  zeros {row['zeros']:.2%}"
-            progress.update(bar, description=recipe.name(), shown=f"epoch {row['epoch']}/{recipe.epochs}  {own}")
+            metrics = f"loss {row['loss']:.4f}  u {row['accuracy_u']:.2%}  zeros {row['zeros']:.2%}"
+            progress.update(bar, description=recipe.name(), shown=f"epoch {row['epoch']}/{recipe.epochs}  {metrics}")
             progress.advance(bar)
 
         seconds = None if config.minutes is None else 60 * config.minutes
         runs = Runs(config.runs or KEPT, lambda: load(config.data, config.data_dir), watch, seconds)
         for recipe in recipes:
             if config.finished:
-                if (found := read(runs.path(recipe))) is not None:
-                    done[recipe] = found
+                if (run := read(runs.path(recipe))) is not None:
+                    done[recipe] = run
                 continue
             try:
                 done[recipe] = runs.result(recipe)
-            except InHand:
+            except Locked:
                 continue
             except OutOfTime:
                 break
             except KeyboardInterrupt:
-                raise KeyboardInterrupt("what was trained is kept, the same command goes on from there") from None
-            progress.update(bar, completed=sum(own.epochs for own in done))
+                raise KeyboardInterrupt("checkpoints are saved; run the same command to resume") from None
+            progress.update(bar, completed=sum(finished.epochs for finished in done))
     if not done and config.finished:
         raise BadInput(f"finished needs a finished run, got none in {config.runs or KEPT}")
     if not done:
-        raise BadInput("minutes must leave time for one run at least; what was trained is kept, and goes on next time")
+        raise BadInput("minutes must leave time for a run; checkpoints are saved; run the same command to resume")
     return {label: [done[recipe] for recipe in group if recipe in done] for label, group in study.items()}
 
 

@@ -1,1 +1,1 @@
-"""What travels to the rented machine and what comes back."""
+"""Transfer of files to the rented machine and back."""

@@ -1,4 +1,4 @@
-"""What came back: each line is checked, then written to the records of the repository and into the tables."""
+"""Collection of returned results: checks each line and adds it to the records of the repository."""
 
 from __future__ import annotations
 
@@ -10,67 +10,67 @@ from pathlib import Path
 from ...records.folder import BadInput, Facts, write_whole
 from .. import records
 from ..jobs import Row, Sizes, make_jobs
-from ..places import Places
+from ..paths import Paths
 from ..records import Line
 
 FIELDS = {"kind": str, "id": str, "job": str, "part": str, "row": str, "device_kind": str, "jax": str, "date": str}
 
 
-def collect(places: Places, sizes: Sizes, folder: Path) -> tuple[list[Line], list[str]]:
-    """Adds what a folder brings to the records and returns the new lines, and what is wrong with the others.
+def collect(paths: Paths, sizes: Sizes, folder: Path) -> tuple[list[Line], list[str]]:
+    """Adds the results in a folder to the records; returns the new lines, and the errors of invalid ones.
 
-    The same folder may be collected twice.
+    Collecting the same folder again adds nothing.
 
     Raises:
-      BadInput: there are no results in it.
+      BadInput: the folder has no results.
     """
-    found = [*sorted(folder.glob(f"{records.EARLIER}*.jsonl")), *records.files(folder)] if folder.is_dir() else []
-    if not found:
+    files = [*sorted(folder.glob(f"{records.EARLIER}*.jsonl")), *records.files(folder)] if folder.is_dir() else []
+    if not files:
         raise BadInput(f"the folder must hold results.jsonl, got {folder}")
     rows = {row.id: row for job in make_jobs(sizes) for row in job.rows}
-    there = {_same(line) for line in records.read(places.record)}
-    new, wrong = [], []
-    for path in found:
+    known = {_identity(line) for line in records.read(paths.record)}
+    new, errors = [], []
+    for path in files:
         for number, text in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
             try:
                 line = checked(text, rows, sizes.rehearsal)
             except BadInput as error:
-                wrong.append(f"{path.name}, line {number}: {error}")
+                errors.append(f"{path.name}, line {number}: {error}")
                 continue
             if line["kind"] == "begun":
                 continue
             record = line["result"].pop("record", None) if line["kind"] == "result" else None
             if record is not None:
-                _write_run(places, rows[line["id"]], record)
-            if _same(line) not in there:
-                there.add(_same(line))
+                _write_run(paths, rows[line["id"]], record)
+            if _identity(line) not in known:
+                known.add(_identity(line))
                 new.append(line)
-    places.record.parent.mkdir(parents=True, exist_ok=True)
-    with places.record.open("a", encoding="utf-8") as file:
+    paths.record.parent.mkdir(parents=True, exist_ok=True)
+    with paths.record.open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in new)
-    return new, wrong
+    return new, errors
 
 
 def checked(text: str, rows: dict[str, Row], rehearsal: bool) -> Line:
-    """Returns a line.
+    """Parses and checks a line.
 
     Raises:
-      BadInput: it is cut short, names no row of the queue, or holds a number that cannot be.
+      BadInput: the line is truncated, has an unknown row, or holds an invalid value.
     """
     try:
         line = json.loads(text)
     except ValueError:
-        raise BadInput(f"a line must be JSON, got {text[:60]!r}, cut short") from None
+        raise BadInput(f"line must be JSON, got {text[:60]!r}") from None
     for name, kind in FIELDS.items():
         if not isinstance(line, dict) or not isinstance(line.get(name), kind) or not line[name]:
             got = line.get(name) if isinstance(line, dict) else line
-            raise BadInput(f"{name} must be a text, got {got!r}")
+            raise BadInput(f"{name} must be a nonempty string, got {got!r}")
     if line["kind"] not in ("begun", "result", "failed", "stopped"):
         raise BadInput(f"kind must be begun, result, failed or stopped, got {line['kind']!r}")
     if line["id"] not in rows:
         raise BadInput(f"id must be that of a row of the queue, got {line['id']!r}")
     if bool(line.get("rehearsal")) != rehearsal:
-        raise BadInput(f"rehearsal must be {rehearsal}, got {not rehearsal}: rehearsals and records are kept apart")
+        raise BadInput(f"rehearsal must be {rehearsal}, got {not rehearsal}: rehearsals are not recorded")
     if line["kind"] == "result":
         if not _positive(line.get("seconds")):
             raise BadInput(f"seconds must be > 0 and finite, got {line.get('seconds')!r}")
@@ -132,17 +132,17 @@ def _check_run(row: Row, result: Facts) -> None:
         raise BadInput("loss must be finite in every epoch")
 
 
-def _write_run(places: Places, row: Row, record: Facts) -> None:
-    """Writes a finished training, unless there is one."""
-    path = places.runs / f"{row.name}.json"
+def _write_run(paths: Paths, row: Row, record: Facts) -> None:
+    """Writes a finished training unless its file exists."""
+    path = paths.runs / f"{row.name}.json"
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps(record) + "\n")
 
 
-def _same(line: Line) -> str:
-    """Returns what a line is known by; of a training its record travels apart."""
+def _identity(line: Line) -> str:
+    """Returns a line as sorted JSON without the record of a training, which is stored separately."""
     result = line.get("result")
     bare = {name: value for name, value in result.items() if name != "record"} if isinstance(result, dict) else result
     return json.dumps(line | {"result": bare}, sort_keys=True)

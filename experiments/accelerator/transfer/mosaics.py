@@ -1,4 +1,4 @@
-"""CIFAR-10 on its way: each of its files is one lossless WebP mosaic of six tenths of the size."""
+"""CIFAR-10 for the transfer: each file as a lossless WebP mosaic, 40 % smaller."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ...data import cifar10
 from ...records.folder import BadInput
 
 TILES = 100
-"""Images side by side in a mosaic."""
+"""Images per row of a mosaic."""
 LABELS = "labels.u8"
-"""The labels of all files, a byte each, in the order of ``cifar10.FILES``."""
+"""File of the labels, one byte each, in the order of ``cifar10.FILES``."""
 HALVES = tuple(cifar10.FILES)[:3], tuple(cifar10.FILES)[3:]
-"""Files that travel with the first call and with the second."""
+"""Files sent with the first and the second call."""
 
 
 def mosaic_name(name: str) -> str:
-    """Returns the name of the mosaic of one of CIFAR-10's files."""
+    """Returns the mosaic's name for a file of CIFAR-10."""
     return name.replace(".bin", ".webp")
 
 
@@ -35,26 +35,26 @@ def write_mosaic(records: bytes, path: Path) -> bytes:
 
 
 def read_mosaic(path: Path, labels: bytes) -> bytes:
-    """Returns the records that ``write_mosaic`` was given.
+    """Returns the records of a mosaic, the inverse of ``write_mosaic``.
 
     Raises:
-      BadInput: the file is no mosaic, or of another number of images than there are labels.
+      BadInput: the file is not a mosaic of as many images as labels.
     """
     try:
         with Image.open(path) as picture:
             mosaic = np.asarray(picture.convert("RGB"))
         tiles = mosaic.reshape(-1, 32, TILES, 32, 3).transpose(0, 2, 4, 1, 3).reshape(-1, 3 * 32 * 32)
-        whole = np.concatenate([np.frombuffer(labels, np.uint8)[:, None], tiles], 1)
+        records = np.concatenate([np.frombuffer(labels, np.uint8)[:, None], tiles], 1)
     except (OSError, ValueError) as error:
-        raise BadInput(f"{path} must be a mosaic of {len(labels):,} images, got none ({error})") from None
-    return whole.tobytes()
+        raise BadInput(f"{path} must be a mosaic of {len(labels):,} images, got another file ({error})") from None
+    return records.tobytes()
 
 
 def unpack(packed: Path, to: Path) -> list[str]:
-    """Writes the binary files whose mosaics a folder holds, each checked, unless they are there; returns their names.
+    """Unpacks the mosaics in a folder to binary files, checks them, and returns their names; skips existing files.
 
     Raises:
-      BadInput: a mosaic or the labels are missing or altered.
+      BadInput: a mosaic or the labels are altered.
     """
     names = [name for name in cifar10.FILES if (packed / mosaic_name(name)).is_file()]
     to.mkdir(parents=True, exist_ok=True)
@@ -63,8 +63,8 @@ def unpack(packed: Path, to: Path) -> list[str]:
             continue
         labels = (packed / LABELS).read_bytes()
         count = len(labels) // len(cifar10.FILES)
-        place = list(cifar10.FILES).index(name) * count
-        records = read_mosaic(packed / mosaic_name(name), labels[place : place + count])
+        first = list(cifar10.FILES).index(name) * count
+        records = read_mosaic(packed / mosaic_name(name), labels[first : first + count])
         check(packed / mosaic_name(name), records, cifar10.FILES)
         part = to / f"{name}.part"
         part.write_bytes(records)
@@ -73,12 +73,12 @@ def unpack(packed: Path, to: Path) -> list[str]:
 
 
 def check(path: Path, records: bytes, sums: Mapping[str, str]) -> None:
-    """Raises ``BadInput`` where the records of a mosaic have another MD5 sum."""
+    """Raises ``BadInput`` unless the records of a mosaic have the MD5 sum of their file."""
     want, got = sums[f"{path.stem}.bin"], hashlib.md5(records, usedforsecurity=False).hexdigest()
     if got != want:
-        raise BadInput(f"{path} must unpack to the MD5 sum {want}, got {got}: altered or cut short")
+        raise BadInput(f"{path} must unpack to the MD5 sum {want}, got {got}: altered or truncated")
 
 
 def missing(images: Path) -> list[str]:
-    """Returns the files of CIFAR-10 that a folder lacks."""
+    """Returns the names of the CIFAR-10 files missing in a folder."""
     return [name for name in cifar10.FILES if not (images / name).is_file()]

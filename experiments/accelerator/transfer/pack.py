@@ -1,4 +1,4 @@
-"""What travels with each call: the checkout, and one half of CIFAR-10."""
+"""Files sent with each call: the checkout, and one half of CIFAR-10."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from ...records import environment as surroundings
+from ...records import environment
 from ...records.folder import BadInput, Facts
-from ..places import CHECKOUT, Places
+from ..paths import CHECKOUT, Paths
 from . import mosaics
 
 LIMIT = 62 * 2**20
-"""Bytes that a call may carry; two MiB below what is refused there."""
+"""Maximum bytes per call, two MiB below the limit of the transfer."""
 COMMIT = "commit.json"
-"""The commit of the code, which travels without its history."""
+"""File with the commit of the code, which is sent without its history."""
 
 
-def pack(places: Places, packed: Path, checkout: Path = CHECKOUT) -> dict[int, int]:
-    """Lays out what the calls carry and returns the bytes of each, the checkout's included.
+def pack(paths: Paths, packed: Path, checkout: Path = CHECKOUT) -> dict[int, int]:
+    """Prepares the folders sent with the calls and returns the bytes per call, including the checkout.
 
     Args:
-      places: where to.
+      paths: folders and files.
       packed: folder of the six mosaics and ``labels.u8``.
-      checkout: the repository that travels.
+      checkout: the repository to send.
 
     Raises:
-      BadInput: a file is missing, or a call would carry more than ``LIMIT``.
+      BadInput: a file is missing, or a call would exceed ``LIMIT``.
     """
     for name in (*map(mosaics.mosaic_name, (*mosaics.HALVES[0], *mosaics.HALVES[1])), mosaics.LABELS):
         if not (packed / name).is_file():
@@ -43,17 +43,17 @@ def pack(places: Places, packed: Path, checkout: Path = CHECKOUT) -> dict[int, i
                 f"{code / 2**20:.1f} of them files of the checkout that git does not ignore"
             )
     for call, half in enumerate(mosaics.HALVES, 1):
-        to = places.carried(call)
+        to = paths.carried(call)
         shutil.rmtree(to, ignore_errors=True)
         to.mkdir(parents=True)
         for name in (*map(mosaics.mosaic_name, half), mosaics.LABELS):
             shutil.copyfile(packed / name, to / name)
-        (to / COMMIT).write_text(json.dumps(surroundings.commit(checkout)) + "\n", encoding="utf-8")
+        (to / COMMIT).write_text(json.dumps(environment.commit(checkout)) + "\n", encoding="utf-8")
     return sizes
 
 
 def checkout_bytes(root: Path) -> int:
-    """Returns the bytes of the files that travel by themselves: those that git does not ignore, and ``shared``."""
+    """Returns the bytes of the files that are always sent: those not ignored by git, and ``shared``."""
     listed = subprocess.run(
         ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         capture_output=True,
@@ -66,16 +66,16 @@ def checkout_bytes(root: Path) -> int:
     return sum(path.lstat().st_size for path in paths if path.is_symlink() or path.is_file())
 
 
-def packed_commit(places: Places) -> Facts | None:
-    """Returns the commit that was packed with the images, or this checkout's own."""
+def packed_commit(paths: Paths) -> Facts | None:
+    """Returns the commit packed with the images, or that of this checkout."""
     for call in (2, 1):
-        path = places.carried(call) / COMMIT
+        path = paths.carried(call) / COMMIT
         if path.is_file():
             return json.loads(path.read_text(encoding="utf-8"))
-    return surroundings.commit(CHECKOUT)
+    return environment.commit(CHECKOUT)
 
 
 def command(call: int, seconds: float) -> Facts:
-    """Returns how a call is made: the command, the folders it carries and its time limit."""
+    """Returns the arguments of a call: command, folders to carry, time limit."""
     words = f"PYTHONUNBUFFERED=1 python3 -m experiments.accelerator --call {call} --seconds {seconds:.0f}"
     return {"command": words, "carry": [f"build/carry/call-{call}"], "timeout_s": min(600, round(seconds + 15))}

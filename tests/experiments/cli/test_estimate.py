@@ -1,4 +1,4 @@
-"""``--dry-run``, ``--json``, ``--version``, help: what the command line tells without a study."""
+"""``--dry-run``, ``--json``, ``--version``, ``--help``."""
 
 import dataclasses
 import json
@@ -25,23 +25,23 @@ def no_set_up(monkeypatch):
 
 @pytest.fixture
 def a_record(monkeypatch):
-    """Whatever folder ``report`` is given holds one."""
+    """Makes ``report`` accept any folder as a record."""
     monkeypatch.setattr(pages, "read_record", lambda folder: types.SimpleNamespace(command="sweep"))
 
 
 @pytest.mark.parametrize("command", commands())
-def test_a_dry_run_of_every_command_tells_and_writes_nothing(command, a_record, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(study, "record", lambda *a, **k: pytest.fail("a record was begun"))
+def test_a_dry_run_of_every_command_writes_nothing(command, a_record, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(study, "record", lambda *a, **k: pytest.fail("a record was started"))
     monkeypatch.chdir(tmp_path)
-    asked = [command, *["folder"] * (command == "report"), "--dry-run"]
-    assert cli.main(asked) == 0
+    arguments = [command, *["folder"] * (command == "report"), "--dry-run"]
+    assert cli.main(arguments) == 0
     shown = capsys.readouterr().out
     assert shown.startswith(f"{command}: nothing is run, nothing written\n  size ")
     assert len(shown.splitlines()) == 5
-    assert cli.main([*asked, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found.keys() == {field.name for field in dataclasses.fields(plan.Plan)}
-    assert command == "cifar" or 0 <= found["seconds"] < 1e5
+    assert cli.main([*arguments, "--json"]) == 0
+    estimate = json.loads(capsys.readouterr().out)
+    assert estimate.keys() == {field.name for field in dataclasses.fields(plan.Plan)}
+    assert command == "cifar" or 0 <= estimate["seconds"] < 1e5
     assert not list(tmp_path.iterdir())
 
 
@@ -56,10 +56,10 @@ def test_a_dry_run_checks_the_flags(tmp_path, capsys):
 def planned(flags):
     config = cli.parse(flags.split())
     command = next(command for command in commands().values() if type(config) is command.config)
-    with pytest.raises(DryRun) as asked:
+    with pytest.raises(DryRun) as dry_run:
         command.load()(config, cli.Console(quiet=True), cli.Clock())
-    assert asked.value.command == command.name
-    return command.workload(asked.value.config)
+    assert dry_run.value.command == command.name
+    return command.workload(dry_run.value.config)
 
 
 def test_a_sweep_of_twice_the_lanes_takes_twice_as_long():
@@ -71,7 +71,7 @@ def test_a_sweep_of_twice_the_lanes_takes_twice_as_long():
     assert planned("sweep --precision float64 --dry-run").seconds > planned("sweep --dry-run").seconds
 
 
-def test_runs_that_are_finished_cost_nothing_unless_their_weights_are_asked_for(tmp_path):
+def test_finished_runs_cost_nothing_unless_their_weights_are_needed(tmp_path):
     flags = (
         f"lenet5-shrink --share 0.5 --seeds 1 --epochs 3 --find-epochs 5 --tune-epochs 7 --runs {tmp_path} --dry-run"
     )
@@ -98,11 +98,11 @@ def test_runs_that_are_finished_cost_nothing_unless_their_weights_are_asked_for(
         (1e6, "about 12 days"),
     ],
 )
-def test_times_in_words(seconds, words):
+def test_durations(seconds, words):
     assert plan.duration(seconds) == words
 
 
-def test_json_is_one_object_whatever_comes_out(tmp_path, capsys):
+def test_json_is_one_object_on_success_and_error(tmp_path, capsys):
     tiny = [
         "sweep",
         "--penalty",
@@ -119,8 +119,8 @@ def test_json_is_one_object_whatever_comes_out(tmp_path, capsys):
     ]
     assert cli.main(tiny) == 0
     captured = capsys.readouterr()
-    found = json.loads(captured.out, parse_constant=lambda name: pytest.fail(name))
-    assert (found["record"], found["lanes"], found["config"]["d"]) == (str(tmp_path / "record"), 3, [2])
+    record = json.loads(captured.out, parse_constant=lambda name: pytest.fail(name))
+    assert (record["record"], record["lanes"], record["config"]["d"]) == (str(tmp_path / "record"), 3, [2])
     assert captured.err == ""
     assert cli.main(tiny) == cli.BAD_INPUT
     captured = capsys.readouterr()
@@ -132,11 +132,11 @@ def test_json_is_one_object_whatever_comes_out(tmp_path, capsys):
 
 def test_ctrl_c_in_json(monkeypatch, capsys):
     def stop(*args):
-        raise KeyboardInterrupt("what was done is kept")
+        raise KeyboardInterrupt("checkpoints are saved")
 
     monkeypatch.setattr("experiments.studies.paper_figures.run.run", stop)
     assert cli.main(["figures", "--json"]) == cli.INTERRUPTED
-    assert json.loads(capsys.readouterr().out) == {"error": "interrupted; what was done is kept", "exit_code": 130}
+    assert json.loads(capsys.readouterr().out) == {"error": "interrupted; checkpoints are saved", "exit_code": 130}
 
 
 def test_version(capsys):
@@ -144,7 +144,7 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"rvsmjax {rvsmjax.__version__}\n"
 
 
-def test_help_begins_with_what_to_type(capsys):
+def test_help_lists_examples_and_commands(capsys):
     with pytest.raises(SystemExit, match="0"):
         cli.main(["--help"], "rvsmjax")
     shown = capsys.readouterr().out
@@ -180,7 +180,7 @@ def test_no_colour_but_on_a_terminal(tmp_path):
     assert "\x1b" not in run.stdout + run.stderr
 
 
-def test_who_reads_may_stop_reading(tmp_path):
+def test_a_closed_pipe_is_no_error(tmp_path):
     program = f"{sys.executable} -m experiments --help | head -n 1"
     run = subprocess.run(program, shell=True, capture_output=True, text=True, check=True)
     assert run.stdout.startswith("usage: ")

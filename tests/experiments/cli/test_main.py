@@ -1,4 +1,4 @@
-"""Every outcome of the command line: exit code, one line, nothing half-written."""
+"""Outcomes of the command line: exit codes, one-line errors, no partial records."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ from experiments.studies.sweep.config import SweepConfig
 
 @pytest.fixture
 def no_set_up(monkeypatch):
-    """Keeps a command from changing JAX's settings for the tests after it."""
+    """Keeps commands from changing JAX's settings for later tests."""
     monkeypatch.setattr(cli, "prepare_jax", lambda precision: None)
 
 
@@ -80,6 +80,14 @@ def test_bad_command_is_one_line(arguments, tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.iterdir())
 
 
+def test_errors_name_only_flags_of_the_command(tmp_path, monkeypatch, capsys):
+    """``report`` has no flag ``--a``, unlike ``sweep``."""
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["report", "missing"]) == 2
+    assert "a record must be" in (error := capsys.readouterr().err)
+    assert "--a" not in error
+
+
 @pytest.mark.usefixtures("no_set_up", "no_run")
 @pytest.mark.parametrize("name", ["record", "file", "file/record"])
 def test_folder_is_checked_before_computing(name, tmp_path, capsys):
@@ -126,18 +134,18 @@ def test_flags_reach_the_library(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("no_set_up")
-def test_failure_of_ours_is_no_bad_input_and_leaves_nothing(tmp_path, monkeypatch):
+def test_an_internal_error_is_no_bad_input_and_leaves_nothing(tmp_path, monkeypatch):
     def broken(*args):
-        raise ValueError("ours")
+        raise ValueError("internal")
 
     monkeypatch.setattr(report, "sweep_sections", broken)
     tiny = ["sweep", "--penalty", "l1", "--d", "2", "--k", "2", "--seeds", "3", "--quiet"]
-    with pytest.raises(ValueError, match="ours"):
+    with pytest.raises(ValueError, match="internal"):
         cli.main([*tiny, "--out", str(tmp_path / "record")])
     assert not list(tmp_path.iterdir())
 
 
-def test_quick_changes_sizes_alone_and_flags_still_win():
+def test_quick_changes_only_sizes_and_flags_override_it():
     quick, full = cli.parse(["sweep", "--quick"]), cli.parse(["sweep"])
     changed = {name for name in full.__dataclass_fields__ if getattr(quick, name) != getattr(full, name)}
     assert changed == {"d", "k", "seeds", "quick"}

@@ -1,4 +1,4 @@
-"""The reader of CIFAR-10: whole files only, each fault named; the real files where a folder holds them."""
+"""Reader of CIFAR-10: complete files only, errors name the file; the real files if available."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ REAL = Path(os.environ.get(datasets.VARIABLE, "nowhere"))
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Small files of the canonical form, with their own sums: file i holds three images, all of its pixels known."""
+    """Small files in the original format, three random images each, with their MD5 sums registered."""
     rng = np.random.default_rng(0)
     for name in cifar10.FILES:
         data = rng.integers(0, 256, (3, cifar10.RECORD), dtype=np.uint8).tobytes()
@@ -25,7 +25,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_arrays_are_those_of_the_files(folder, monkeypatch):
+def test_arrays_match_the_files(folder, monkeypatch):
     train, test = cifar10.load_cifar10(folder)
     assert (train.images.shape, train.labels.shape) == ((15, 32, 32, 3), (15,))
     assert (test.images.shape, test.labels.shape) == ((3, 32, 32, 3), (3,))
@@ -37,7 +37,7 @@ def test_arrays_are_those_of_the_files(folder, monkeypatch):
     np.testing.assert_array_equal(cifar10.load_cifar10()[1].images, test.images)
 
 
-def test_a_folder_above(folder):
+def test_files_in_a_subfolder(folder):
     below = folder / "cifar-10-batches-bin"
     below.mkdir()
     for name in cifar10.FILES:
@@ -45,23 +45,18 @@ def test_a_folder_above(folder):
     assert cifar10.load_cifar10(folder)[0].labels.shape == (15,)
 
 
-def test_faults_are_named(folder, tmp_path):
+def test_errors_name_the_file(folder, tmp_path):
     path = folder / "data_batch_3.bin"
     data = path.read_bytes()
     for wrong in (data[:-1], b"", data[:-1] + bytes([data[-1] ^ 1])):
         path.write_bytes(wrong)
-        message = (
-            rf"data_batch_3\.bin must have the MD5 sum \w+, got \w+ \({len(wrong):,} bytes\): altered or cut short$"
-        )
-        with pytest.raises(BadInput, match=message):
+        with pytest.raises(BadInput, match=rf"data_batch_3\.bin must .* MD5 sum \w+, got \w+ \({len(wrong):,} bytes\)"):
             cifar10.load_cifar10(folder)
     path.unlink()
-    with pytest.raises(
-        BadInput, match=r"^data_batch_3\.bin is missing in .* and in .*cifar-10-batches-bin; name a folder"
-    ):
+    with pytest.raises(BadInput, match=r"^data_batch_3\.bin is missing in .*cifar-10-batches-bin; .*--data-dir"):
         cifar10.load_cifar10(folder)
     (tmp_path / "f.bin").write_bytes(bytes(3074))
-    with pytest.raises(BadInput, match=r"f\.bin must hold a whole number of records of 3073 bytes, got 3,074 bytes$"):
+    with pytest.raises(BadInput, match=r"f\.bin must .* 3073 bytes, got 3,074 bytes$"):
         cifar10.read_batch(tmp_path / "f.bin")
 
 
@@ -70,5 +65,5 @@ def test_the_real_files():
     train, test = cifar10.load_cifar10(REAL)
     assert np.bincount(train.labels).tolist() == [5000] * 10
     assert np.bincount(test.labels).tolist() == [1000] * 10
-    # The means over pixels that the literature normalises with.
+    # The channel means commonly used for normalization.
     np.testing.assert_allclose(train.images.mean((0, 1, 2)) / 255, [0.4914, 0.4822, 0.4465], atol=1e-4)

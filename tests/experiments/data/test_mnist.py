@@ -1,4 +1,4 @@
-"""The reader of MNIST: whole files only, each fault named; the real files where a folder holds them."""
+"""Reader of MNIST: complete files only, errors name the file; the real files if available."""
 
 import gzip
 import hashlib
@@ -21,7 +21,7 @@ def idx(array, kind=8):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Small files of the canonical form, with their own sums."""
+    """Small files in the original format, with their MD5 sums registered."""
     rng = np.random.default_rng(0)
     for name in mnist.FILES:
         n = 6 if name.startswith("train") else 4
@@ -33,7 +33,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_arrays_are_those_of_the_files(folder, monkeypatch):
+def test_arrays_match_the_files(folder, monkeypatch):
     train, test = mnist.load_mnist(folder)
     assert (train.images.shape, train.labels.shape) == ((6, 28, 28, 1), (6,))
     assert (test.images.shape, test.labels.shape) == ((4, 28, 28, 1), (4,))
@@ -43,14 +43,14 @@ def test_arrays_are_those_of_the_files(folder, monkeypatch):
     np.testing.assert_array_equal(mnist.load_mnist()[0].images, train.images)
 
 
-def test_a_folder_called_mnist_is_found(folder):
+def test_files_in_a_subfolder(folder):
     (folder / "mnist").mkdir()
     for name in mnist.FILES:
         (folder / name).rename(folder / "mnist" / name)
     assert mnist.load_mnist(folder)[1].labels.shape == (4,)
 
 
-def test_faults_are_named(folder):
+def test_errors_name_the_file(folder):
     name = "train-labels-idx1-ubyte.gz"
     path = folder / name
     whole = path.read_bytes()
@@ -66,15 +66,15 @@ def test_faults_are_named(folder):
 @pytest.mark.parametrize(
     "data",
     [b"", b"text", gzip.compress(b"", mtime=0), idx(np.zeros(3, np.float32), 13), idx(np.zeros(3, np.uint8))[:-9]],
-    ids=["empty", "text", "nothing packed", "floats", "cut short"],
+    ids=["empty", "text", "empty archive", "floats", "truncated"],
 )
-def test_what_is_no_idx_file(tmp_path, data):
+def test_other_files_are_refused(tmp_path, data):
     (tmp_path / "f.gz").write_bytes(data)
-    with pytest.raises(BadInput, match=r"f\.gz must be a gzipped IDX file of unsigned bytes, whole$"):
+    with pytest.raises(BadInput, match=r"f\.gz must be a complete gzipped IDX file"):
         mnist.read_idx(tmp_path / "f.gz")
 
 
-@pytest.mark.skipif(REAL is None, reason="RVSMJAX_DATA names no folder")
+@pytest.mark.skipif(REAL is None, reason="RVSMJAX_DATA is not set")
 def test_the_real_files():
     train, test = mnist.load_mnist(Path(REAL))
     assert (train.images.shape, test.images.shape) == ((60_000, 28, 28, 1), (10_000, 28, 28, 1))

@@ -89,7 +89,7 @@ def test_ctrl_c_reports_what_is_saved(stopped, capsys, monkeypatch):
 
     monkeypatch.setattr(rvsmjax.sweep, "run_sweep", stop)
     assert cli.main([*FLAGS, "--out", str(stopped)]) == cli.INTERRUPTED
-    assert "interrupted; the slabs before are kept, the same command goes on" in capsys.readouterr().err
+    assert "interrupted; finished slabs are saved" in capsys.readouterr().err
 
 
 def test_an_interrupted_report_resumes_without_lanes(whole, tmp_path, monkeypatch, capsys):
@@ -100,7 +100,7 @@ def test_an_interrupted_report_resumes_without_lanes(whole, tmp_path, monkeypatc
         with monkeypatch.context() as patch:
             patch.setattr(module, name, stop)
             assert cli.main([*FLAGS, "--out", str(tmp_path / "record")]) == cli.INTERRUPTED
-        assert "interrupted; the slabs before are kept, the same command goes on" in capsys.readouterr().err
+        assert "interrupted; finished slabs are saved" in capsys.readouterr().err
         monkeypatch.setattr(rvsmjax.sweep, "run_sweep", lambda *args, **kwargs: pytest.fail("lanes ran again"))
     assert cli.main([*FLAGS, "--out", str(tmp_path / "record")]) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["record"]
@@ -163,7 +163,7 @@ def test_a_folder_in_use_is_refused(stopped, capsys):
     with alone(stopped.parent / ".record.unfinished") as held:
         assert held
         assert cli.main([*FLAGS, "--out", str(stopped)]) == cli.BAD_INPUT
-    assert "--out must be a folder that no other process fills, got " in capsys.readouterr().err
+    assert "--out must not be in use by another process, got " in capsys.readouterr().err
     assert cli.main([*FLAGS, "--out", str(stopped)]) == 0
 
 
@@ -177,7 +177,7 @@ def test_altered_data_are_reported_and_recomputed(stopped, whole, wrong, capsys)
         chunk.write_bytes(data[:-9] if wrong == "cut short" else bytes([*data[:-9], *(255 - b for b in data[-9:])]))
     assert cli.main([*FLAGS, "--out", str(stopped)]) == cli.BAD_INPUT
     error = capsys.readouterr().err
-    assert "data.zarr must hold what was written to it, got other bytes in " in error
+    assert "data.zarr must hold the data as written, got other bytes in " in error
     assert error.count("\n") == 1
     assert not stopped.exists()
     assert cli.main([*FLAGS, "--out", str(stopped)]) == 0
@@ -199,7 +199,7 @@ def test_a_full_disk_is_reported_and_partial_slabs_are_discarded(whole, tmp_path
         patch.setattr(zarr.Array, "__setitem__", full)
         assert cli.main([*FLAGS, "--out", str(tmp_path / "record")]) == cli.BAD_INPUT
     error = capsys.readouterr().err
-    assert "could not be written (No space left on device); the slabs before are kept, the same command" in error
+    assert "could not be written (No space left on device); finished slabs are saved" in error
     assert error.count("\n") == 1
     marks = [path.name for path in (tmp_path / ".record.unfinished" / "done").iterdir()]
     assert len(marks) == 2  # one slab, and the mark of the arrays

@@ -1,4 +1,4 @@
-"""What the tests kill: a small training, with running means and exact sparsity, and a sweep in slabs."""
+"""Jobs for the tests of killed processes: a small training with running means and top-k, and a sweep in slabs."""
 
 import functools
 import os
@@ -41,11 +41,11 @@ def task():
 
 
 def train(folder):
-    """Trains to the end and writes the final numbers as bytes; says so at each epoch."""
+    """Trains to the end and writes the bytes of the final state; touches the file "epoch" after each epoch."""
     folder = Path(folder)
     share_programs(folder.parent)
-    begun = folder / "begun"
-    end = fit(task(), epochs=EPOCHS, batch=40, key=jax.random.key(1), folder=folder, on_epoch=lambda row: begun.touch())
+    epoch = folder / "epoch"
+    end = fit(task(), epochs=EPOCHS, batch=40, key=jax.random.key(1), folder=folder, on_epoch=lambda row: epoch.touch())
     leaves = [leaf for leaf in jax.tree.leaves(end.state) if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)]
     part = folder / "end.part"
     part.write_bytes(b"".join(bytes(memoryview(jax.device_get(leaf)).cast("B")) for leaf in leaves))
@@ -57,13 +57,13 @@ SWEEP = ["sweep", "--penalty", "l0", "--d", "4", "--k", "2", "--seeds", f"{100 *
 
 
 def sweep(folder):
-    """Runs a sweep in slabs to its record."""
+    """Runs a sweep in slabs to the end."""
     share_programs(Path(folder).parent)
     raise SystemExit(cli.main([*SWEEP, "--out", str(Path(folder) / "record")]))
 
 
 def share_programs(folder):
-    """What one process has compiled the others read."""
+    """Shares a compilation cache between the processes."""
     jax.config.update("jax_enable_compilation_cache", True)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "compiled")
     jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))

@@ -1,4 +1,4 @@
-"""What is killed at ten random moments ends in the bits of what is left alone."""
+"""Jobs killed at ten random moments give the same bits as uninterrupted ones."""
 
 import json
 import multiprocessing
@@ -10,45 +10,45 @@ import pytest
 from tests.experiments.records.killed import EPOCHS, SLABS, sweep, train
 
 pytestmark = pytest.mark.robustness
-LIVES, WINDOW = 10, 0.1
-"""Times it is killed, at most so many seconds after it has begun: a few epochs, or slabs."""
+KILLS, WINDOW = 10, 0.1
+"""Number of kills, and maximum seconds from the first progress to a kill: a few epochs or slabs."""
 
 
 @pytest.fixture(scope="module")
 def context():
-    """Processes forked from one that has imported all and started nothing."""
-    found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload(["tests.experiments.records.killed"])
-    return found
+    """Context of processes forked from one with all imports."""
+    forkserver = multiprocessing.get_context("forkserver")
+    forkserver.set_forkserver_preload(["tests.experiments.records.killed"])
+    return forkserver
 
 
-def live_ten_times(context, target, folder, reached):
-    """Runs ``target(folder)`` in processes that are killed a little after they have begun.
+def kill_and_resume(context, target, folder, progress):
+    """Runs ``target(folder)`` in processes that are killed shortly after their first progress, then to its end.
 
-    Yields after each death, and once more when a last process has run to its end beside one that was left alone, in the
-    folder "whole", which compiles for all. ``reached(folder)`` changes as they go on.
+    Yields after each kill, and at the end of the last process and of an uninterrupted one in the folder "whole", which
+    compiles for all. ``progress(folder)`` returns a value that changes with progress.
     """
     whole = folder.parent / "whole"
 
-    def begin(place, before):
-        process = context.Process(target=target, args=(str(place),))
+    def start(job, before):
+        process = context.Process(target=target, args=(str(job),))
         process.start()
-        while process.is_alive() and reached(place) == before:
+        while process.is_alive() and progress(job) == before:
             time.sleep(0.01)
         return process
 
-    for place in (whole, folder):
-        place.mkdir()
-    alone = begin(whole, reached(whole))
+    for job in (whole, folder):
+        job.mkdir()
+    uninterrupted = start(whole, progress(whole))
     print(f"moments from seed {(seed := int(np.random.default_rng().integers(2**32)))}")
-    for moment in np.random.default_rng(seed).uniform(0, WINDOW, LIVES):
-        life = begin(folder, reached(folder))
+    for moment in np.random.default_rng(seed).uniform(0, WINDOW, KILLS):
+        process = start(folder, progress(folder))
         time.sleep(moment)
-        life.kill()
-        life.join()
+        process.kill()
+        process.join()
         yield "killed"
-    last = begin(folder, reached(folder))
-    for process in (alone, last):
+    last = start(folder, progress(folder))
+    for process in (uninterrupted, last):
         process.join()
         assert process.exitcode == 0
     yield "ended"
@@ -57,18 +57,18 @@ def live_ten_times(context, target, folder, reached):
 def test_a_training_killed_at_ten_random_moments(tmp_path, context):
     parts, whole = tmp_path / "parts", tmp_path / "whole"
 
-    def begun(folder):
-        return (folder / "begun").exists() and (folder / "begun").stat().st_mtime_ns
+    def progress(folder):
+        return (folder / "epoch").exists() and (folder / "epoch").stat().st_mtime_ns
 
-    lives = live_ten_times(context, train, parts, begun)
+    steps = kill_and_resume(context, train, parts, progress)
     reached = []
-    for _ in range(LIVES):
-        next(lives)
+    for _ in range(KILLS):
+        next(steps)
         reached.append(len((parts / "metrics.jsonl").read_text().splitlines()))
     assert not (parts / "end").exists(), "the training ended before it was killed ten times"
     assert reached == sorted(reached)
     assert 0 < reached[0] < reached[-1] < EPOCHS
-    next(lives)
+    next(steps)
     assert (parts / "end").read_bytes() == (whole / "end").read_bytes()
     rows = [[json.loads(line) for line in (f / "metrics.jsonl").read_text().splitlines()] for f in (parts, whole)]
     assert rows[0] == rows[1]
@@ -81,15 +81,15 @@ def test_a_sweep_killed_at_ten_random_moments(tmp_path, context):
     def done(folder):
         return len(list((folder / ".record.unfinished" / "done").glob("[0-9]*")))
 
-    lives = live_ten_times(context, sweep, parts, done)
+    steps = kill_and_resume(context, sweep, parts, done)
     reached = []
-    for _ in range(LIVES):
-        next(lives)
+    for _ in range(KILLS):
+        next(steps)
         reached.append(done(parts))
     assert not (parts / "record").exists(), "the sweep ended before it was killed ten times"
     assert reached == sorted(reached)
     assert 0 < reached[0] < reached[-1] < SLABS
-    next(lives)
+    next(steps)
     records = parts / "record", whole / "record"
     names = [sorted(str(path.relative_to(f)) for path in (f / "data.zarr").rglob("*")) for f in records]
     assert names[0] == names[1]

@@ -1,4 +1,4 @@
-"""The training loop on the digits: it learns, a run that stops goes on to the same bits, faults are named."""
+"""Training loop on the digits: learning, resuming to the same bits, errors."""
 
 import dataclasses
 import functools
@@ -23,7 +23,7 @@ KEY = jax.random.key(5)
 
 
 class Small(nnx.Module):
-    """One hidden layer, with running means and dropout: numbers that are no parameters."""
+    """One hidden layer, with variables that are not parameters: running means and dropout."""
 
     def __init__(self, rngs):
         self.hidden, self.norm, self.out = (
@@ -54,7 +54,7 @@ L0, L1, TOP = rv.L0(), rv.L1(), rv.TopK(sparsity=0.8, scope="global")
 
 @functools.cache
 def task(learning_rate=0.2, penalty=L0):
-    """The same task for the same numbers: its step is compiled once for all tests."""
+    """Returns a task, cached so its step compiles once for all tests."""
     optimizer = optax.chain(rv.rvsm(penalty, 1e-4, 0.1), optax.sgd(learning_rate, momentum=0.9))
     return Task(Small(nnx.Rngs(0)), optimizer, *data(), prepare)
 
@@ -67,39 +67,32 @@ def bits(tree):
     ]
 
 
-def test_it_learns_and_w_and_u_are_measured_apart(tmp_path, monkeypatch):
-    rows, taken = [], []
-    monkeypatch.setattr(training, "sparse", lambda state: taken.append(1) or sparse(state))
-    found = fit(
-        task(0.1, TOP),
-        epochs=6,
-        batch=50,
-        key=KEY,
-        folder=tmp_path,
-        on_epoch=rows.append,
-    )
+def test_it_learns_and_measures_w_and_u(tmp_path, monkeypatch):
+    rows, calls = [], []
+    monkeypatch.setattr(training, "sparse", lambda state: calls.append(1) or sparse(state))
+    end = fit(task(0.1, TOP), epochs=6, batch=50, key=KEY, folder=tmp_path, on_epoch=rows.append)
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6]
-    assert len(taken) == 6
+    assert len(calls) == 6
     assert rows[-1]["accuracy_w"] > 0.85
     assert rows[-1]["zeros"] == pytest.approx(0.8, abs=1e-3)
     assert set(rows[-1]["zeros_by_leaf"]) == {"hidden/kernel", "out/kernel"}
     assert rows[0]["loss"] > rows[-1]["loss"]
-    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == rows == found.history
-    zeros = rv.sparsity(found.u).total
+    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == rows == end.history
+    zeros = rv.sparsity(end.u).total
     assert int(zeros.zeros) == round(0.8 * zeros.size)
-    assert float(rv.sparsity(found.state.params).total.fraction) < 0.01
+    assert float(rv.sparsity(end.state.params).total.fraction) < 0.01
 
 
-def test_running_means_are_brought_to_u(tmp_path):
-    """Those of w, moved towards the means of u's hidden layer: a hundredth of the way with each of five batches."""
-    found = fit(task(0.1, TOP), epochs=2, batch=50, key=KEY, folder=tmp_path)
-    hidden = prepare(data()[0].images, KEY, False) @ found.u["hidden"]["kernel"][...] + found.u["hidden"]["bias"][...]
-    of_w, of_u = (rest["norm"]["mean"][...] for rest in (found.state.rest, found.rest_u))
-    left = jnp.linalg.norm(of_u - hidden.mean(0)) / jnp.linalg.norm(of_w - hidden.mean(0))
-    assert float(left) == pytest.approx(0.99**5, abs=0.01)
+def test_running_means_move_towards_those_of_u(tmp_path):
+    """From the means of w towards those of u's hidden layer, by one percent of the distance with each of 5 batches."""
+    end = fit(task(0.1, TOP), epochs=2, batch=50, key=KEY, folder=tmp_path)
+    hidden = prepare(data()[0].images, KEY, False) @ end.u["hidden"]["kernel"][...] + end.u["hidden"]["bias"][...]
+    mean_w, mean_u = (rest["norm"]["mean"][...] for rest in (end.state.rest, end.rest_u))
+    ratio = jnp.linalg.norm(mean_u - hidden.mean(0)) / jnp.linalg.norm(mean_w - hidden.mean(0))
+    assert float(ratio) == pytest.approx(0.99**5, abs=0.01)
 
 
-def test_a_run_that_stops_goes_on_to_the_same_bits(tmp_path):
+def test_a_stopped_run_resumes_to_the_same_bits(tmp_path):
     whole = fit(task(), epochs=4, batch=64, key=KEY, folder=tmp_path / "whole")
     parts = tmp_path / "parts"
 
@@ -115,33 +108,33 @@ def test_a_run_that_stops_goes_on_to_the_same_bits(tmp_path):
             fit(task(), epochs=4, batch=64, key=KEY, folder=parts, on_epoch=stop)
     again = fit(task(), epochs=4, batch=64, key=KEY, folder=parts, on_epoch=stop)
     assert bits(again.state) == bits(whole.state)
-    assert not any(leaf.committed for leaf in jax.tree.leaves(again.state))  # to a device: no step compiled for that
+    assert not any(leaf.committed for leaf in jax.tree.leaves(again.state))  # committed leaves would recompile the step
     assert again.history == whole.history
     assert fit(task(), epochs=4, batch=64, key=KEY, folder=parts).history == whole.history
 
 
 def test_w_becomes_u_at_the_end_of_an_epoch(tmp_path):
-    """Soft thresholding of a w that is already u would cut once more: u is that of the epoch's last w."""
-    own = dataclasses.replace(task(penalty=L1), overwrite=True)
-    first = fit(own, epochs=1, batch=64, key=KEY, folder=tmp_path / "first")
+    """u is that of the last w of the epoch: soft thresholding u again would shrink it twice."""
+    overwriting = dataclasses.replace(task(penalty=L1), overwrite=True)
+    first = fit(overwriting, epochs=1, batch=64, key=KEY, folder=tmp_path / "first")
     plain = fit(task(penalty=L1), epochs=1, batch=64, key=KEY, folder=tmp_path / "plain")
     assert bits(first.u) == bits(first.state.params) == bits(plain.u) != bits(plain.state.params)
     assert first.history == plain.history
     assert 0 < first.history[0]["zeros"] < 1
-    whole = fit(own, epochs=3, batch=64, key=KEY, folder=tmp_path / "whole")
+    whole = fit(overwriting, epochs=3, batch=64, key=KEY, folder=tmp_path / "whole")
     assert whole.history[0] == first.history[0]
-    again = fit(own, epochs=3, batch=64, key=KEY, folder=tmp_path / "first")
-    for found in (again, fit(own, epochs=3, batch=64, key=KEY, folder=tmp_path / "whole")):
-        assert bits((found.state, found.u, found.rest_u)) == bits((whole.state, whole.u, whole.rest_u))
+    again = fit(overwriting, epochs=3, batch=64, key=KEY, folder=tmp_path / "first")
+    for end in (again, fit(overwriting, epochs=3, batch=64, key=KEY, folder=tmp_path / "whole")):
+        assert bits((end.state, end.u, end.rest_u)) == bits((whole.state, whole.u, whole.rest_u))
     assert whole.history != fit(task(penalty=L1), epochs=3, batch=64, key=KEY, folder=tmp_path / "plain").history
 
 
 @pytest.mark.parametrize("changes", [{}, {"overwrite": True}, {"restart": restart_momentum, "settle": False}])
 def test_an_epoch_as_one_program_is_the_loop(changes):
-    """To rounding: parameters, running means, dropout keys, u and all measures; nothing is written."""
-    own = dataclasses.replace(task(0.05), **changes)
+    """Up to rounding: parameters, running means, dropout keys, u and all metrics."""
+    changed = dataclasses.replace(task(0.05), **changes)
     loop, whole = (
-        fit(own, epochs=2, batch=50, key=KEY, folder=None, programs=make_programs(own, 50, whole=whole))
+        fit(changed, epochs=2, batch=50, key=KEY, folder=None, programs=make_programs(changed, 50, whole=whole))
         for whole in (False, True)
     )
     for ours, theirs in zip(
@@ -159,10 +152,11 @@ def test_an_epoch_as_one_program_is_the_loop(changes):
 
 
 def test_without_an_evaluation_an_epoch_is_the_same():
-    """Also where w becomes u, which is then formed apart from the evaluation."""
-    own = dataclasses.replace(task(0.05), overwrite=True)
+    """Also if w becomes u, which is then computed separately."""
+    overwriting = dataclasses.replace(task(0.05), overwrite=True)
+    programs = make_programs(overwriting, 50, True)
     every, last = (
-        fit(own, epochs=3, batch=50, key=KEY, folder=None, evaluate_every=often, programs=make_programs(own, 50, True))
+        fit(overwriting, epochs=3, batch=50, key=KEY, folder=None, evaluate_every=often, programs=programs)
         for often in (1, 3)
     )
     assert bits((every.state, every.u, every.rest_u)) == bits((last.state, last.u, last.rest_u))
@@ -170,23 +164,24 @@ def test_without_an_evaluation_an_epoch_is_the_same():
     assert last.history[2] == every.history[2]
 
 
-def test_without_a_folder_a_loss_that_is_not_finite_is_named():
+def test_a_diverged_loss_is_reported_without_a_folder():
     with pytest.raises(Diverged, match=r"^the loss is (nan|inf) in epoch \d$"):
         fit(task(jnp.nan), epochs=3, batch=64, key=KEY, folder=None)
 
 
-def test_checkpoints_are_apart_in_time_and_a_stop_is_kept(tmp_path):
+def test_checkpoints_are_spaced_in_time_and_a_stop_is_saved(tmp_path):
     whole = fit(task(), epochs=4, batch=64, key=KEY, folder=tmp_path / "whole")
-    parts, kept = (
-        tmp_path / "parts",
-        lambda: sorted(int(p.name) for p in (tmp_path / "parts" / "checkpoints").iterdir()),
-    )
+    parts = tmp_path / "parts"
+
+    def saved():
+        return sorted(int(path.name) for path in (parts / "checkpoints").iterdir())
+
     answers = iter([False, False, True])
     with pytest.raises(OutOfTime):
         fit(task(), epochs=4, batch=64, key=KEY, folder=parts, save_every=1e9, stop=lambda: next(answers))
-    assert kept() == [3]
+    assert saved() == [3]
     again = fit(task(), epochs=4, batch=64, key=KEY, folder=parts, save_every=1e9, stop=lambda: pytest.fail("asked"))
-    assert kept() == [3, 4]
+    assert saved() == [3, 4]
     assert bits(again.state) == bits(whole.state)
 
 
@@ -194,11 +189,11 @@ def test_other_settings_are_refused(tmp_path):
     fit(task(), epochs=1, batch=64, key=KEY, folder=tmp_path, settings={"beta": 0.1, "seed": 0})
     with pytest.raises(BadInput, match=r"^beta must be 0\.1 as in the run in .*, got 0\.2$"):
         fit(task(), epochs=2, batch=64, key=KEY, folder=tmp_path, settings={"beta": 0.2, "seed": 0})
-    with pytest.raises(BadInput, match=r"^epochs must be at least 1, which .* has already, got 0$"):
+    with pytest.raises(BadInput, match=r"^epochs must be at least 1 .*, got 0$"):
         fit(task(), epochs=0, batch=64, key=KEY, folder=tmp_path, settings={"beta": 0.1, "seed": 0})
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_the_last_checkpoint_stays(tmp_path):
+def test_a_diverged_loss_stops_the_run_and_keeps_the_last_checkpoint(tmp_path):
     fit(task(), epochs=1, batch=64, key=KEY, folder=tmp_path)
     with pytest.raises(Diverged, match=r"^the loss is (nan|inf) in epoch 2; .* keeps the last good checkpoint$"):
         fit(task(jnp.nan), epochs=2, batch=64, key=KEY, folder=tmp_path)

@@ -1,4 +1,4 @@
-"""Recipes: names that hold, chains that do what is asked, images moved, pruning by magnitude against a loop."""
+"""Recipes: stable names, chains, augmentation, magnitude pruning against a loop."""
 
 import dataclasses
 
@@ -27,7 +27,7 @@ def params():
     return nnx.state(LeNet(rngs=nnx.Rngs(0)), nnx.Param)
 
 
-def test_settings_hold_what_differs_and_the_name_nothing_else():
+def test_settings_and_name_depend_only_on_changed_fields():
     recipe = LeNetRecipe(lam=1e-3, method="rvsm", penalty="l1", start=LeNetRecipe(seed=2))
     assert recipe.settings() == {"lam": 1e-3, "method": "rvsm", "penalty": "l1", "start": {"seed": 2}}
     assert recipe.name() == "binary-rvsm-l1-0.001-seed0-56ab213f"
@@ -42,13 +42,13 @@ def zeros(tree):
 
 
 def final_u(recipe, params, steps=30):
-    """u after steps without a gradient."""
+    """Returns u and w after steps with zero gradients."""
     chain = make_optimizer(recipe, steps // recipe.epochs, params)
     state, w = chain.init(params), params
     update = jax.jit(chain.update)
-    still = jax.tree.map(jnp.zeros_like, w)
+    gradients = jax.tree.map(jnp.zeros_like, w)
     for _ in range(steps):
-        updates, state = update(still, state, w)
+        updates, state = update(gradients, state, w)
         w = optax.apply_updates(w, updates)
     return (rv.sparse_params(state, w) if recipe.method in ("rvsm", "admm") else w), w
 
@@ -65,22 +65,22 @@ def final_u(recipe, params, steps=30):
     ],
     ids=lambda settings: settings.get("penalty", settings["method"]),
 )
-def test_the_share_of_zeros_that_is_asked_for(settings, params):
+def test_the_target_sparsity_is_reached(settings, params):
     recipe = LeNetRecipe(sparsity=0.9, epochs=3, **{"beta": 1.0} | settings)
     u, w = final_u(recipe, params)
-    found = float(rv.sparsity(u).total.fraction)
     if settings.get("penalty") in ("l0", "l1", "tl1"):
-        assert 0.9 <= found < 0.95  # of the weights at the start; they have moved towards u since
+        # At least 0.9: that of the initial weights, which have moved towards u since.
+        assert 0.9 <= float(rv.sparsity(u).total.fraction) < 0.95
     else:
         assert sum(zeros(u).values()) == round(0.9 * KERNELS)
     if settings["method"] == "rvsm":
         assert sum(zeros(w).values()) == 0
 
 
-def test_groups_of_units_leave_the_classes_alone(params):
+def test_groups_of_units_keep_the_output_layer(params):
     u, _ = final_u(LeNetRecipe(method="rvsm", penalty="group_top_k", sparsity=0.85, epochs=3), params)
-    gone = {name: (np.asarray(leaf) == 0).all(tuple(range(leaf.ndim - 1))) for name, leaf in kernels(u).items()}
-    assert {name: int(own.sum()) for name, own in gone.items()} == {
+    pruned = {name: (np.asarray(leaf) == 0).all(tuple(range(leaf.ndim - 1))) for name, leaf in kernels(u).items()}
+    assert {name: int(units.sum()) for name, units in pruned.items()} == {
         "conv1": 0, "conv2": 43, "dense1": 425, "dense2": 0,
     }  # fmt: skip
     assert zeros(u)["dense1/kernel"] == 425 * 800
@@ -90,7 +90,7 @@ def kernels(state):
     return {name: state[name]["kernel"][...] for name in ("conv1", "conv2", "dense1", "dense2")}
 
 
-def test_seeds_share_a_network_and_a_chain_and_a_lambda_found_from_weights_does_not(params):
+def test_seeds_share_a_network_and_a_chain_unless_lam_depends_on_the_weights(params):
     recipe = LeNetRecipe(method="rvsm", penalty="top_k", sparsity=0.9)
     first, other = (nnx.eval_shape(dataclasses.replace(recipe, seed=seed).make_network) for seed in (0, 3))
     assert nnx.graphdef(first) == nnx.graphdef(other)
@@ -126,10 +126,10 @@ def test_a_frozen_pattern_stays(params):
     assert np.abs(w[kept == 0]).max() <= np.abs(kept[kept != 0]).min()
     data = images.load("digits")
     task = recipes.make_task(LeNetRecipe(method="frozen", sparsity=0.99, epochs=1), data, (params, nnx.State({})))
-    own = nnx.state(task.network, nnx.Param)
-    state = task.optimizer.init(own)
-    updates, state = task.optimizer.update(jax.tree.map(jnp.ones_like, own), state, own)
-    assert zeros(optax.apply_updates(own, updates)) == zeros(start)
+    frozen = nnx.state(task.network, nnx.Param)
+    state = task.optimizer.init(frozen)
+    updates, state = task.optimizer.update(jax.tree.map(jnp.ones_like, frozen), state, frozen)
+    assert zeros(optax.apply_updates(frozen, updates)) == zeros(start)
 
 
 def test_magnitude_pruning_against_a_loop():
@@ -154,18 +154,17 @@ def test_magnitude_pruning_against_a_loop():
     assert params["bias"].tolist() == [5.0] * 5
 
 
-def test_images_are_moved_one_by_one():
+def test_images_are_shifted_independently():
     pictures = jnp.arange(1, 2 * 6 * 6 + 1, dtype=jnp.uint8).reshape(2, 6, 6, 1)
     pictures = jnp.concatenate([pictures] * 20)
     moved = np.asarray(shifted(pictures, jax.random.key(0), 2))
     padded = np.pad(pictures, ((0, 0), (2, 2), (2, 2), (0, 0)))
-    places = set()
+    shifts = set()
     for before, after in zip(padded, moved, strict=True):
-        found = [(i, j) for i in range(5) for j in range(5) if (before[i : i + 6, j : j + 6] == after).all()]
-        assert len(found) == 1
-        places.add(found[0])
-    assert len(places) > 12
-    assert {i for i, _ in places} == {j for _, j in places} == set(range(5))
+        (shift,) = [(i, j) for i in range(5) for j in range(5) if (before[i : i + 6, j : j + 6] == after).all()]
+        shifts.add(shift)
+    assert len(shifts) > 12
+    assert {i for i, _ in shifts} == {j for _, j in shifts} == set(range(5))
 
 
 def test_digits_in_the_shape_of_mnist():
@@ -174,7 +173,7 @@ def test_digits_in_the_shape_of_mnist():
     assert data.train.images.dtype == jnp.uint8
     assert int(data.train.images.max()) == 255
     seen = [bytes(image) for part in data for image in np.asarray(part.images)]
-    assert len(set(seen)) > 1780  # a few of the digits are drawn twice; no image stands in two parts
+    assert len(set(seen)) > 1780  # the digits have a few duplicates
     labels = np.concatenate([part.labels for part in data])
     assert np.bincount(labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
     with pytest.raises(BadInput, match=r"^data must be one of mnist, digits, cifar10, digits32, got 'cifar'$"):

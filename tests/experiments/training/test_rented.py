@@ -1,4 +1,4 @@
-"""Trainings on a rented card, here on a CPU: the record of ``runs``, one program an epoch, nothing compiled twice."""
+"""Training on a rented accelerator, tested on a CPU: record of ``Runs``, one program per epoch, no recompilation."""
 
 import contextlib
 import dataclasses
@@ -50,16 +50,16 @@ def as_on_a_card(monkeypatch):
 
 @contextlib.contextmanager
 def compilations():
-    """Counts compilations in this block."""
-    found = []
+    """Yields a list that gets an item for each compilation in the block."""
+    events = []
 
     def count(event, duration, **_):
         if event == "/jax/core/compile/backend_compile_duration":
-            found.append(event)
+            events.append(event)
 
     jax.monitoring.register_event_duration_secs_listener(count)
     try:
-        yield found
+        yield events
     finally:
         jax.monitoring.unregister_event_duration_listener(count)
 
@@ -68,13 +68,13 @@ def soon():
     return time.monotonic() + 600
 
 
-def test_the_record_is_that_of_runs(tmp_path, data):
-    kept = Runs(tmp_path, lambda: data).result(RECIPE)
-    found = rented.train(RECIPE, data, soon(), evaluate_every=1)
-    assert {name: found[name] for name in ALL_BUT_TIMES} == {name: kept[name] for name in ALL_BUT_TIMES}
-    assert found.keys() - kept.keys() == {"evaluate_every"}
-    assert found["devices"] == kept["devices"]
-    json.dumps(found)
+def test_the_record_matches_that_of_the_run_store(tmp_path, data):
+    stored = Runs(tmp_path, lambda: data).result(RECIPE)
+    record = rented.train(RECIPE, data, soon(), evaluate_every=1)
+    assert {name: record[name] for name in ALL_BUT_TIMES} == {name: stored[name] for name in ALL_BUT_TIMES}
+    assert record.keys() - stored.keys() == {"evaluate_every"}
+    assert record["devices"] == stored["devices"]
+    json.dumps(record)
 
 
 def test_an_epoch_in_one_program_is_the_loop_of_steps(data, as_on_a_card, monkeypatch):
@@ -87,59 +87,58 @@ def test_an_epoch_in_one_program_is_the_loop_of_steps(data, as_on_a_card, monkey
     assert one["curves"]["loss"][-1] < one["curves"]["loss"][0]
 
 
-def test_evaluation_is_every_so_many_epochs_and_at_the_end(data, as_on_a_card):
+def test_evaluation_is_every_few_epochs_and_at_the_end(data, as_on_a_card):
     rows = []
-    found = rented.train(RECIPE, data, soon(), rows.append, evaluate_every=2)
+    record = rented.train(RECIPE, data, soon(), rows.append, evaluate_every=2)
     assert [row["accuracy_u"] is None for row in rows] == [True, False, False]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
-    assert [value is None for value in found["curves"]["zeros"]] == [True, False, False]
-    assert all(value > 0 for value in found["curves"]["loss"])
+    assert [value is None for value in record["curves"]["zeros"]] == [True, False, False]
+    assert all(value > 0 for value in record["curves"]["loss"])
     every = rented.train(RECIPE, data, soon(), evaluate_every=1)
-    assert [every["curves"]["accuracy_u"][i] for i in (1, 2)] == found["curves"]["accuracy_u"][1:]
+    assert [every["curves"]["accuracy_u"][i] for i in (1, 2)] == record["curves"]["accuracy_u"][1:]
 
 
-def test_a_run_on_all_images_reports_the_best_epoch_apart(data):
-    """Curves are of the test images then, and there is no accuracy on images held out."""
+def test_a_run_on_all_images_reports_the_best_epoch(data):
+    """Its curves are of the test images, and it has no validation accuracy."""
     whole = dataclasses.replace(RECIPE, train_on="all", settle=False)
     rows = []
-    found = rented.train(whole, data, soon(), rows.append, evaluate_every=1)
-    assert found["validation_accuracy_u"] is found["validation_accuracy_w"] is None
+    record = rented.train(whole, data, soon(), rows.append, evaluate_every=1)
+    assert record["validation_accuracy_u"] is record["validation_accuracy_w"] is None
     for name in ("accuracy_u", "accuracy_w"):
-        assert found["curves"][name][-1] == pytest.approx(found[f"test_{name}"], abs=1e-5)
-        assert found["best_epoch_on_test"][name] == max(round(row[name], 5) for row in rows)
-    assert found["best_epoch_on_test"]["evaluated_epochs"] == 3
+        assert record["curves"][name][-1] == pytest.approx(record[f"test_{name}"], abs=1e-5)
+        assert record["best_epoch_on_test"][name] == max(round(row[name], 5) for row in rows)
+    assert record["best_epoch_on_test"]["evaluated_epochs"] == 3
     sparse = rented.train(whole, data, soon(), evaluate_every=2)
     assert sparse["best_epoch_on_test"]["evaluated_epochs"] == 2
     assert "best_epoch_on_test" not in rented.train(RECIPE, data, soon())
 
 
 def test_curves_with_gaps_are_drawn(data):
-    found = rented.train(RECIPE, data, soon(), evaluate_every=2)
-    panel = curves({"rvsm": [found]}, part="test").plain()["panels"][0]
+    record = rented.train(RECIPE, data, soon(), evaluate_every=2)
+    panel = curves({"rvsm": [record]}, part="test").plain()["panels"][0]
     (line,) = panel["series"]
     assert line["x"] == [2, 3]
-    assert line["y"] == pytest.approx([100 * value for value in found["curves"]["accuracy_u"][1:]], rel=1e-4)
+    assert line["y"] == pytest.approx([100 * value for value in record["curves"]["accuracy_u"][1:]], rel=1e-4)
     assert panel["y"]["label"] == "test accuracy of u  [%]"
 
 
-def test_what_was_compiled_ahead_is_not_compiled_again(data, as_on_a_card):
-    """Nor is a run with another λ, β and seed: nothing at all is compiled for it."""
-    own = dataclasses.replace(RECIPE, epochs=4)
-    assert rented.compile_ahead(own, data) is rented.compile_ahead(own, data)
-    handle = rented.compile_ahead(own, data)
-    programs_of_it = handle.result().programs
+def test_programs_compiled_ahead_are_not_recompiled(data, as_on_a_card):
+    """A second run with another λ, β and seed compiles nothing at all."""
+    recipe = dataclasses.replace(RECIPE, epochs=4)
+    assert rented.compile_ahead(recipe, data) is rented.compile_ahead(recipe, data)
+    compiled = rented.compile_ahead(recipe, data).result().programs
     with compilations() as first:
-        rented.train(own, data, soon())
-    other = dataclasses.replace(own, lam=2e-3, beta=0.5, seed=1)
+        rented.train(recipe, data, soon())
+    other = dataclasses.replace(recipe, lam=2e-3, beta=0.5, seed=1)
     with compilations() as again:
-        found = rented.train(other, data, soon())
-    assert programs_of_it.epoch._cache_size() == programs_of_it.look._cache_size() == 1
-    assert len(first) < 10  # small operations of the record's end
+        record = rented.train(other, data, soon())
+    assert compiled.epoch._cache_size() == compiled.look._cache_size() == 1
+    assert len(first) < 10  # small operations for the record
     assert not again
-    assert found["settings"]["lam"] == 2e-3
+    assert record["settings"]["lam"] == 2e-3
 
 
-def test_a_run_that_cannot_end_in_time_stops(data):
+def test_a_run_that_would_miss_its_deadline_stops(data):
     rows = []
     long = dataclasses.replace(RECIPE, epochs=10_000)
     start = time.monotonic()
@@ -151,8 +150,8 @@ def test_a_run_that_cannot_end_in_time_stops(data):
         rented.train(long, data, time.monotonic() - 1, lambda row: pytest.fail("trained"))
 
 
-def test_faults_of_the_thread_reach_the_run(data):
-    with pytest.raises(BadInput, match=r"^recipe must start from drawn weights, got "):
+def test_errors_of_the_thread_reach_the_run(data):
+    with pytest.raises(BadInput, match=r"^recipe must .*, got "):
         rented.compile_ahead(dataclasses.replace(RECIPE, method="frozen", start=RECIPE), data)
     bad = dataclasses.replace(RECIPE, penalty="l7")
     with pytest.raises(ValueError, match=r"^penalty must be one of .*, got 'l7'$"):
@@ -162,13 +161,13 @@ def test_faults_of_the_thread_reach_the_run(data):
 
 
 @pytest.mark.parametrize("card", [False, True])
-def test_images_per_second_are_those_of_whole_batches(card, monkeypatch):
+def test_images_per_second_count_whole_batches(card, monkeypatch):
     monkeypatch.setitem(cifar_recipes.NETS, "slim", functools.partial(ResNet, blocks=(1,), width=4))
     monkeypatch.setattr(cifar, "scans", lambda: card)
     clock = iter(range(100))
     monkeypatch.setattr(cifar.time, "perf_counter", lambda: 2.0 * next(clock))
-    found = cifar.images_per_second("slim", "l0", count=70, batch=30, dtype="float32", epochs=2)
-    assert found == [30.0, 30.0]  # 60 images in 2 s
+    rates = cifar.images_per_second("slim", "l0", count=70, batch=30, dtype="float32", epochs=2)
+    assert rates == [30.0, 30.0]  # 60 images in 2 s
     turn = cifar.ours(cifar.make_recipe("slim", "sgd", 30, "float32"), steps=2)
     before = [np.asarray(leaf) for leaf in jax.tree.leaves(turn()) if leaf.dtype == jnp.float32]
     after = [np.asarray(leaf) for leaf in jax.tree.leaves(turn()) if leaf.dtype == jnp.float32]
@@ -184,7 +183,7 @@ import benchmarks.cifar
 """
 
 
-def test_it_imports_where_only_the_networks_packages_are():
+def test_it_imports_without_the_optional_packages():
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT], cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False
     )

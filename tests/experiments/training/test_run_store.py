@@ -1,4 +1,4 @@
-"""Runs that are kept: what is finished is not trained again, what was stopped goes on, two never train the same."""
+"""Store of finished runs: no retraining, resuming, locks between processes."""
 
 import dataclasses
 import fcntl
@@ -14,7 +14,7 @@ from experiments.records.folder import BadInput
 from experiments.studies.lenet.recipes import LeNetRecipe
 from experiments.training.loop import Diverged, OutOfTime, evaluator
 from experiments.training.recipes import make_task
-from experiments.training.run_store import InHand, Runs
+from experiments.training.run_store import Locked, Runs
 
 RECIPE = LeNetRecipe(activation="relu", learning_rate=0.05, epochs=2, batch=25, data="digits")
 
@@ -41,15 +41,15 @@ def test_a_finished_run_is_a_small_file_and_is_not_trained_again(tmp_path, data)
     assert again == first
 
 
-def test_the_test_set_is_read_at_the_end_alone(tmp_path, data):
-    """With other test images everything is the same but the test accuracy."""
+def test_the_test_set_is_read_only_at_the_end(tmp_path, data):
+    """With different test images only the test accuracy changes."""
     other = data._replace(test=Labelled(data.test.images, data.test.labels + 10))
-    found = [Runs(tmp_path / name, lambda own=own: own).result(RECIPE) for name, own in (("a", data), ("b", other))]
-    assert found[0]["curves"] == found[1]["curves"]
-    assert found[0]["test_accuracy_u"] != found[1]["test_accuracy_u"]
+    a, b = (Runs(tmp_path / name, lambda part=part: part).result(RECIPE) for name, part in (("a", data), ("b", other)))
+    assert a["curves"] == b["curves"]
+    assert a["test_accuracy_u"] != b["test_accuracy_u"]
 
 
-def test_out_of_time_goes_on_to_the_same_bits(tmp_path, data):
+def test_out_of_time_resumes_to_the_same_bits(tmp_path, data):
     whole = Runs(tmp_path / "whole", lambda: data).result(RECIPE)
     parts = tmp_path / "parts"
     with pytest.raises(OutOfTime):
@@ -66,44 +66,44 @@ def test_out_of_time_goes_on_to_the_same_bits(tmp_path, data):
 
 def test_a_run_starts_from_another_and_trains_it_first(tmp_path, data):
     frozen = dataclasses.replace(RECIPE, method="frozen", sparsity=0.95, epochs=1, start=RECIPE)
-    found = Runs(tmp_path, lambda: data).result(frozen)
+    result = Runs(tmp_path, lambda: data).result(frozen)
     assert (tmp_path / f"{RECIPE.name()}.json").exists()
-    assert found["zeros"] == pytest.approx(0.95, abs=1e-5)
+    assert result["zeros"] == pytest.approx(0.95, abs=1e-5)
     (tmp_path / f"{RECIPE.name()}.npz").unlink()
     (tmp_path / f"{frozen.name()}.json").unlink()
     before = (tmp_path / f"{RECIPE.name()}.json").read_text()
     seen = []
     again = Runs(tmp_path, lambda: data, lambda recipe, row: seen.append(recipe)).result(frozen)
-    assert again["curves"] == found["curves"]
+    assert again["curves"] == result["curves"]
     assert seen == [RECIPE, RECIPE, frozen]
     assert json.loads(before)["curves"] == json.loads((tmp_path / f"{RECIPE.name()}.json").read_text())["curves"]
 
 
-def test_a_run_in_the_hand_of_another_process_is_left_alone(tmp_path, data):
+def test_a_run_locked_by_another_process_is_not_trained(tmp_path, data):
     lock = tmp_path / ".locks" / RECIPE.name()
     lock.parent.mkdir()
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(InHand):
+        with pytest.raises(Locked):
             Runs(tmp_path, lambda: data).result(RECIPE)
     assert Runs(tmp_path, lambda: data).result(RECIPE)["zeros"] == 0
 
 
-def test_faults_are_named(tmp_path, data):
+def test_errors_name_the_file(tmp_path, data):
     path = tmp_path / f"{RECIPE.name()}.json"
     path.write_text(json.dumps({"settings": {}})[:-1])
-    with pytest.raises(BadInput, match=r"^.*\.json must be the file of a finished run; remove it to train anew$"):
+    with pytest.raises(BadInput, match=r"^.*\.json must hold a finished run"):
         Runs(tmp_path, lambda: data).result(RECIPE)
     with pytest.raises(Diverged, match=r"^the loss is (nan|inf) in epoch 1; .* keeps the last good checkpoint$"):
         Runs(tmp_path, lambda: data).result(dataclasses.replace(RECIPE, learning_rate=float("inf")))
 
 
 def test_running_means_follow_u(tmp_path, data):
-    """u at 95 % zeros, straight from a dense network: with the running means of w it would guess."""
+    """u at 95 % zeros, directly from a dense network: with the running means of w its accuracy would be random."""
     dense = dataclasses.replace(RECIPE, activation="binary", ste="clipped_relu", normalize=True, epochs=6)
     split = dataclasses.replace(dense, method="rvsm", penalty="top_k", sparsity=0.6, beta=1e-6, epochs=1, start=dense)
     runs = Runs(tmp_path, lambda: data)
-    found = runs.result(split)
+    result = runs.result(split)
     with np.load(tmp_path / f"{split.name()}.npz") as arrays:
         names = [name for name in arrays.files if "rest" in name and "mean" in name]
         means_u = {name: arrays[name] for name in names}
@@ -112,6 +112,6 @@ def test_running_means_follow_u(tmp_path, data):
         assert all(jnp.abs(arrays[name] - means_u[name]).max() > 0.02 for name in names)
     params, rest = runs.weights(split)
     network = evaluator(make_task(split, data, (params, rest)))
-    assert network(params, rest, data.validation) == found["validation_accuracy_u"]
+    assert network(params, rest, data.validation) == result["validation_accuracy_u"]
     _, stale = runs.weights(split.start)
-    assert network(params, stale, data.validation) != found["validation_accuracy_u"]
+    assert network(params, stale, data.validation) != result["validation_accuracy_u"]

@@ -107,7 +107,7 @@ def test_the_verdict_on_the_papers_table():
         ("--epochs 0", "--epochs must be a whole number >= 1, got 0"),
         ("--epochs few", "--epochs must be a whole number, got 'few'"),
         ("--data mnist", "--data must be one of cifar10, digits32, got 'mnist'"),
-        ("--data-dir /nowhere", "data_batch_1.bin is missing in /nowhere and in /nowhere/cifar-10-batches-bin; name a"),
+        ("--data-dir /nowhere", "data_batch_1.bin is missing in /nowhere and in /nowhere/cifar-10-batches-bin; "),
         ("--finished", "--finished needs a finished run, got none in"),
     ],
 )  # fmt: skip
