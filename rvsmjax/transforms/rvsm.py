@@ -123,7 +123,7 @@ def rvsm(
     """
     rules = make_rules(penalty, lam, overrides)
     if beta is None:
-        raise TypeError("beta must be given, a number > 0 or a schedule")
+        raise TypeError("beta must be a finite number > 0 or a schedule, got None")
     _checks.positive("beta", beta, schedule=True)
     if update_every is not None:
         update_every = _checks.count("update_every", update_every)
