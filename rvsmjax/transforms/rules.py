@@ -86,7 +86,7 @@ class Marks:
         """Returns a tree with the structure of the parameters, leaves numbered."""
         return jax.tree.unflatten(self.structure, range(len(self.rules)))
 
-    def leaves(self, tree: PyTree, name: str = "params") -> list[PyTree]:
+    def leaves(self, tree: PyTree) -> list[PyTree]:
         """Returns the leaves of a tree like the parameters; subtrees where the parameters had None are dropped.
 
         Raises:
@@ -108,7 +108,7 @@ class Marks:
         except ValueError:
             where = difference(self.template(), tree)
             raise ValueError(
-                f"{name} must have the structure of the parameters passed to init; it differs at: {where}"
+                f"params must have the structure of the parameters passed to init; it differs at: {where}"
             ) from None
         return picked
 
@@ -216,9 +216,7 @@ def is_masked(node: PyTree) -> bool:
 def map_marked(function: Callable[..., PyTree], marks: Marks, first: PyTree, *rest: PyTree) -> PyTree:
     """Returns ``function(first, *rest)`` at each marked leaf, and ``first`` elsewhere."""
     columns = zip(*(marks.leaves(tree) for tree in (first, *rest)), strict=True)
-    leaves = [
-        xs[0] if rule is None else function(*xs) for rule, xs in zip(marks.rules, columns, strict=bool(marks.rules))
-    ]
+    leaves = [xs[0] if rule is None else function(*xs) for rule, xs in zip(marks.rules, columns, strict=True)]
     return marks.replace(first, leaves)
 
 

@@ -171,7 +171,7 @@ def _certify(
 
     def total(function: Callable[..., Array], *trees: PyTree) -> Array:
         columns = zip(*map(state.marks.leaves, trees), strict=True)
-        parts = [function(*xs) for rule, xs in zip(state.marks.rules, columns, strict=False) if rule is not None]
+        parts = [function(*xs) for rule, xs in zip(state.marks.rules, columns, strict=True) if rule is not None]
         return jnp.sum(jnp.asarray(parts))
 
     squares = total(lambda w, v: jnp.sum(jnp.square((w - v).astype(jnp.float32))), params, u)

@@ -16,8 +16,6 @@ from rvsmjax._pytree import KeyPath, PyTree, Structure
 
 Mask = None | bool | Callable[[str], bool] | str | re.Pattern[str] | PyTree
 """None (default), True (every leaf), a predicate on the path, a regular expression, or a tree of booleans."""
-
-
 NAMES = {"bias", "scale", "offset", "gamma", "beta", "cls", "cls_token", "mask_token", "pos", "pos_emb", "probe"}
 """Parameters that the default skips at any rank: stacked and scanned layers add an axis."""
 LAYERS = re.compile(r"embed|^wte$|^wpe$|norm|^ln|_ln$|^bn")
@@ -56,7 +54,6 @@ def select(params: PyTree, mask: Mask = None) -> PyTree:
     """
     if mask is None:
         bare = jax.tree_util.treedef_is_leaf(jax.tree.structure(params))
-
         return jax.tree_util.tree_map_with_path(lambda path, leaf: bare or _by_default(path_name(path), leaf), params)
     selected = _explicit(params, mask)
     if jax.tree.leaves(params) and not any(jax.tree.leaves(selected)):
@@ -72,7 +69,7 @@ def _by_default(name: str, leaf: ArrayLike) -> bool:
         return not (layers and LAYERS.search(layers[-1]))
     if last == "b" and layers:  # Haiku's bias, not a matrix B
         return False
-    return last not in NAMES and "embed" not in last and "lora" not in last
+    return last not in NAMES and not re.search(r"embed|(^|_)lora", last)
 
 
 def _explicit(params: PyTree, mask: Mask) -> PyTree:

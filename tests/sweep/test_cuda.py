@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import rvsmjax as rv
-from rvsmjax.sweep._tiles import cuda, engines, loop
+from rvsmjax.sweep._tiles import cuda, engines, loop, ptx
 from rvsmjax.sweep._tiles import graph as graphs
 from rvsmjax.sweep._tiles.step import Tile
 from tests.sweep.machine import Machine
@@ -207,3 +207,14 @@ def test_kernel_steps_agree_with_the_loop(penalty, problem, normalize):
     np.testing.assert_array_equal(states, want_status)
     np.testing.assert_allclose(result, want, atol=2e-6 * np.abs(want).max())
     assert (executed == 16).all()
+
+
+def test_the_reciprocal_of_a_computed_vector_follows_its_computation():
+    graph, writer = graphs.Graph(), ptx.Writer(1, 2)
+    w = graph.leaf(["%f0", "%f1"], "f32", graphs.STEP, vector=True)
+    star = graph.leaf(["%f2", "%f3"], "f32", graphs.ONCE, vector=True)
+    square = graph.node("mul", [star, star], "f32")
+    writer.write([graph.node("div", [w, square], "f32")], into=["%f0", "%f1"], guard="%p0")
+    assert writer.sections[graphs.ONCE] == []
+    lines = [line.split()[0] for line in writer.sections[graphs.STEP]]
+    assert [op for op in lines if op.startswith(("mul", "rcp"))][:2] == ["mul.f32", "rcp.rn.f32"]

@@ -97,6 +97,7 @@ def test_a_diverging_lane_does_not_affect_other_lanes(alone):
     assert values(result) == values(run(rv.Grid(**LANE, learning_rate=float(rate), seeds=[5])))
 
 
+@pytest.mark.usefixtures("no_compilation_cache")
 def test_new_values_reuse_the_compiled_program(monkeypatch):
     compiled = []
     calls = []

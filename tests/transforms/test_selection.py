@@ -82,6 +82,7 @@ def test_the_default_selects_a_bare_array():
         ("pos_embedding", (1, 9, 8), False),
         ("head/probe", (1, 1, 8), False),
         ("query/lora_a", (8, 2), False),
+        ("exploration", (8, 2), True),  # no LoRA factor
         ("q_einsum/w", (2, 8, 4), True),
     ],
 )

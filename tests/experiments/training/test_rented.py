@@ -122,6 +122,7 @@ def test_curves_with_gaps_are_drawn(data):
     assert panel["y"]["label"] == "test accuracy of u  [%]"
 
 
+@pytest.mark.usefixtures("no_compilation_cache")
 def test_programs_compiled_ahead_are_not_recompiled(data, as_on_a_card):
     """A second run with another λ, β and seed compiles nothing at all."""
     recipe = dataclasses.replace(RECIPE, epochs=4)
