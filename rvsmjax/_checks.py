@@ -87,6 +87,21 @@ def fraction(name: str, value: object, *, schedule: bool = False) -> None:
         raise ValueError(f"{name} must be in [0, 1), got {show(value)}")
 
 
+def share(name: str, value: object, *, schedule: bool = False) -> None:
+    """Raises ``ValueError`` unless every known number is in [0, 1]; a ``schedule`` passes unchecked."""
+    if schedule and callable(value):
+        return
+    array = _number(name, value, "a number in [0, 1]")
+    if array is not None and not (np.all(array >= 0) and np.all(array <= 1)):
+        raise ValueError(f"{name} must be in [0, 1], got {show(value)}")
+
+
+def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raises ``ValueError`` unless ``value`` is one of the choices."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+
+
 def last_axis(**arrays: ArrayLike) -> None:
     """Raises ``ValueError`` unless the last axes of the named arrays have the same length."""
     sizes = {}

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import jax
 from jax import Array
-from jax.sharding import AxisType
+from jax.sharding import AxisType, PartitionSpec
 from jax.typing import ArrayLike
 
+Result = TypeVar("Result", Array, list[Array])
 
-def automatic(function: Callable[..., list[Array]], arrays: Sequence[Array], *rest: ArrayLike) -> list[Array]:
-    """Returns ``function(arrays, *rest)``, whose arrays have the shapes and get the shardings of ``arrays``.
+
+def automatic(function: Callable[..., Result], arrays: Sequence[Array], *rest: ArrayLike, like: bool = True) -> Result:
+    """Returns ``function(arrays, *rest)``: arrays with the shapes and shardings of ``arrays``, or else replicated ones.
 
     Where these lie on explicit mesh axes, XLA chooses the shardings inside: sorts, scans and reshapes over a sharded
     axis have none that JAX could derive.
@@ -22,4 +25,7 @@ def automatic(function: Callable[..., list[Array]], arrays: Sequence[Array], *re
     if not meshes:
         return function(arrays, *rest)
     with jax.sharding.use_abstract_mesh(meshes.pop()):
-        return jax.sharding.auto_axes(function, out_sharding=shardings)(arrays, *rest)
+        out = shardings if like else PartitionSpec()
+        automatically = jax.sharding.auto_axes(function, out_sharding=out)
+        result: Result = automatically(arrays, *rest)
+        return result

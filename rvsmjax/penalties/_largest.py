@@ -38,9 +38,62 @@ def largest(arrays: Sequence[Array], k: ArrayLike) -> list[Array]:
     return automatic(_largest, arrays, k)
 
 
+def kth_largest(arrays: Sequence[Array], k: ArrayLike) -> Array:
+    """Returns the k-th largest magnitude over all arrays, a scalar; ∞ for k = 0, and 0 where there are no entries."""
+    return automatic(_kth_largest, arrays, k, like=False)
+
+
+@jax.jit
+def _kth_largest(arrays: Sequence[Array], k: ArrayLike) -> Array:
+    dtype = working_dtype(*arrays)
+    arrays = [jax.lax.stop_gradient(x) for x in arrays]
+    size = sum(x.size for x in arrays)
+    if not size:
+        return jnp.zeros((), dtype)
+    k = jnp.minimum(jnp.asarray(k, jnp.int32), size)
+    bounds = _search(arrays, k)
+    magnitudes = [_magnitude(x, dtype) for x in arrays]
+    # Exactly k entries may reach the lower bound without any being equal to it.
+    top = _top(dtype)
+    least = [jnp.min(jnp.where(m >= bounds.low, m, top)) for m in magnitudes if m.size]
+    edge = jax.lax.bitcast_convert_type(jnp.min(jnp.stack(least)), dtype)
+    return jnp.where(k > 0, edge, jnp.inf)
+
+
 @jax.jit
 def _largest(arrays: Sequence[Array], k: ArrayLike) -> list[Array]:
-    """Returns masks of the k largest magnitudes over all arrays; ties go to the lowest flat index.
+    dtype = working_dtype(*arrays)
+    arrays = [jax.lax.stop_gradient(x) for x in arrays]
+    size = sum(x.size for x in arrays)
+    if not size:
+        return [jnp.zeros(x.shape, bool) for x in arrays]
+    k = jnp.minimum(jnp.asarray(k, jnp.int32), size)
+    bounds = _search(arrays, k)
+    edge = jnp.where(k > 0, bounds.low, _top(dtype))
+
+    def first_tied() -> Array:
+        # Keep only the first entries that equal the edge: for each array, the flat index at which to stop.
+        room = k - _count([_magnitude(x, dtype) > edge for x in arrays])
+        ends = []
+        for x in arrays:
+            tied = (_magnitude(x, dtype) == edge).ravel()
+            end, count = _end_of(tied, room)
+            ends.append(end)
+            room = room - count
+        return jnp.stack(ends)
+
+    everywhere = jnp.asarray([x.size for x in arrays], jnp.int32)
+    ends = jax.lax.cond((bounds.above_low > k) & (k > 0), first_tied, lambda: everywhere)
+    masks = []
+    for x, end in zip(arrays, ends, strict=True):
+        index = jnp.arange(x.size, dtype=jnp.int32).reshape(x.shape)
+        magnitude = _magnitude(x, dtype)
+        masks.append((magnitude > edge) | ((magnitude == edge) & (index < end)))
+    return masks
+
+
+def _search(arrays: Sequence[Array], k: Array) -> _Bounds:
+    """Returns bounds, as bit patterns, between which the k-th largest magnitude lies.
 
     Two bounds bracket the k-th largest: at least k entries reach the lower bound, fewer than k reach the upper. Each
     round divides the bracket into at most 255 bins, encodes each entry's bin as a byte, and locates the bin of the k-th
@@ -48,17 +101,9 @@ def _largest(arrays: Sequence[Array], k: ArrayLike) -> list[Array]:
     sorted sample, so two or three rounds suffice.
     """
     dtype = working_dtype(*arrays)
-    unsigned = jnp.dtype(f"uint{8 * dtype.itemsize}")
-    arrays = [jax.lax.stop_gradient(x) for x in arrays]
+    top = _top(dtype)
+    unsigned = top.dtype
     size = sum(x.size for x in arrays)
-    if not size:
-        return [jnp.zeros(x.shape, bool) for x in arrays]
-    k = jnp.minimum(jnp.asarray(k, jnp.int32), size)
-    top = jnp.asarray(unsigned.type(1 << (8 * unsigned.itemsize - 1)))
-
-    def magnitude(x: Array) -> Array:
-        # Non-negative floats and their bit patterns, read as integers, sort in the same order.
-        return jax.lax.bitcast_convert_type(jnp.abs(x).astype(dtype), unsigned)
 
     def bin_of(b: Array, low: Array, shift: Array) -> Array:
         inner = jnp.minimum((b - low) >> shift, unsigned.type(BINS - 1)).astype(jnp.uint8) + jnp.uint8(1)
@@ -68,7 +113,7 @@ def _largest(arrays: Sequence[Array], k: ArrayLike) -> list[Array]:
         """Narrows the bounds with bins of width 2**shift from ``base``; ``bins`` are only guesses unless ``known``."""
         # Without the barrier, XLA hoists the magnitudes out of the loop below and keeps a copy of all arrays.
         held, base = jax.lax.optimization_barrier((arrays, base))
-        codes = [bin_of(magnitude(x), base, shift) for x in held]
+        codes = [bin_of(_magnitude(x, dtype), base, shift) for x in held]
 
         def closer(carry: tuple[Array, _Bounds]) -> tuple[Array, _Bounds]:
             i, at = carry
@@ -99,30 +144,21 @@ def _largest(arrays: Sequence[Array], k: ArrayLike) -> list[Array]:
 
     bounds = _Bounds(jnp.zeros((), unsigned), top, jnp.int32(size), jnp.int32(0))
     stride = max(1, size // SAMPLE) | 1
-    ends = _sampled(jnp.concatenate([magnitude(x.ravel()[::stride]) for x in arrays]), k, size)
+    ends = _sampled(jnp.concatenate([_magnitude(x.ravel()[::stride], dtype) for x in arrays]), k, size)
     shift = _shift(ends[0], jnp.maximum(ends[1], ends[0]) + 1)
     bounds = narrow(ends[0], shift, bounds, bounds._replace(low=jnp.int32(1), high=jnp.int32(BINS)), False)
-    bounds = jax.lax.while_loop(lambda b: b.open(k), again, bounds)
-    edge = jnp.where(k > 0, bounds.low, top)
+    return jax.lax.while_loop(lambda b: b.open(k), again, bounds)
 
-    def first_tied() -> Array:
-        # Keep only the first entries that equal the edge: for each array, the flat index at which to stop.
-        room = k - _count([magnitude(x) > edge for x in arrays])
-        ends = []
-        for x in arrays:
-            tied = (magnitude(x) == edge).ravel()
-            end, count = _end_of(tied, room)
-            ends.append(end)
-            room = room - count
-        return jnp.stack(ends)
 
-    everywhere = jnp.asarray([x.size for x in arrays], jnp.int32)
-    ends = jax.lax.cond((bounds.above_low > k) & (k > 0), first_tied, lambda: everywhere)
-    masks = []
-    for x, end in zip(arrays, ends, strict=True):
-        index = jnp.arange(x.size, dtype=jnp.int32).reshape(x.shape)
-        masks.append((magnitude(x) > edge) | ((magnitude(x) == edge) & (index < end)))
-    return masks
+def _top(dtype: jnp.dtype) -> Array:
+    """Returns the bit pattern above all magnitudes."""
+    unsigned = jnp.dtype(f"uint{8 * dtype.itemsize}")
+    return jnp.asarray(unsigned.type(1 << (8 * unsigned.itemsize - 1)))
+
+
+def _magnitude(x: Array, dtype: jnp.dtype) -> Array:
+    """Returns the bit patterns of |x|: those of non-negative floats, read as integers, sort in the same order."""
+    return jax.lax.bitcast_convert_type(jnp.abs(x).astype(dtype), _top(dtype).dtype)
 
 
 class _Bounds(NamedTuple):

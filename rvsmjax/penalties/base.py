@@ -97,6 +97,10 @@ class Penalty(Module, abc.ABC):
         """
         return lambda v: self.shrinkage(v, step)
 
+    def magnitudes(self, leaves: Sequence[Array]) -> list[Array]:
+        """Returns the numbers that ``threshold`` applies to: |v| for each leaf, norms of groups in ``Grouped``."""
+        return [jnp.abs(leaf) for leaf in leaves]
+
     def prox_leaves(self, leaves: Sequence[Array], step: ArrayLike) -> list[Array]:
         """Returns the prox of several leaves. Acts on each leaf separately unless overridden."""
         return [self.prox(leaf, step) for leaf in leaves]

@@ -104,6 +104,10 @@ class Grouped(Penalty):
         """Returns the threshold on the norm of a group."""
         return self.penalty.threshold(step)
 
+    def magnitudes(self, leaves: Sequence[Array]) -> list[Array]:
+        """Returns the norms of the groups of each leaf."""
+        return [self._norms(leaf) for leaf in leaves]
+
     def _norms(self, v: Array) -> Array:
         return norm(v.astype(working_dtype(v)), self._reduced(v.shape), keepdims=True)
 

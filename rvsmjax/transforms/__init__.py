@@ -16,5 +16,7 @@ from rvsmjax.transforms.sparse import sparse_params as sparse_params
 from rvsmjax.transforms.sparse import sparsity as sparsity
 from rvsmjax.transforms.sparse import sparsity_mask as sparsity_mask
 from rvsmjax.transforms.sparse import splitting_states as splitting_states
+from rvsmjax.transforms.sparsify import SparsifyState as SparsifyState
+from rvsmjax.transforms.sparsify import sparsify as sparsify
 from rvsmjax.transforms.sphere import UnitSphereState as UnitSphereState
 from rvsmjax.transforms.sphere import unit_sphere as unit_sphere

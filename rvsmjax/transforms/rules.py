@@ -17,16 +17,21 @@ from rvsmjax import _checks
 from rvsmjax._pytree import KeyPath, PyTree, Structure, unboxed
 from rvsmjax.penalties import Penalty
 from rvsmjax.transforms.selection import Mask, difference, path_name, select
+from rvsmjax.transforms.target import step_for_sparsity
 
 Overrides = Mapping[str, Mapping[str, Penalty | optax.ScalarOrSchedule] | None]
-"""Regular expression on the path -> ``{"penalty": …, "lam": …}`` (either or both), or None to skip the leaf."""
+"""Regular expression on the path -> one or more of ``{"penalty": …, "lam": …, "sparsity": …}``, or None to skip."""
 
 
 class Rule(NamedTuple):
-    """A penalty and its λ, for the leaves whose ``Mark`` holds its index."""
+    """A penalty and its λ, for the leaves whose ``Mark`` holds its index.
+
+    If ``sparsity`` is given, λ follows it: ``follow_sparsity``. In a state, λ is a vector if it differs between leaves.
+    """
 
     penalty: Penalty
     lam: optax.ScalarOrSchedule
+    sparsity: optax.ScalarOrSchedule | None = None
 
     def at(self, count: Array) -> Rule:
         """Returns the rule with schedules evaluated at step ``count`` and all numbers as strongly typed arrays."""
@@ -49,7 +54,32 @@ def numbers_at(
       like: rules and strength of the previous update; their dtypes are kept.
     """
     now = tuple(rule.at(count) for rule in rules), strong(strength(count) if callable(strength) else strength)
-    return now if like is None else jax.tree.map(lambda a, b: a.astype(b.dtype), now, like)
+    return now if like is None else jax.tree.map(lambda a, b: jnp.broadcast_to(a.astype(b.dtype), b.shape), now, like)
+
+
+def by_leaf(rules: Sequence[Rule], marks: Marks) -> tuple[Rule, ...]:
+    """Returns the rules of a state with one λ per leaf where λ follows a sparsity."""
+
+    def vector(index: int, rule: Rule) -> Rule:
+        return rule if rule.sparsity is None else rule._replace(lam=jnp.zeros(marks.rules.count(index), jnp.float32))
+
+    return tuple(vector(index, rule) for index, rule in enumerate(rules))
+
+
+def follow_sparsity(rules: Sequence[Rule], marks: Marks, tree: PyTree, strength: ArrayLike = 1.0) -> tuple[Rule, ...]:
+    """Returns the rules with the λ at which the prox of ``tree`` at step λ/strength has their sparsity."""
+    leaves = marks.leaves(tree)
+
+    def solved(index: int, rule: Rule) -> Rule:
+        chosen = [leaf for leaf, of in zip(leaves, marks.rules, strict=True) if of == index]
+        if rule.sparsity is None or not chosen:
+            return rule
+        each = jnp.ndim(rule.lam) > 0
+        steps = [step_for_sparsity(rule.penalty, part, rule.sparsity) for part in ([x] for x in chosen) if each]
+        step = jnp.stack(steps) if each else step_for_sparsity(rule.penalty, chosen, rule.sparsity)
+        return rule._replace(lam=(step * strength).astype(jnp.result_type(rule.lam)))
+
+    return tuple(solved(index, rule) for index, rule in enumerate(rules))
 
 
 @jax.tree_util.register_static
@@ -133,34 +163,68 @@ def _marks_to_state_dict(marks: Marks) -> dict[str, PyTree]:
 serialization.register_serialization_state(Marks, _marks_to_state_dict, lambda marks, state: marks)
 
 
-def make_rules(penalty: Penalty, lam: optax.ScalarOrSchedule | None, overrides: Overrides | None) -> list[Rule]:
+def make_rules(
+    penalty: Penalty,
+    lam: optax.ScalarOrSchedule | None,
+    overrides: Overrides | None,
+    sparsity: optax.ScalarOrSchedule | None = None,
+) -> list[Rule]:
     """Returns the default rule followed by one rule per override, after checking their arguments.
 
     Raises:
-      TypeError: if a penalty is not a Penalty, a penalty that is no constraint has no λ, or an override is not a
-        mapping of ``penalty`` and ``lam`` or None.
-      ValueError: if λ < 0 or a pattern is not a regular expression.
+      TypeError: if a penalty is not a Penalty, if not exactly one of λ and a sparsity is given for a penalty that is no
+        constraint, if a sparsity is given for a constraint or a penalty without a threshold, or if an override is not a
+        mapping of ``penalty``, ``lam`` and ``sparsity`` or None.
+      ValueError: if λ < 0, a sparsity is outside [0, 1), or a pattern is not a regular expression.
     """
 
-    def rule(penalty: Penalty, lam: optax.ScalarOrSchedule | None) -> Rule:
+    def rule(penalty: Penalty, lam: optax.ScalarOrSchedule | None, sparsity: optax.ScalarOrSchedule | None) -> Rule:
         if not isinstance(penalty, Penalty):
             raise TypeError(f"penalty must be an instance of Penalty, got {_checks.show(penalty)}")
+        if sparsity is not None:
+            return targeted(penalty, lam, sparsity)
         if lam is None and not penalty.is_constraint:
-            raise TypeError(f"lam must be given for a penalty that is no constraint, got None for {penalty.name}")
+            raise TypeError(
+                f"lam must be given (or sparsity) for a penalty that is no constraint, got None for {penalty.name}"
+            )
         lam = 1.0 if lam is None else lam
         _checks.nonnegative("lam", lam, schedule=True)
         return Rule(penalty, lam)
 
-    rules = [rule(penalty, lam)]
+    def targeted(penalty: Penalty, lam: optax.ScalarOrSchedule | None, sparsity: optax.ScalarOrSchedule) -> Rule:
+        if lam is not None:
+            raise TypeError(f"sparsity must be None if lam is given, got sparsity={sparsity!r}, lam={lam!r}")
+        if penalty.is_constraint:
+            raise TypeError(f"sparsity must be given to the constraint itself, got {sparsity!r} beside {penalty!r}")
+        try:
+            penalty.threshold(1.0)
+        except NotImplementedError:
+            raise TypeError(f"sparsity must be given with a penalty that has a threshold, got {penalty!r}") from None
+        _checks.fraction("sparsity", sparsity, schedule=True)
+        return Rule(penalty, jnp.zeros((), jnp.float32), sparsity)
+
+    rules = [rule(penalty, lam, sparsity)]
     for pattern, change in (overrides or {}).items():
         try:
             re.compile(pattern)
         except (re.error, TypeError):
             raise ValueError(f"overrides must have regular expressions as keys, got {pattern!r}") from None
-        if change is not None and not (isinstance(change, Mapping) and set(change) <= {"penalty", "lam"} and change):
-            raise TypeError(f"overrides must hold a penalty, a lam or both, or None, got {change!r} for {pattern!r}")
+        fields = {"penalty", "lam", "sparsity"}
+        if change is not None and not (isinstance(change, Mapping) and set(change) <= fields and change):
+            raise TypeError(
+                f"overrides must hold a penalty, a lam or a sparsity, or None, got {change!r} for {pattern!r}"
+            )
         given: Mapping[str, Any] = change or {}
-        rules.append(rule(given.get("penalty", penalty), given.get("lam", lam)))
+        new: Penalty = given.get("penalty", penalty)
+        fixed = "lam" in given or (isinstance(new, Penalty) and new.is_constraint)
+        followed = "sparsity" in given
+        rules.append(
+            rule(
+                new,
+                given.get("lam", None if followed else lam),
+                given.get("sparsity", None if fixed else sparsity),
+            )
+        )
     return rules
 
 
@@ -227,7 +291,10 @@ def map_rules(
     leaves = marks.leaves(tree)
     for i, rule in enumerate(rules):
         indices = [index for index, of in enumerate(marks.rules) if of == i]
-        if indices:
+        if indices and jnp.ndim(rule.lam):
+            for index, lam in zip(indices, rule.lam, strict=True):
+                (leaves[index],) = function(rule._replace(lam=lam), [leaves[index]])
+        elif indices:
             for index, leaf in zip(indices, function(rule, [leaves[index] for index in indices]), strict=True):
                 leaves[index] = leaf
     return marks.replace(tree, leaves)

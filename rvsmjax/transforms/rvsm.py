@@ -13,11 +13,14 @@ from jax import Array
 from rvsmjax import _checks
 from rvsmjax._pytree import PyTree
 from rvsmjax.penalties import Penalty
+from rvsmjax.penalties.top_k import SCOPES
 from rvsmjax.transforms.rules import (
     Marks,
     Overrides,
     Rule,
+    by_leaf,
     evaluate,
+    follow_sparsity,
     make_rules,
     map_marked,
     map_rules,
@@ -67,7 +70,8 @@ class RVSMState(NamedTuple):
 
     def sparse(self, params: optax.Params) -> PyTree:
         """Returns ``params`` with the selected leaves replaced by their prox."""
-        return map_rules(lambda r, ws: r.penalty.prox_leaves(ws, r.lam / self.beta), self.rules, self.marks, params)
+        rules = follow_sparsity(self.rules, self.marks, params, self.beta)
+        return map_rules(lambda r, ws: r.penalty.prox_leaves(ws, r.lam / self.beta), rules, self.marks, params)
 
 
 def rvsm(
@@ -76,6 +80,8 @@ def rvsm(
     beta: optax.ScalarOrSchedule | None = None,
     mask: Mask = None,
     *,
+    sparsity: optax.ScalarOrSchedule | None = None,
+    scope: str = "global",
     update_every: int | None = None,
     overrides: Overrides | None = None,
     certificate: bool = False,
@@ -97,12 +103,16 @@ def rvsm(
 
     Args:
       penalty: P. Its fields may be schedules (``TopK(sparsity=schedule)``).
-      lam: λ >= 0, a number or a schedule; not needed for a constraint such as ``TopK``.
+      lam: λ >= 0, a number or a schedule; not needed for a constraint such as ``TopK``, or if ``sparsity`` is given.
       beta: β > 0, a number or a schedule. The threshold is that of ``penalty`` at step λ/β.
       mask: which leaves, see ``select``.
+      sparsity: fraction of zeros in u, in [0, 1), or a schedule of it, in place of ``lam``: in every step λ is chosen
+        so that u has it, to one component or one group.
+      scope: whether ``sparsity`` holds for all leaves together with one λ (``"global"``), or for each with its own
+        (``"leaf"``).
       update_every: steps between updates of u in r, >= 1; defaults to every step. If given, the state stores u.
-      overrides: other penalties and λ for some leaves, by regular expression on the path (the first match wins):
-        ``{"head": {"lam": 1e-5}, "stem": None}``; None skips the leaf.
+      overrides: other penalties, λ or sparsities for some leaves, by regular expression on the path (the first match
+        wins): ``{"head": {"lam": 1e-5}, "stem": None}``; None skips the leaf.
       certificate: whether the state holds a ``SplittingCertificate``, at the cost of a second prox and one byte per
         component.
 
@@ -121,7 +131,8 @@ def rvsm(
       >>> rv.sparse_params(state, w).tolist()
       [0.975..., 0.0]
     """
-    rules = make_rules(penalty, lam, overrides)
+    rules = make_rules(penalty, lam, overrides, sparsity)
+    _checks.one_of("scope", scope, SCOPES)
     if beta is None:
         raise TypeError("beta must be a finite number > 0 or a schedule, got None")
     _checks.positive("beta", beta, schedule=True)
@@ -129,15 +140,20 @@ def rvsm(
         update_every = _checks.count("update_every", update_every)
 
     def init(params: optax.Params) -> RVSMState:
-        count = jnp.zeros((), jnp.int32)
-        state = RVSMState(
-            count, mark_leaves(params, mask, overrides, rules), *numbers_at(count, rules, beta), None, None
-        )
-        u = evaluate(state.sparse, params) if update_every or certificate else None
-        return state._replace(
-            u=masked(state.marks, u) if update_every else None,
-            certificate=evaluate(lambda p: _certify(state, p, state.sparse(p), None), params) if certificate else None,
-        )
+        marks = mark_leaves(params, mask, overrides, rules)
+
+        def start(params: optax.Params) -> RVSMState:
+            count = jnp.zeros((), jnp.int32)
+            now, strength = numbers_at(count, rules, beta)
+            now = follow_sparsity(by_leaf(now, marks) if scope == "leaf" else now, marks, params, strength)
+            state = RVSMState(count, marks, now, strength, None, None)
+            u = state.sparse(params) if update_every or certificate else None
+            return state._replace(
+                u=masked(marks, u) if update_every else None,
+                certificate=_certify(state, params, u, None) if certificate else None,
+            )
+
+        return evaluate(start, params)
 
     def update(
         updates: optax.Updates, state: RVSMState, params: optax.Params | None = None, **extra: object
@@ -146,6 +162,7 @@ def rvsm(
         if params is None:
             raise ValueError("params must be passed to update: rvsm adds beta * (params - u)")
         new_rules, new_beta = numbers_at(state.count, rules, beta, like=(state.rules, state.beta))
+        new_rules = follow_sparsity(new_rules, state.marks, params, new_beta)
         state = state._replace(rules=new_rules, beta=new_beta)
         u = state.u
         if update_every:

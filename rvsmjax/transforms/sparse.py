@@ -16,11 +16,12 @@ from rvsmjax.penalties import Penalty
 from rvsmjax.transforms.admm import ADMMState
 from rvsmjax.transforms.rvsm import RVSMState
 from rvsmjax.transforms.selection import Mask, path_name, select
+from rvsmjax.transforms.sparsify import SparsifyState
 
-SPLITTING = (RVSMState, ADMMState)
+SPLITTING = (RVSMState, ADMMState, SparsifyState)
 
 
-def splitting_states(opt_state: optax.OptState) -> list[RVSMState | ADMMState]:
+def splitting_states(opt_state: optax.OptState) -> list[RVSMState | ADMMState | SparsifyState]:
     """Returns the states of the splitting transformations in an optimizer state, in order, at any nesting depth."""
     nodes = jax.tree.leaves(unboxed(opt_state), is_leaf=lambda node: isinstance(node, SPLITTING))
     return [node for node in nodes if isinstance(node, SPLITTING)]

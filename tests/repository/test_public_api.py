@@ -40,6 +40,7 @@ NAMES = {
     "Solution",
     "solve",
     "sparse_params",
+    "sparsify",
     "sparsity",
     "Status",
     "SweepResult",

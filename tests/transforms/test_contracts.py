@@ -27,7 +27,10 @@ KERNELS = {("conv", "kernel"), ("head", "kernel")}
 RISING = rv.cubic_sparsity(0.75, begin=0, end=3)
 LINEAR = optax.linear_schedule(0.02, 0.1, 3)
 
+OPTIMIZER = optax.sgd(0.1, momentum=0.9)
+
 rvsm, admm = partial(rv.rvsm, lam=0.05, beta=0.5), partial(rv.admm, rho=0.5)
+held, sparsify = partial(rv.rvsm, beta=0.5), partial(rv.sparsify, OPTIMIZER)
 
 TABLE = {
     "rvsm l1": partial(rvsm, rv.L1()),
@@ -44,6 +47,14 @@ TABLE = {
     "rvsm overrides": partial(rvsm, rv.L1(), overrides={"conv": {"lam": 0.2}, "head": {"penalty": rv.L0()}}),
     "rvsm schedules": partial(rv.rvsm, rv.TransformedL1(LINEAR), lam=LINEAR, beta=lambda count: 0.5 + 0.1 * count),
     "rvsm rising share": partial(rvsm, rv.TopK(sparsity=RISING, scope="global"), update_every=2),
+    "rvsm l1 share": partial(held, rv.L1(), sparsity=0.6),
+    "rvsm filters share": partial(held, rv.Grouped(rv.L0(), "filters"), sparsity=0.6, scope="leaf"),
+    "rvsm shares": partial(held, rv.L0(), sparsity=RISING, overrides={"head": {"sparsity": 0.5}}, certificate=True),
+    "sparsify": partial(sparsify, 0.6, steps=8),
+    "sparsify by leaf": partial(sparsify, RISING, penalty=rv.TransformedL1(), scope="leaf", steps=3),
+    "sparsify n of m": partial(
+        sparsify, penalty=rv.NM(2, 4), overrides={"head": {"penalty": rv.L0(), "sparsity": 0.5}}, steps=8
+    ),
     "admm l1": partial(admm, rv.L1(), lam=0.05),
     "admm top share": partial(admm, rv.TopK(sparsity=0.75), dual_every=2),
     "admm schedules": partial(rv.admm, rv.TransformedL1(LINEAR), rho=LINEAR, lam=LINEAR),
@@ -52,10 +63,18 @@ TABLE = {
     "unit sphere": rv.unit_sphere,
     "keep zeros": rv.keep_zeros,
 }
-OPTIMIZER = optax.sgd(0.1, momentum=0.9)
-SPLITTING = ("rvsm", "admm")
+SPLITTING = ("rvsm", "admm", "sparsify")
 every = pytest.mark.parametrize("name", TABLE)
-FORMS = ("rvsm certified", "rvsm schedules", "rvsm rising share", "admm overrides", "unit sphere", "keep zeros")
+FORMS = (
+    "rvsm certified",
+    "rvsm schedules",
+    "rvsm rising share",
+    "rvsm shares",
+    "sparsify",
+    "admm overrides",
+    "unit sphere",
+    "keep zeros",
+)
 """Whether a state survives vmap, sharding and wrappers depends on its form, which these rows have between them."""
 every_form = pytest.mark.parametrize(
     "name", [name if name in FORMS else pytest.param(name, marks=pytest.mark.slow) for name in TABLE]
@@ -72,7 +91,9 @@ def tree(seed, dtype="float32"):
 
 
 def in_chain(name, tx):
-    """Returns the transformation before or after an optimizer with state."""
+    """Returns the transformation before, around or after an optimizer with state."""
+    if name.startswith("sparsify"):
+        return optax.chain(tx)
     return optax.chain(*((tx, OPTIMIZER) if name.startswith(SPLITTING) else (OPTIMIZER, tx)))
 
 
@@ -177,6 +198,8 @@ def test_unselected_leaves_keep_every_bit(name):
         want[part][leaf] = updates[part][leaf]
     same(updates, want)
     split_state = state[not name.startswith(SPLITTING)]
+    if hasattr(split_state, "inner_state"):
+        split_state = split_state._replace(inner_state=())
     assert all(np.all(np.isfinite(leaf)) for leaf in numbers(split_state))
 
 
@@ -214,8 +237,8 @@ def test_vmap_over_seeds_and_numbers_equals_a_loop(name):
 @every_form
 def test_inject_hyperparams_within_multi_steps(name):
     make, (init, update, _) = TABLE[name], jitted(name)
-    static = ("update_every", "certificate") if name.startswith("rvsm") else ()
-    inject = optax.inject_hyperparams(getattr(make, "func", make), static_args=static)
+    static = {"rvsm": ("update_every", "certificate", "scope"), "sparsify": ("sparsity", "steps", "freeze", "scope")}
+    inject = optax.inject_hyperparams(getattr(make, "func", make), static_args=static.get(name.split()[0], ()))
     tx = inject(*getattr(make, "args", ()), **getattr(make, "keywords", {}))
     rounds = optax.MultiSteps(in_chain(name, tx), every_k_schedule=2)
     params, state = train(rounds.init, jax.jit(rounds.update), tree(0), tree(1), 6)
@@ -241,7 +264,15 @@ def test_masked_to_a_part_of_the_tree(name):
             same(rv.sparse_params(state, params), params | rv.sparse_params(alone, part))
 
 
-EXPLICIT = ("rvsm certified", "rvsm rising share", "admm top share", "adaptive hard threshold", "unit sphere")
+EXPLICIT = (
+    "rvsm certified",
+    "rvsm rising share",
+    "rvsm filters share",
+    "sparsify",
+    "admm top share",
+    "adaptive hard threshold",
+    "unit sphere",
+)
 """On explicit axes, the default of ``jax.make_mesh``: sorts, scans and reshapes have no sharding rule."""
 
 

@@ -82,7 +82,7 @@ def test_errors_of_overrides():
     for make in (lambda o: rv.rvsm(rv.L1(), 0.1, 0.5, overrides=o), lambda o: rv.admm(rv.L1(), 0.5, overrides=o)):
         for form in ({}, {"beta": 1.0}, {"lam": 1.0, "a": 2}, 0.3, rv.L0(), "l0"):
             with pytest.raises(
-                TypeError, match=r"^overrides must hold a penalty, a lam or both, or None, got .*'head'$"
+                TypeError, match=r"^overrides must hold a penalty, a lam or a sparsity, or None, got .*'head'$"
             ):
                 make({"head": form})
         with pytest.raises(TypeError, match=r"^penalty must be an instance of Penalty, got 'l0'$"):

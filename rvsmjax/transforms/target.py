@@ -1,0 +1,79 @@
+"""The λ at which u has a given sparsity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from rvsmjax._sharding import automatic
+from rvsmjax.geometry import working_dtype
+from rvsmjax.penalties import Penalty
+from rvsmjax.penalties._largest import kth_largest
+
+SLACK = 1e-6
+"""Relative distance of the threshold above the largest magnitude that becomes zero: rounding must not revive it."""
+
+
+def step_for_sparsity(penalty: Penalty, leaves: Sequence[Array], sparsity: ArrayLike) -> Array:
+    """Returns the smallest step at which at least round(sparsity·n) of all n components are zero in the prox.
+
+    First the threshold: a magnitude of the given rank, found by counting. Then the step that has this threshold, by
+    bisection over the bit patterns of floats, which sort like the floats. No iteration depends on the scale of the
+    leaves or on the penalty's formula.
+
+    Args:
+      penalty: a penalty with a threshold that increases with the step.
+      leaves: arrays of any shapes.
+      sparsity: fraction of zeros over all leaves, in [0, 1).
+
+    Returns:
+      The step, a scalar without a derivative. Groups become zero as a whole: the fraction is reached within one group.
+    """
+    leaves = [jax.lax.stop_gradient(leaf) for leaf in leaves]
+    threshold = _threshold_for(penalty.magnitudes(leaves), [leaf.size for leaf in leaves], jnp.asarray(sparsity))
+    return _step_for(jax.lax.stop_gradient(penalty), threshold)
+
+
+def _threshold_for(magnitudes: Sequence[Array], sizes: Sequence[int], sparsity: Array) -> Array:
+    """Returns a threshold which the given fraction of components, weighted by the sizes of their groups, reach."""
+    count = sum(m.size for m in magnitudes)
+    if len({size / max(m.size, 1) for size, m in zip(sizes, magnitudes, strict=True)}) == 1:
+        need = jnp.round(sparsity * count).astype(jnp.int32)
+        edge = kth_largest(magnitudes, count - need + 1)
+    else:
+        weights = [jnp.full(m.size, size / max(m.size, 1)) for size, m in zip(sizes, magnitudes, strict=True)]
+        need = jnp.round(sparsity * sum(sizes))
+        edge = automatic(lambda ms, least: _weighted_edge(ms, weights, least), magnitudes, need, like=False)
+    return jnp.where(need > 0, edge * (1 + SLACK), 0)
+
+
+def _weighted_edge(magnitudes: Sequence[Array], weights: Sequence[Array], need: Array) -> Array:
+    """Returns the magnitude at which the cumulative weight of the smaller ones is closest to ``need``."""
+    flat = jnp.concatenate([m.ravel() for m in magnitudes])
+    order = jnp.argsort(flat)
+    reached = jnp.cumsum(jnp.concatenate(list(weights))[order])
+    return flat[order][jnp.argmin(jnp.abs(reached - need))]
+
+
+def _step_for(penalty: Penalty, threshold: Array) -> Array:
+    """Returns the smallest step whose threshold is at least the given one, 0 for 0."""
+    dtype = working_dtype(threshold)
+    unsigned = jnp.dtype(f"uint{8 * dtype.itemsize}")
+
+    def number(bits: Array) -> Array:
+        return jax.lax.bitcast_convert_type(bits, dtype)
+
+    def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bounds
+        middle = low + (high - low) // 2
+        reached = penalty.threshold(number(middle)) >= threshold
+        return jnp.where(reached, low, middle), jnp.where(reached, middle, high)
+
+    largest = jax.lax.bitcast_convert_type(jnp.asarray(jnp.finfo(dtype).max, dtype), unsigned)
+    ends = (jnp.zeros((), unsigned), largest)
+    _, high = jax.lax.fori_loop(0, 8 * dtype.itemsize - 1, halve, ends)
+    return jnp.where(threshold > 0, number(high), 0)
