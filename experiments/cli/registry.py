@@ -19,6 +19,7 @@ STUDIES = (
     "studies.admm.config",
     "studies.stopping.config",
     "studies.seeds.config",
+    "studies.methods.config",
     "studies.lenet.binary.config",
     "studies.lenet.compress.config",
     "studies.lenet.shrink.config",

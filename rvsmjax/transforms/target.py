@@ -59,6 +59,7 @@ def _weighted_edge(magnitudes: Sequence[Array], weights: Sequence[Array], need: 
     return flat[order][jnp.argmin(jnp.abs(reached - need))]
 
 
+@jax.jit
 def _step_for(penalty: Penalty, threshold: Array) -> Array:
     """Returns the smallest step whose threshold is at least the given one, 0 for 0."""
     dtype = working_dtype(threshold)

@@ -1,0 +1,111 @@
+"""Flags of ``methods``."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from typing import Annotated
+
+from tyro.conf import arg
+
+from ...cli.command import Command
+from ...cli.estimate import Cost, in_proportion
+from ...cli.flags import CommonFlags, DataFolder, Minutes, Names, Numbers, RunsFolder, WholeNumber
+
+NETWORKS = ("digits", "lenet", "resnet", "decoder")
+METHODS = ("dense", "magnitude", "sparsify")
+OPTIMIZERS = ("sgd", "adamw", "lion", "adafactor", "muon")
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One training. ``sparsity`` and ``ramp`` are 0 where the method has none."""
+
+    network: str
+    method: str
+    optimizer: str
+    sparsity: float
+    ramp: float
+    seed: int
+    steps: int
+    key: int = 0
+
+    def name(self) -> str:
+        """Returns the name of its file."""
+        numbers = [f"{x:g}" for x in (self.sparsity, self.ramp) if x]
+        ends = [f"{self.steps}steps", f"seed{self.seed}", *[f"key{self.key}"] * bool(self.key)]
+        return "-".join([self.network, self.optimizer, self.method, *numbers, *ends])
+
+
+@dataclasses.dataclass(frozen=True)
+class MethodsConfig(CommonFlags):
+    """Train networks to several sparsities with several methods and optimizers, at equal steps; a table with spread.
+
+    digits: 64-32-10 on scikit-learn's digits. lenet: LeNet on MNIST. resnet: ResNet-20 on CIFAR-10, about one epoch.
+    decoder: a transformer of two layers on the characters of the Python reference.
+    """
+
+    network: Names = ("digits",)
+    """Networks: digits, lenet, resnet, decoder."""
+    method: Names = METHODS
+    """Methods: dense, magnitude (gradual pruning), sparsify."""
+    optimizer: Names = OPTIMIZERS
+    """Optimizers: sgd (momentum 0.9), adamw, lion, adafactor, muon."""
+    sparsity: Numbers = (0.8, 0.9, 0.95)
+    """Shares of zeros of all kernels."""
+    ramp: Numbers = (0.5, 0.667)
+    """Shares of the steps over which magnitude pruning reaches the sparsity; the best on validation data counts."""
+    seeds: WholeNumber = 3
+    """Runs of each setting."""
+    steps: WholeNumber = 0
+    """Updates of each run; 0 for the network's default."""
+    data_dir: DataFolder = None
+    """Folder of the image files."""
+    runs: RunsFolder = None
+    """Folder of finished runs."""
+    minutes: Minutes = None
+    """Time limit after which no run starts; run the same command to resume."""
+    finished: bool = False
+    """Report the finished runs without training."""
+    docs: Annotated[str, arg(metavar="FILE")] = ""
+    """Also write the tables into this page, between their markers."""
+    quick: bool = False
+    """Small sizes (digits, sgd, 90 %, two seeds, 60 steps) unless flags override them."""
+
+    @classmethod
+    def small(cls) -> MethodsConfig:
+        """Returns the defaults of ``--quick``."""
+        return cls(optimizer=("sgd",), sparsity=(0.9,), ramp=(0.5,), seeds=2, steps=60)
+
+
+DEFAULT_STEPS = {"digits": 600, "lenet": 1000, "resnet": 300, "decoder": 1500}
+
+
+def settings(config: MethodsConfig) -> Iterator[Setting]:
+    """Yields the trainings of a study, all of one seed before the next."""
+    cells = itertools.product(range(config.seeds), config.network, config.optimizer, config.sparsity, config.method)
+    seen = set()
+    for seed, network, optimizer, sparsity, method in cells:
+        for ramp in config.ramp if method == "magnitude" else (0.0,):
+            share = 0.0 if method == "dense" else sparsity
+            steps = config.steps or DEFAULT_STEPS[network]
+            setting = Setting(network, method, optimizer, share, ramp, seed, steps, config.key)
+            if setting not in seen:
+                seen.add(setting)
+                yield setting
+
+
+def work(config: MethodsConfig) -> tuple[int, str]:
+    """Returns the amount of work and its unit."""
+    costs = {"digits": 1, "lenet": 6, "resnet": 200, "decoder": 15}
+    return sum(costs.get(s.network, 1) * s.steps for s in settings(config)), "steps of the smallest network"
+
+
+STUDY = Command(
+    name="methods",
+    config=MethodsConfig,
+    run=f"{__package__}.run:run",
+    workload=in_proportion("methods", Cost(60, 400, 1.0), work),
+    examples=("--quick", "--network decoder --optimizer adamw muon --minutes 60", "--finished"),
+)

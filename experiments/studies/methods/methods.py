@@ -1,0 +1,35 @@
+"""The methods of the comparison, each a transformation around an optimizer, and the optimizers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import optax
+
+import rvsmjax as rv
+
+from ...training.magnitude import magnitude_pruning
+from .config import Setting
+
+WARM_UP = 0.05
+"""Share of the steps over which the learning rate rises, before it falls along a cosine to 0."""
+OPTIMIZERS: Mapping[str, Callable[[optax.Schedule], optax.GradientTransformation]] = {
+    "sgd": lambda rate: optax.sgd(rate, momentum=0.9, nesterov=True),
+    "adamw": lambda rate: optax.adamw(rate),
+    "lion": lambda rate: optax.lion(rate),
+    "adafactor": lambda rate: optax.adafactor(rate),
+    "muon": lambda rate: optax.contrib.muon(rate),
+}
+
+
+def make(setting: Setting, rate: float) -> optax.GradientTransformation:
+    """Returns the transformation of a training with a maximum learning rate."""
+    steps = setting.steps
+    rates = optax.warmup_cosine_decay_schedule(0.0, rate, max(1, round(WARM_UP * steps)), steps)
+    optimizer = OPTIMIZERS[setting.optimizer](rates)
+    if setting.method == "sparsify":
+        return rv.sparsify(optimizer, setting.sparsity, steps=steps)
+    if setting.method == "magnitude":
+        rising = rv.cubic_sparsity(setting.sparsity, 0, max(1, round(setting.ramp * steps)))
+        return optax.chain(optimizer, magnitude_pruning(rising, every=1))
+    return optimizer

@@ -1,0 +1,77 @@
+"""The tables of the comparison."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ...reports.document import Section, Table
+
+CELL = ["network", "optimizer", "sparsity"]
+
+
+def sections(runs: pd.DataFrame) -> list[Section]:
+    """Returns one table per network, and how they are made."""
+    runs = chosen(runs)
+    text = (
+        "Loss on test data in nats, mean ± standard deviation over seeds; all methods have the same steps, learning "
+        "rate, initial weights and batches. Magnitude: gradual pruning, the ramp being the best one on validation "
+        "data; sparsify: `rv.sparsify(optimizer, sparsity, steps=n)`, nothing chosen. The difference is that of the "
+        "two, seed by seed, with half of Student's 95 % interval: below zero, sparsify is better."
+    )
+    tables = [_table(name, runs[runs.network == name]) for name in dict.fromkeys(runs.network)]
+    return [Section("Test loss at equal sparsity", [text, *tables])]
+
+
+def chosen(runs: pd.DataFrame) -> pd.DataFrame:
+    """Returns the runs without those of ramps that are not the best of their cell on validation data."""
+    cells = runs[runs.method == "magnitude"].groupby([*CELL, "ramp"], as_index=False).validation_loss.mean()
+    best = cells.loc[cells.groupby(CELL).validation_loss.idxmin(), [*CELL, "ramp"]] if len(cells) else cells
+    keys = set(map(tuple, best[[*CELL, "ramp"]].to_numpy().tolist())) if len(best) else set()
+    keep = [
+        row.method != "magnitude" or (row.network, row.optimizer, row.sparsity, row.ramp) in keys
+        for row in runs.itertuples()
+    ]
+    return runs[keep]
+
+
+def difference(one: pd.DataFrame, other: pd.DataFrame, metric: str = "test_loss") -> tuple[float, float]:
+    """Returns the mean difference of a metric, seed by seed, and half its 95 % interval; NaN without two seeds."""
+    pairs = one.set_index("seed")[metric] - other.set_index("seed")[metric]
+    pairs = pairs.dropna()
+    if len(pairs) < 2:
+        return float(pairs.mean()), np.nan
+    return float(pairs.mean()), float(stats.t.ppf(0.975, len(pairs) - 1) * pairs.std() / len(pairs) ** 0.5)
+
+
+def _table(network: str, runs: pd.DataFrame) -> Table:
+    rows: list[list[str]] = []
+    sparse = runs[runs.method != "dense"]
+    for cell in (part for _, part in sparse.groupby(["optimizer", "sparsity"], sort=False)):
+        optimizer, sparsity = str(cell.optimizer.iloc[0]), float(cell.sparsity.iloc[0])
+        dense = runs[(runs.method == "dense") & (runs.optimizer == optimizer)]
+        by = {name: cell[cell.method == name] for name in ("magnitude", "sparsify")}
+        shown = [_spread(part.test_loss) for part in (dense, *by.values())]
+        mean, half = difference(by["sparsify"], by["magnitude"]) if all(map(len, by.values())) else (np.nan, np.nan)
+        change = "–" if np.isnan(mean) else f"{mean:+.4f}" + ("" if np.isnan(half) else f" ± {half:.4f}")
+        accuracy = [_percent(part.test_accuracy) for part in by.values()]
+        rows.append([optimizer, f"{100 * sparsity:g} %", *shown, change, *accuracy, str(cell.seed.nunique())])
+    columns = ["optimizer", "zeros", "dense", "magnitude", "sparsify", "difference"]
+    columns += ["accuracy, magnitude", "accuracy, sparsify", "seeds"]
+    title = f"{network}, {runs.steps.iloc[0]:,} steps"
+    return Table(columns, sorted(rows, key=lambda row: row[0]), title, labels=2)
+
+
+def _spread(values: pd.Series) -> str:
+    return (
+        "–"
+        if values.empty
+        else f"{values.mean():.4f} ± {values.std():.4f}"
+        if len(values) > 1
+        else f"{values.iloc[0]:.4f}"
+    )
+
+
+def _percent(values: pd.Series) -> str:
+    return "–" if values.empty else f"{100 * values.mean():.2f}"

@@ -1,0 +1,96 @@
+"""Trains the missing runs of the comparison and writes its record."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+
+from ...cli.interrupts import mendable
+from ...cli.runner import Report, check_axes, conduct
+from ...records.environment import Clock
+from ...records.folder import BadInput, Facts, require_one_of, write_whole
+from ...reports.document import fill, to_markdown
+from ...training.study import KEPT
+from .config import METHODS, NETWORKS, OPTIMIZERS, MethodsConfig, Setting, settings
+
+
+def run(config: MethodsConfig, console: Console, clock: Clock) -> Path:
+    """Runs the study and returns the record's folder.
+
+    Raises:
+      BadInput: an invalid flag, or no finished run.
+    """
+    _check(config)
+
+    def work(folder: Path) -> tuple[Facts, Report]:
+        from . import report
+
+        with clock.phase("run"):
+            outcomes = finish(config, console)
+        with clock.phase("report"):
+            table = pd.DataFrame([outcome["settings"] | _numbers(outcome) for outcome in outcomes])
+            table.to_csv(folder / "runs.csv", index=False)
+            sections = report.sections(table)
+            if config.docs:
+                fill(Path(config.docs), "methods", to_markdown("", sections))
+        return {"runs": len(table)}, sections
+
+    return conduct("methods", "Methods compared", config, console, clock, work)
+
+
+def finish(config: MethodsConfig, console: Console) -> list[Facts]:
+    """Trains the missing runs until the time limit and returns all that are finished.
+
+    Raises:
+      BadInput: no run is finished, a run diverged, or images are missing.
+    """
+    folder = config.runs or KEPT / "methods"
+    end = None if config.minutes is None else time.monotonic() + 60 * config.minutes
+    outcomes = []
+    for setting in settings(config):
+        path = folder / f"{setting.name()}.json"
+        if not path.exists() and not config.finished and (end is None or time.monotonic() < end):
+            _train(setting, config, path, console)
+        if path.exists():
+            outcomes.append(json.loads(path.read_text(encoding="utf-8")))
+    if not outcomes:
+        raise BadInput(f"finished or minutes must leave at least one run, got none in {folder}")
+    return outcomes
+
+
+def _train(setting: Setting, config: MethodsConfig, path: Path, console: Console) -> None:
+    from .train import train
+
+    outcome = train(setting, config.data_dir)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps(outcome) + "\n")
+    shown = f"validation loss {outcome['validation_loss']:.4f}, accuracy {outcome['validation_accuracy']:.2%}"
+    console.print(f"{setting.name()}: {shown}", highlight=False, soft_wrap=True)
+
+
+def _numbers(outcome: Facts) -> Facts:
+    return {name: x for name, x in outcome.items() if isinstance(x, int | float)}
+
+
+def _check(config: MethodsConfig) -> None:
+    from rvsmjax import _checks
+
+    check_axes(config, "network", "method", "optimizer", "sparsity", "ramp")
+    for name, known in (("network", NETWORKS), ("method", METHODS), ("optimizer", OPTIMIZERS)):
+        for value in getattr(config, name):
+            require_one_of(name, value, known)
+    with mendable():
+        _checks.integer("seeds", config.seeds, at_least=1)
+        _checks.integer("steps", config.steps, at_least=0)
+        for value in config.sparsity:
+            _checks.fraction("sparsity", value)
+        for value in config.ramp:
+            _checks.positive("ramp", value)
+    if max(config.ramp) > 1:
+        raise BadInput(f"ramp must be at most 1, got {max(config.ramp):g}")
+    if config.docs and not Path(config.docs).is_file():
+        raise BadInput(f"docs must be an existing file, got {config.docs}")

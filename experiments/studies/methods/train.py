@@ -1,0 +1,94 @@
+"""One training of the comparison."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+from flax import nnx
+from jax import Array
+
+import rvsmjax as rv
+from rvsmjax._pytree import PyTree
+
+from ...records.environment import describe
+from ...records.folder import BadInput, Facts
+from ...training.programs import Graph, split
+from .config import Setting
+from .methods import make
+from .tasks import TASKS, Task, evaluate, loss
+
+Carry = tuple[optax.Params, PyTree, optax.OptState]
+
+
+@functools.cache
+def load(network: str, folder: Path | None) -> tuple[PyTree, PyTree, PyTree]:
+    """Returns training, validation and test data of a network."""
+    return TASKS[network].load(folder)
+
+
+def train(setting: Setting, folder: Path | None, rate: float | None = None) -> Facts:
+    """Returns settings and results of a training.
+
+    Args:
+      setting: the training.
+      folder: folder of the image files.
+      rate: learning rate; None for that of the network and optimizer.
+
+    Raises:
+      BadInput: the loss is no longer finite, or images are missing.
+    """
+    task = TASKS[setting.network]
+    rate = task.rates[setting.optimizer] if rate is None else rate
+    parts = load(setting.network, folder)
+    init_key, data_key = jax.random.split(jax.random.fold_in(jax.random.key(setting.key), setting.seed))
+    graph, params, rest = split(task.make(nnx.Rngs(params=init_key)))
+    tx = make(setting, rate)
+    step = _make_step(task, graph, tx, data_key)
+    carry: Carry = (params, rest, tx.init(params))
+    start = time.perf_counter()
+    last: Array | float = np.nan
+    for count in range(setting.steps):
+        carry, last = step(carry, parts[0], count)
+    value = float(last)
+    seconds = time.perf_counter() - start
+    params, rest, _ = carry
+    if not np.isfinite(value):
+        raise BadInput(f"{setting.name()} diverged: its loss is {value}; its learning rate was {rate:g}")
+    zeros = rv.sparsity(params).total
+    validation, test = (evaluate(graph, params, rest, part) for part in parts[1:])
+    return {
+        "settings": {**vars(setting), "learning_rate": rate, "batch": task.batch},
+        "zeros": int(zeros.zeros),
+        "size": int(zeros.size),
+        "train_loss": value,
+        **{f"validation_{name}": x for name, x in validation.items()},
+        **{f"test_{name}": x for name, x in test.items()},
+        "milliseconds_per_step": 1e3 * seconds / setting.steps,
+        **{name: fact for name, fact in describe().items() if name != "platform"},
+    }
+
+
+def _make_step(
+    task: Task, graph: Graph, tx: optax.GradientTransformation, key: Array
+) -> Callable[[Carry, PyTree, int], tuple[Carry, Array]]:
+    @functools.partial(jax.jit, donate_argnums=0)
+    def step(carry: Carry, data: PyTree, count: int) -> tuple[Carry, Array]:
+        params, rest, state = carry
+        x, y = task.draw(data, jax.random.fold_in(key, count), task.batch)
+
+        def objective(params: optax.Params) -> tuple[Array, PyTree]:
+            network = nnx.merge(graph, params, rest)
+            value = loss(network(x), y)
+            return value, split(network)[2]
+
+        (value, rest), gradient = jax.value_and_grad(objective, has_aux=True)(params)
+        updates, state = tx.update(gradient, state, params)
+        return (optax.apply_updates(params, updates), rest, state), value
+
+    return step

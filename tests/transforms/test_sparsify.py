@@ -1,0 +1,191 @@
+"""sparsify: compared with the iteration by hand; the sparsity, the frozen pattern, what it does to optimizers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import rvsmjax as rv
+
+STEPS = 20
+OPTIMIZERS = {
+    "sgd": optax.sgd(0.1, momentum=0.9),
+    "adamw": optax.adamw(0.02),
+    "lion": optax.lion(0.01),
+    "adafactor": optax.adafactor(0.05),
+    "muon": optax.contrib.muon(0.05),
+}
+
+
+def problem(seed=0, shapes=((6, 8), (8, 5))):
+    rng = np.random.default_rng(seed)
+    start, target = (
+        {name: {"kernel": jnp.asarray(rng.normal(size=s), "float32")} for name, s in zip("ab", shapes, strict=True)}
+        for _ in range(2)
+    )
+    return start, target
+
+
+def gradient(params, target):
+    return jax.tree.map(lambda w, t: w - t, params, target)
+
+
+def run(tx, params, target, steps=STEPS, scale=1.0):
+    """Parameters and states after each step, in one jitted scan."""
+
+    def step(carry, _):
+        params, state = carry
+        g = jax.tree.map(lambda x: scale * x, gradient(params, target))
+        updates, state = tx.update(g, state, params)
+        params = optax.apply_updates(params, updates)
+        return (params, state), (params, state)
+
+    return jax.jit(lambda p: jax.lax.scan(step, (p, tx.init(p)), length=steps)[1])(params)
+
+
+def zeros(params, i=-1):
+    return sum(int(np.sum(np.asarray(x[i]) == 0)) for x in jax.tree.leaves(params))
+
+
+def top(leaves, sparsity):
+    """The largest components of all leaves; the others zero."""
+    flat = np.sort(np.abs(np.concatenate([x.ravel() for x in leaves])))
+    count = round(sparsity * len(flat))
+    edge = flat[count - 1] if count else -1.0
+    return [np.where(np.abs(x) > edge, x, 0) for x in leaves]
+
+
+def rms(x, where):
+    return np.sqrt(np.mean(x[where] ** 2)) if where.any() else 0.0
+
+
+def test_it_is_the_iteration_by_hand(x64):
+    """Gradient descent with rate 0.1, α = 1/20, from u = w; cubic schedule until step 10, frozen from step 16."""
+    params, target = jax.tree.map(lambda x: x.astype("float64"), problem())
+    got, states = run(rv.sparsify(optax.sgd(0.1), 0.75, steps=STEPS), params, target)
+    u, t = (list(map(np.asarray, jax.tree.leaves(tree))) for tree in (params, target))
+    rest = [0 * x for x in u]
+    for step in range(STEPS):
+        sparsity = 0.75 * (1 - (1 - min(step / 10, 1)) ** 3)
+        kept = [(x != 0) | ((r == 0) & (step < 16)) for x, r in zip(u, rest, strict=True)]
+        w = []
+        for x, y, r, k in zip(u, t, rest, kept, strict=True):
+            g = x - y
+            ratio = rms(0.1 * g, k) / max(rms(g, k), rms(g, ~k))
+            w.append(np.where(k, x - 0.1 * g, -ratio * g) + (step < 16) * (1 - 1 / STEPS) * r)
+        u = top(w, sparsity) if step < 16 else [np.where(k, x, 0) for x, k in zip(w, kept, strict=True)]
+        rest = [(x - y) * (step < 16) for x, y in zip(w, u, strict=True)]
+        for want, leaf, r, left in zip(u, jax.tree.leaves(got), rest, jax.tree.leaves(states.residual), strict=True):
+            np.testing.assert_allclose(leaf[step], want, rtol=0, atol=1e-6)
+            np.testing.assert_allclose(left[step], r, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_parameters_have_the_sparsity_with_any_optimizer(name):
+    params, target = problem()
+    got, _ = run(rv.sparsify(OPTIMIZERS[name], 0.75, steps=STEPS), params, target)
+    size = sum(x.size for x in jax.tree.leaves(params))
+    schedule = rv.cubic_sparsity(0.75, 0, STEPS // 2)
+    for step in range(STEPS):
+        assert abs(zeros(got, step) - float(schedule(step)) * size) <= 1
+    frozen = [np.asarray(x[16:] != 0) for x in jax.tree.leaves(got)]
+    assert all((pattern == pattern[0]).all() for pattern in frozen)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(got))
+
+
+def test_frozen_it_is_the_optimizer_on_the_support():
+    params, target = problem()
+    got, states = run(rv.sparsify(optax.sgd(0.1), 0.75, steps=STEPS, freeze=10), params, target)
+    assert all(not np.any(x[9:] == 1) and not np.any(x[10:]) for x in jax.tree.leaves(states.residual))
+    for x, t in zip(jax.tree.leaves(got), jax.tree.leaves(target), strict=True):
+        x, t = np.asarray(x), np.asarray(t)
+        for step in range(11, STEPS):
+            want = np.where(x[10] != 0, x[step - 1] - 0.1 * (x[step - 1] - t), 0)
+            np.testing.assert_allclose(x[step], want, rtol=1e-5, atol=1e-6)
+
+
+def test_a_zero_component_returns_when_its_gradient_says_so():
+    """It is pruned before the ramp ends; from step 150 on a noisy loss wants it to be the largest."""
+    w = {"kernel": jnp.array([[1.0, 0.9, 0.8, 0.1, 0.05, 0.2]])}
+    early, late = w, {"kernel": w["kernel"].at[0, 4].set(3.0)}
+    tx, support = rv.sparsify(optax.sgd(0.1), 0.5, steps=300), []
+    state, update = tx.init(w), jax.jit(tx.update)
+    noise = np.random.default_rng(0).normal(scale=0.1, size=(300, 1, 6)).astype("float32")
+    for step in range(300):
+        noisy = jax.tree.map(lambda g, step=step: g + noise[step], gradient(w, late if step >= 150 else early))
+        updates, state = update(noisy, state, w)
+        w = optax.apply_updates(w, updates)
+        support.append(np.asarray(w["kernel"][0] != 0).tolist())
+    assert support[149] == [True, True, True, False, False, False]
+    assert support[-1][4]
+    assert sum(support[-1]) == 3
+    assert w["kernel"][0, 4] > 2
+
+
+def test_a_kernel_that_starts_at_zero_trains():
+    w, target = {"kernel": jnp.zeros((4, 5))}, problem()[1]
+    target = {"kernel": target["a"]["kernel"][:4, :5]}
+    got, _ = run(rv.sparsify(optax.sgd(0.3), 0.5, steps=40), w, target, 40)
+    want = top([np.asarray(target["kernel"])], 0.5)[0]
+    np.testing.assert_array_equal(got["kernel"][-1] != 0, want != 0)
+    np.testing.assert_allclose(got["kernel"][-1], want, atol=0.05)
+
+
+def test_the_scale_of_the_loss_does_not_matter_behind_adam():
+    params, target = problem(1)
+    one, thousand = (
+        run(rv.sparsify(optax.adam(0.02, eps=1e-12), 0.75, steps=STEPS), params, target, scale=s)[0] for s in (1.0, 1e3)
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), one, thousand)
+
+
+def test_groups_and_constraints():
+    params, target = problem(2)
+    got, _ = run(rv.sparsify(optax.sgd(0.1), 0.5, steps=STEPS, penalty=rv.Grouped(rv.L0(), "filters")), params, target)
+    for leaf in jax.tree.leaves(got):
+        columns = np.asarray((leaf[-1] == 0).mean(0))
+        assert set(columns) <= {0.0, 1.0}
+    got, _ = run(rv.sparsify(optax.sgd(0.1), steps=STEPS, penalty=rv.NM(2, 4)), {"b": params["b"]}, {"b": target["b"]})
+    last = {"b": {"kernel": got["b"]["kernel"][-1]}}
+    assert sum(rv.nm_violations(last, 2, 4).values()) == 0
+
+
+def test_by_leaf_and_overrides():
+    params, target = problem(3)
+    params["a"]["kernel"] *= 100
+    got, _ = run(
+        rv.sparsify(optax.sgd(0.01), 0.5, steps=STEPS, scope="leaf", overrides={"b": {"sparsity": 0.8}}), params, target
+    )
+    assert int((got["a"]["kernel"][-1] == 0).sum()) == 24
+    assert int((got["b"]["kernel"][-1] == 0).sum()) == 32
+
+
+def test_sparse_params_returns_the_parameters():
+    params, target = problem()
+    tx = rv.sparsify(optax.adam(0.1), 0.5, steps=4)
+    _, state = tx.update(gradient(params, target), tx.init(params), params)
+    assert rv.sparse_params(state, params) is params or all(
+        a is b for a, b in zip(*map(jax.tree.leaves, (rv.sparse_params(state, params), params)), strict=True)
+    )
+
+
+def test_errors():
+    sgd = optax.sgd(0.1)
+    cases = [
+        (lambda: rv.sparsify(sgd, steps=5), TypeError, r"^lam must be given .*got None for l0|^sparsity must"),
+        (lambda: rv.sparsify(sgd, 1.5, steps=5), ValueError, r"^sparsity must be .*got 1.5"),
+        (lambda: rv.sparsify(sgd, 0.5, steps=0), ValueError, r"^steps must be .*got 0"),
+        (lambda: rv.sparsify(sgd, 0.5, steps=5, pull=2), ValueError, r"^pull must be .*got 2"),
+        (lambda: rv.sparsify(sgd, 0.5, steps=5, rate=-1), ValueError, r"^rate must be .*got -1"),
+        (lambda: rv.sparsify(sgd, 0.5, steps=5, freeze=0), ValueError, r"^freeze must be .*got 0"),
+        (lambda: rv.sparsify(sgd, 0.5, steps=5, scope="x"), ValueError, r"^scope must be .*got 'x'"),
+        (lambda: rv.sparsify(sgd, 0.5, steps=5, penalty=rv.TopK(k=1)), TypeError, r"^sparsity must be given to the"),
+    ]
+    for make, kind, message in cases:
+        with pytest.raises(kind, match=message):
+            make()
+    w = {"kernel": jnp.ones((2, 2))}
+    tx = rv.sparsify(sgd, 0.5, steps=5)
+    with pytest.raises(ValueError, match=r"^params must be passed to update"):
+        tx.update(w, tx.init(w))
