@@ -6,7 +6,10 @@ from pathlib import Path
 import hypothesis
 import jax
 import pytest
+from jax._src import compiler
 from jax.experimental.compilation_cache import compilation_cache
+
+from rvsmjax.sweep._program import program
 
 # Before JAX starts: some tests use several devices.
 jax.config.update("jax_num_cpu_devices", 8)
@@ -37,6 +40,39 @@ def no_compilation_cache():
     yield
     jax.config.update("jax_enable_compilation_cache", True)
     compilation_cache.reset_cache()
+
+
+compile_options = compiler.get_compile_options
+
+
+def cheap_options(*args, env_options_overrides=None, **others):
+    options = {"xla_cpu_use_fusion_emitters": False} | (env_options_overrides or {})
+    return compile_options(*args, env_options_overrides=options, **others)
+
+
+def compile_cheaply(cheap):
+    """Sets how programs are compiled from now on; the persistent cache keeps the two kinds apart, the others do not."""
+    jax.config.update("jax_disable_most_optimizations", cheap)
+    if jax.__version_info__ < (0, 11):  # later, XLA has only these emitters
+        compiler.get_compile_options = cheap_options if cheap else compile_options
+    jax.clear_caches()
+    program.compile_plan.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def cheap_compilation():
+    """For a module that compiles much and runs little: compiles without most of XLA's optimizations."""
+    compile_cheaply(True)
+    yield
+    compile_cheaply(False)
+
+
+@pytest.fixture
+def usual_compilation(cheap_compilation):
+    """For a test of bits or rounding in such a module: compiles as for users."""
+    compile_cheaply(False)
+    yield
+    compile_cheaply(True)
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def records(tmp_path_factory):
     return run
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", ["table", pytest.param("best", marks=pytest.mark.slow), "compress"])
 def test_quick(name, records):
     out, (_, count) = records(name), COMMANDS[name]
     runs = pd.read_csv(out / "runs.csv")
