@@ -35,6 +35,7 @@ from rvsmjax.transforms import admm as admm
 from rvsmjax.transforms import keep_zeros as keep_zeros
 from rvsmjax.transforms import lam_for_sparsity as lam_for_sparsity
 from rvsmjax.transforms import rvsm as rvsm
+from rvsmjax.transforms import scalars as scalars
 from rvsmjax.transforms import sparse_params as sparse_params
 from rvsmjax.transforms import sparsify as sparsify
 from rvsmjax.transforms import sparsity as sparsity

@@ -14,7 +14,7 @@ from ..records.program import PROGRAM
 
 HOW = {
     *("out", "quick", "overwrite", "quiet", "json", "dry_run", "docs", "data_dir", "runs", "minutes"),
-    *("coordinator", "processes", "process"),
+    *("coordinator", "processes", "process", "tensorboard"),
 }
 """Flags that do not affect results: where to run, where to write, what to print."""
 
@@ -74,6 +74,7 @@ DataFolder = Annotated[Path | None, _spec(Path, "a folder", "FOLDER", absent="$R
 RunsFolder = Annotated[
     Path | None, _spec(Path, "a folder", "FOLDER", absent="experiments/published_runs of a checkout, else results/runs")
 ]
+LogFolder = Annotated[Path | None, _spec(Path, "a folder", "FOLDER", absent="no logs")]
 Minutes = Annotated[float | None, _spec(float, "a number", "MINUTES", absent="no limit")]
 
 

@@ -177,6 +177,7 @@ def fit(
     key: Array,
     folder: Path | None,
     on_epoch: Callable[[Row], None] = lambda row: None,
+    log: Callable[[TrainState, Row], None] = lambda state, row: None,
     settings: Facts | None = None,
     stop: Callable[[], bool] = lambda: False,
     save_every: float = 0.0,
@@ -193,6 +194,7 @@ def fit(
       key: random key for the order of the images and the augmentation.
       folder: folder of the checkpoints and ``metrics.jsonl``; None to write nothing.
       on_epoch: called with the metrics of each epoch.
+      log: called before it, with the state after the epoch too, which it must not keep.
       settings: settings that a run in ``folder`` must have to be resumed.
       stop: called after each epoch except the last; True stops the training.
       save_every: minimum seconds between checkpoints; the epoch of a stop and the last epoch are always saved.
@@ -239,6 +241,7 @@ def fit(
             if checkpoints and (stopping or last or time.monotonic() - saved >= save_every):
                 checkpoints.save(state, history)
                 saved = time.monotonic()
+            log(state, row)
             on_epoch(row)
             if stopping:
                 raise OutOfTime

@@ -15,12 +15,14 @@ import optax
 
 import rvsmjax as rv
 from rvsmjax._pytree import PyTree
+from rvsmjax.transforms import splitting_states
 
 from ..data.images import Data
 from ..records.environment import describe
 from ..records.folder import BadInput, Facts, alone, write_whole
+from ..records.tensorboard import Logs
 from .loop import Fit, Row, Task, evaluator, fit
-from .programs import split
+from .programs import TrainState, split
 from .recipes import Recipe, make_task
 
 CURVES = ("loss", "train_accuracy", "accuracy_w", "accuracy_u", "zeros")
@@ -45,6 +47,7 @@ class Runs:
       load: function that returns the images; called if a run must be trained.
       watch: called after each epoch.
       time_limit: seconds from now after which no epoch starts; None for no limit.
+      logs: where ``numbers`` of each epoch are written; None for nowhere.
     """
 
     def __init__(
@@ -53,10 +56,11 @@ class Runs:
         load: Callable[[], Data],
         watch: Watch = lambda recipe, row: None,
         time_limit: float | None = None,
+        logs: Logs | None = None,
     ) -> None:
         self.folder = folder
         self.load = functools.cache(load)
-        self.watch = watch
+        self.watch, self.logs = watch, logs
         self.deadline = None if time_limit is None else time.monotonic() + time_limit
 
     def result(self, recipe: Recipe) -> Facts:
@@ -100,6 +104,10 @@ class Runs:
             last = time.perf_counter()
             self.watch(recipe, row)
 
+        def log(state: TrainState, row: Row) -> None:
+            if self.logs:
+                self.logs.write(recipe.name(), row["epoch"], numbers(state, row))
+
         checkpoints = path.with_suffix("")
         end = fit(
             task,
@@ -108,6 +116,7 @@ class Runs:
             key=recipe.keys()[1],
             folder=checkpoints,
             on_epoch=on_epoch,
+            log=log,
             settings=recipe.settings(),
             stop=lambda: self.deadline is not None and time.monotonic() > self.deadline,
             save_every=SAVE_EVERY,
@@ -132,6 +141,16 @@ class Runs:
         _, params, rest = split(recipe.make_network())
         loaded = rv.load_npz(path.with_suffix(".npz"), {"params": params, "rest": rest})
         return loaded["params"], loaded["rest"]
+
+
+def numbers(state: TrainState, row: Row) -> dict[str, float]:
+    """Returns what was measured after an epoch, and ``rv.scalars`` but for the sparsities, which are among it."""
+    found = {name: value for name, value in row.items() if isinstance(value, float)}
+    found |= {f"zeros/{name}": value for name, value in (row["zeros_by_leaf"] or {}).items()}
+    if splitting_states(state.opt_state):
+        scalars = rv.scalars(state.opt_state, state.params)
+        found |= {name: float(value) for name, value in scalars.items() if not name.startswith("sparsity")}
+    return found
 
 
 def read(path: Path) -> Facts | None:

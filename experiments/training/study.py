@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
@@ -10,10 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from tyro.conf import arg
 
-from ..cli.flags import DataFolder, Minutes, RunsFolder, WholeNumber
+from ..cli.flags import DataFolder, LogFolder, Minutes, RunsFolder, WholeNumber
 from ..cli.runner import Report, conduct
 from ..records.environment import Clock
 from ..records.folder import BadInput, Facts, require_one_of
+from ..records.tensorboard import Logs, check_installed
 from ..reports.document import Section, fill, to_markdown
 from ..reports.figures import Figure
 
@@ -46,6 +48,8 @@ class TrainingConfig:
     """Folder of the image files."""
     runs: RunsFolder = None
     """Folder of finished runs and checkpoints. Commands that run at the same time share the work."""
+    tensorboard: LogFolder = None
+    """Folder of TensorBoard logs, one for each run that is trained; needs tensorboardX."""
     minutes: Minutes = None
     """Time limit after which no epoch starts; run the same command to resume."""
     finished: bool = False
@@ -61,6 +65,8 @@ class TrainingConfig:
         require_one_of("data", self.data, sources)
         if self.docs and not Path(self.docs).is_file():
             raise BadInput(f"docs must be an existing file, got {self.docs}")
+        if self.tensorboard:
+            check_installed()
         if self.minutes is not None and not self.minutes > 0:
             raise BadInput(f"minutes must be > 0, got {self.minutes:g}")
 
@@ -122,7 +128,9 @@ def train_all(study: Study, config: TrainingConfig, console: Console) -> Outcome
 
     recipes = [recipe for group in study.values() for recipe in group]
     done: dict[Recipe, Facts] = {}
-    with _progress(console) as progress:
+    with contextlib.ExitStack() as stack:
+        progress = stack.enter_context(_progress(console))
+        logs = stack.enter_context(Logs(config.tensorboard)) if config.tensorboard else None
         bar = progress.add_task("", total=sum(recipe.epochs for recipe in recipes), shown="")
 
         def watch(recipe: Recipe, row: Row) -> None:
@@ -131,7 +139,7 @@ def train_all(study: Study, config: TrainingConfig, console: Console) -> Outcome
             progress.advance(bar)
 
         seconds = None if config.minutes is None else 60 * config.minutes
-        runs = Runs(config.runs or KEPT, lambda: load(config.data, config.data_dir), watch, seconds)
+        runs = Runs(config.runs or KEPT, lambda: load(config.data, config.data_dir), watch, seconds, logs)
         for recipe in recipes:
             if config.finished:
                 if (run := read(runs.path(recipe))) is not None:

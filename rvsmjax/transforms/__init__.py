@@ -8,6 +8,7 @@ from rvsmjax.transforms.patterns import keep_zeros as keep_zeros
 from rvsmjax.transforms.rvsm import RVSMState as RVSMState
 from rvsmjax.transforms.rvsm import SplittingCertificate as SplittingCertificate
 from rvsmjax.transforms.rvsm import rvsm as rvsm
+from rvsmjax.transforms.scalars import scalars as scalars
 from rvsmjax.transforms.selection import Mask as Mask
 from rvsmjax.transforms.selection import select as select
 from rvsmjax.transforms.sparse import Sparsity as Sparsity

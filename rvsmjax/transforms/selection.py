@@ -100,7 +100,25 @@ def require_same_structure(name: str, tree: PyTree, params: PyTree) -> None:
 
 
 def difference(tree: PyTree, params: PyTree, is_leaf: Callable[[PyTree], bool] | None = None) -> str:
-    """Returns the paths that only one of two trees has."""
+    """Returns the paths that only one of two trees has, or the first place where their containers differ."""
     theirs = {path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_leaf)}
     ours = {path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)}
-    return ", ".join(sorted(ours ^ theirs)) or "in the kind of its containers"
+    return ", ".join(sorted(ours ^ theirs)) or _other_container(tree, params, ())
+
+
+def _other_container(tree: PyTree, params: PyTree, path: KeyPath) -> str:
+    names = [type(node).__name__ for node in (tree, params)]
+    if type(tree) is not type(params):
+        return f"{path_name(path) or 'the root'}, {names[0]} instead of {names[1]}"
+
+    def children(node: PyTree) -> list[tuple[KeyPath, PyTree]]:
+        pairs: list[tuple[KeyPath, PyTree]] = jax.tree_util.tree_leaves_with_path(
+            node, is_leaf=lambda inner: inner is not node
+        )
+        return pairs
+
+    for (step, a), (_, b) in zip(children(tree), children(params), strict=False):
+        ours: Structure = jax.tree.structure(a)
+        if step and ours != jax.tree.structure(b):
+            return _other_container(a, b, (*path, *step))
+    return f"{path_name(path) or 'the root'}, in what the {names[0]} holds beside its leaves"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ import optax
 from jax import Array
 
 from rvsmjax import _checks
+from rvsmjax._exact import count
 from rvsmjax._pytree import PyTree, unboxed
 from rvsmjax.penalties import Penalty
 from rvsmjax.transforms.admm import ADMMState
@@ -38,8 +40,8 @@ def sparse_params(opt_state: optax.OptState, params: optax.Params) -> PyTree:
       params: the corresponding parameters w.
 
     Raises:
-      ValueError: if ``opt_state`` holds no splitting transformation, or two that select the same leaf, or ``params``
-        has a different structure from the parameters passed to ``init``.
+      ValueError: if ``opt_state`` holds no splitting transformation, or two that select the same leaf, if it is
+        replicated or batched, or if ``params`` has a different structure from the parameters passed to ``init``.
     """
     states = splitting_states(opt_state)
     if not states:
@@ -47,6 +49,7 @@ def sparse_params(opt_state: optax.OptState, params: optax.Params) -> PyTree:
     u = params
     claimed: set[str] = set()
     for state in states:
+        _require_fit(state, params)
         paths = set(state.marks.paths)
         if paths & claimed:
             raise ValueError(
@@ -57,8 +60,25 @@ def sparse_params(opt_state: optax.OptState, params: optax.Params) -> PyTree:
     return u
 
 
+def _require_fit(state: RVSMState | ADMMState | SparsifyState, params: optax.Params) -> None:
+    if jnp.ndim(state.count):
+        raise ValueError(
+            f"opt_state must be that of one training, got counts of shape {jnp.shape(state.count)}: unreplicate it, or "
+            "vmap over it and params"
+        )
+    flat = jax.tree_util.treedef_is_leaf(state.marks.structure) and state.marks.rules != (None,)
+    if flat and not jax.tree_util.treedef_is_leaf(jax.tree.structure(unboxed(params))):
+        raise ValueError(
+            f"params must be one array as passed to init, got a {type(params).__name__}: within optax.flatten, "
+            "put only the optimizer, and the splitting before it"
+        )
+
+
 class LeafSparsity(NamedTuple):
-    """Number of zeros, size and fraction of zeros of one leaf or of several."""
+    """Number of zeros, size and fraction of zeros of one leaf or of several.
+
+    The number is an int32, or a float32 if there are 2³¹ components or more.
+    """
 
     zeros: Array
     size: int
@@ -94,15 +114,20 @@ def sparsity(params: optax.Params, mask: Mask = None) -> Sparsity:
       (0.5, ['kernel'])
     """
     selected = jax.tree.leaves(select(params, mask))
-    leaves: dict[str, LeafSparsity] = {}
-    for is_selected, (path, leaf) in zip(selected, jax.tree_util.tree_leaves_with_path(params), strict=True):
-        if is_selected:
-            zeros = jnp.sum(jnp.asarray(leaf) == 0)
-            size = np.size(leaf)
-            leaves[path_name(path)] = LeafSparsity(zeros, size, zeros / max(size, 1))
-    zeros = jnp.sum(jnp.asarray([leaf.zeros for leaf in leaves.values()], jnp.int32))
-    size = sum(leaf.size for leaf in leaves.values())
-    return Sparsity(leaves, LeafSparsity(zeros, size, zeros / max(size, 1)))
+    pairs = zip(selected, jax.tree_util.tree_leaves_with_path(params), strict=True)
+    zeros = {path_name(path): jnp.asarray(leaf) == 0 for is_selected, (path, leaf) in pairs if is_selected}
+    return count_zeros(zeros)
+
+
+def count_zeros(zeros: Mapping[str, Array]) -> Sparsity:
+    """Returns the sparsity of leaves, given where each is zero."""
+
+    def measure(leaves: Sequence[Array]) -> LeafSparsity:
+        size = sum(leaf.size for leaf in leaves)
+        number = count(leaves)
+        return LeafSparsity(number, size, number / max(float(size), 1.0))
+
+    return Sparsity({path: measure([leaf]) for path, leaf in zeros.items()}, measure(list(zeros.values())))
 
 
 def sparsity_mask(params: optax.Params) -> PyTree:
@@ -171,4 +196,4 @@ def lam_for_sparsity(
 
 @jax.jit  # takes the leaves as arguments: as captured constants, XLA would spend long folding them
 def _zeros(penalty: Penalty, leaves: list[Array], step: Array) -> Array:
-    return jnp.sum(jnp.asarray([jnp.sum(u == 0) for u in penalty.prox_leaves(leaves, step)]))
+    return count([u == 0 for u in penalty.prox_leaves(leaves, step)])

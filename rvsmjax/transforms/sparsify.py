@@ -41,6 +41,7 @@ class SparsifyState(NamedTuple):
       count: number of updates, int32.
       marks: the rule that applies to each leaf, without arrays.
       rules: penalties, λ and sparsities of the last update, schedules resolved.
+      pull: α of the last update; 1 once the pattern is frozen, when w becomes u.
       inner_state: state of the optimizer.
       residual: w − u for the selected leaves, at least float32.
     """
@@ -48,6 +49,7 @@ class SparsifyState(NamedTuple):
     count: Array  # type: ignore[assignment]  # optax's name, over the method of tuples
     marks: Marks
     rules: tuple[Rule, ...]
+    pull: Array
     inner_state: optax.OptState
     residual: PyTree
 
@@ -137,9 +139,9 @@ def sparsify(
         count = jnp.zeros((), jnp.int32)
         marks = mark_leaves(params, mask, overrides, rules)
         zeros = masked(marks, jax.tree.map(lambda p: jnp.zeros_like(p, working_dtype(p)), params))
-        now, _ = numbers_at(count, rules, 1.0)
+        now, share = numbers_at(count, rules, pull)
         now = by_leaf(now, marks) if scope == "leaf" else now
-        return SparsifyState(count, marks, now, inner.init(params), zeros)
+        return SparsifyState(count, marks, now, share, inner.init(params), zeros)
 
     def update(
         updates: optax.Updates, state: SparsifyState, params: optax.Params | None = None, **extra: object
@@ -147,8 +149,9 @@ def sparsify(
         if params is None:
             raise ValueError("params must be passed to update: sparsify sets components of params + updates to 0")
         marks, frozen = state.marks, state.count >= freeze
-        rules_now, _ = numbers_at(state.count, rules, 1.0, like=(state.rules, jnp.float32(1)))
-        share, speed = (number(state.count) if callable(number) else number for number in (pull, rate))
+        rules_now, share = numbers_at(state.count, rules, pull, like=(state.rules, state.pull))
+        share = jnp.where(frozen, jnp.ones_like(share), share)
+        speed = rate(state.count) if callable(rate) else rate
         # A component that is zero in both u and w is not pruned: it starts at zero.
         kept = masked(
             marks, map_marked(lambda u, rest: (u != 0) | ((rest == 0) & ~frozen), marks, params, state.residual)
@@ -159,7 +162,7 @@ def sparsify(
 
         def move(u: Array, change: Array, g: Array, m: Array, rest: Array, ratio: Array) -> Array:
             moved = jnp.where(m, u + change, -speed * ratio * g)
-            return moved.astype(rest.dtype) + (1 - share) * rest * ~frozen
+            return moved.astype(rest.dtype) + (1 - share).astype(rest.dtype) * rest
 
         w = map_marked(move, marks, params, steps_taken, updates, kept, state.residual, ratios)
 
@@ -174,7 +177,7 @@ def sparsify(
         residual = masked(marks, map_marked(lambda v, x: (v - x) * ~frozen, marks, w, u))
         changes = map_marked(lambda d, p, x: (x.astype(p.dtype) - p).astype(d.dtype), marks, steps_taken, params, u)
         count = optax.safe_increment(state.count)
-        return changes, state._replace(count=count, rules=rules_now, inner_state=inner_state, residual=residual)
+        return changes, SparsifyState(count, marks, rules_now, share, inner_state, residual)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

@@ -37,6 +37,7 @@ NAMES = {
     "Penalty",
     "run_sweep",
     "rvsm",
+    "scalars",
     "Solution",
     "solve",
     "sparse_params",

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax.core import freeze
 
 import rvsmjax as rv
 
@@ -128,3 +129,17 @@ def test_errors():
             tx.update(params, tx.init(params))
         with pytest.raises(TypeError, match=r"got int32 at kernel$"):
             tx.init({"kernel": jnp.ones((2, 2), int)})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "where"),
+    [
+        (freeze({"a": {"kernel": True}, "b": {"kernel": True}}), "the root, FrozenDict instead of dict"),
+        ({"a": {"kernel": True}, "b": freeze({"kernel": True})}, "b, FrozenDict instead of dict"),
+        ({"a": {"kernel": True}, "c": {"kernel": True}}, "b/kernel, c/kernel"),
+    ],
+)
+def test_a_pattern_in_other_containers_is_named(pattern, where):
+    params = {"a": {"kernel": jnp.eye(2)}, "b": {"kernel": jnp.eye(2)}}
+    with pytest.raises(ValueError, match=rf"^pattern must be .* with the structure of params, it differs at: {where}$"):
+        rv.keep_zeros(pattern).init(params)

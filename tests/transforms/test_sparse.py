@@ -89,6 +89,27 @@ def test_params_of_another_structure_are_named():
         rv.sparse_params(state, {"conv": PARAMS["conv"]})
 
 
+def test_the_state_of_several_trainings_is_named():
+    stacked = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), PARAMS)
+    state = jax.vmap(RVSM.init)(stacked)
+    with pytest.raises(ValueError, match=r"^opt_state must be .*, got counts of shape \(2,\): unreplicate it, or vmap"):
+        rv.sparse_params(state, stacked)
+    equal(jax.vmap(rv.sparse_params)(state, stacked), jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), U))
+
+
+def test_within_optax_flatten_only_the_optimizer():
+    inside = optax.flatten(optax.chain(RVSM, optax.sgd(0.1)))
+    state = jax.jit(inside.update)(PARAMS, inside.init(PARAMS), PARAMS)[1]
+    with pytest.raises(
+        ValueError, match=r"^params must be one array as passed to init, got a dict: within optax.flatten"
+    ):
+        rv.sparse_params(state, PARAMS)
+    outside = optax.chain(RVSM, optax.flatten(optax.adam(0.1)))
+    equal(rv.sparse_params(outside.init(PARAMS), PARAMS), U)
+    nothing = optax.masked(RVSM, False)
+    equal(rv.sparse_params(nothing.init(PARAMS), PARAMS), PARAMS)
+
+
 def test_an_equinox_model_stands_for_its_arrays():
     """As in AdamW, whose update takes the model itself too."""
     module = eqx.nn.MLP(4, 2, 8, depth=1, key=jax.random.key(0))
