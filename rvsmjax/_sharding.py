@@ -8,12 +8,13 @@ from typing import TypeVar
 import jax
 from jax import Array
 from jax.sharding import AxisType, PartitionSpec
-from jax.typing import ArrayLike
+
+from rvsmjax._pytree import PyTree
 
 Result = TypeVar("Result", Array, list[Array])
 
 
-def automatic(function: Callable[..., Result], arrays: Sequence[Array], *rest: ArrayLike, like: bool = True) -> Result:
+def automatic(function: Callable[..., Result], arrays: Sequence[Array], *rest: PyTree, like: bool = True) -> Result:
     """Returns ``function(arrays, *rest)``: arrays with the shapes and shardings of ``arrays``, or else replicated ones.
 
     Where these lie on explicit mesh axes, XLA chooses the shardings inside: sorts, scans and reshapes over a sharded

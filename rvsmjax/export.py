@@ -5,10 +5,13 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from rvsmjax._pytree import PyTree
 from rvsmjax.penalties import NM
-from rvsmjax.transforms.selection import Mask, path_name, select
+from rvsmjax.penalties._arranged import Axes
+from rvsmjax.transforms.layouts import Layout, selected_leaves
+from rvsmjax.transforms.selection import Mask, select
 
 
 def to_bcoo(params: PyTree, mask: Mask = None) -> PyTree:
@@ -55,7 +58,9 @@ def from_bcoo(params: PyTree) -> PyTree:
     return jax.tree.map(lambda x: x.todense() if is_sparse(x) else x, params, is_leaf=is_sparse)
 
 
-def nm_violations(params: PyTree, n: int = 2, m: int = 4, mask: Mask = None, *, axis: int = -2) -> dict[str, int]:
+def nm_violations(
+    params: PyTree, n: int = 2, m: int = 4, mask: Mask = None, *, axis: int = -2, layout: Layout | None = None
+) -> dict[str, int]:
     """Returns, by path, the number of blocks of m components with more than n nonzeros; 0 if the pattern holds.
 
     Args:
@@ -64,22 +69,19 @@ def nm_violations(params: PyTree, n: int = 2, m: int = 4, mask: Mask = None, *, 
       m: block length.
       mask: which leaves, see ``rvsmjax.transforms.select``.
       axis: axis along which blocks run, see ``NM``.
+      layout: what each axis of a leaf means, see ``rvsmjax.rvsm``.
 
     Raises:
-      ValueError: n or m is out of range, or a leaf's axis length is not a multiple of m.
+      ValueError: n or m is out of range, a leaf's axis length is not a multiple of m, or a mask or layout does not fit.
 
     Example:
       >>> nm_violations({"kernel": jnp.ones((4, 3)).at[0, 1].set(0)}, n=3)
       {'kernel': 2}
     """
     pattern = NM(n, m, axis)
-    selected = jax.tree.leaves(select(params, mask))
-    violations = {}
-    for is_selected, (path, leaf) in zip(selected, jax.tree_util.tree_leaves_with_path(params), strict=True):
-        if is_selected:
-            name = path_name(path)
-            try:
-                violations[name] = int(np.sum(pattern.overfull(leaf)))
-            except ValueError as error:
-                raise ValueError(f"{error} at {name!r}") from None
-    return violations
+
+    def violations(leaf: Array, axes: Axes | None) -> int:
+        slices = [leaf] if axes is None else axes.split(jnp.asarray(leaf))
+        return sum(int(np.sum(pattern.overfull(x))) for x in slices)
+
+    return {name: violations(leaf, axes) for name, leaf, axes in selected_leaves(params, mask, layout, pattern)}

@@ -16,7 +16,8 @@ from rvsmjax.geometry import float_dtype, norm, quotient, working_dtype
 from rvsmjax.penalties.base import Penalty
 
 KEPT = {"filters": -1, "channels": -2, "rows": 0}
-"""Named groups: the axis that is kept."""
+"""Named groups: the axis that is kept, in the order of Flax's kernels."""
+NAMED = (*KEPT, "heads")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,11 +31,13 @@ class Grouped(Penalty):
       penalty: the penalty on the norms.
       axes: axes to reduce; each index into the remaining axes is one group. The default groups a convolution kernel in
         Flax's layout (height, width, input, output) by output filter. A name keeps a single axis, for kernels of any
-        rank: ``"filters"`` the last, ``"channels"`` the second to last, ``"rows"`` the first.
+        rank: ``"filters"`` the last, ``"channels"`` the second to last, ``"rows"`` the first. For kernels in another
+        order, and for ``"heads"``, which makes each attention head a group, a transformation takes a ``layout``.
 
     Raises:
       TypeError: if ``penalty`` is not a Penalty or ``axes`` holds anything but integers.
-      ValueError: if ``axes`` is empty or repeats an axis; when applied, if the array lacks an axis.
+      ValueError: if ``axes`` is empty or repeats an axis; when applied, if the array lacks an axis or, for
+        ``"heads"``, no layout declares heads.
 
     Source: F section 4 (group lasso); group l0 and transformed l1 by the same construction.
 
@@ -53,8 +56,8 @@ class Grouped(Penalty):
         if not isinstance(self.penalty, Penalty):
             raise TypeError(f"penalty must be an instance of Penalty, got {self.penalty!r}")
         if isinstance(self.axes, str):
-            if self.axes not in KEPT:
-                raise ValueError(f"axes must be integers or one of {', '.join(KEPT)}, got {self.axes!r}")
+            if self.axes not in NAMED:
+                raise ValueError(f"axes must be integers or one of {', '.join(NAMED)}, got {self.axes!r}")
             return
         sequence: Any = (self.axes,) if np.ndim(self.axes) == 0 else self.axes
         try:
@@ -76,7 +79,7 @@ class Grouped(Penalty):
 
     def value(self, x: ArrayLike) -> Array:
         """Returns the penalty of the group norms, a scalar."""
-        return self.penalty.value(self._norms(jnp.asarray(x)))
+        return self.penalty.value(self.magnitudes([jnp.asarray(x)])[0])
 
     def prox(self, v: ArrayLike, step: ArrayLike) -> Array:
         """Returns ``v`` with the norm of each group replaced by its prox."""
@@ -88,14 +91,14 @@ class Grouped(Penalty):
 
     def prox_leaves(self, leaves: Sequence[Array], step: ArrayLike) -> list[Array]:
         """Returns the prox of several leaves; a ``TopK`` of global scope compares the groups of all leaves."""
-        norms = [self._norms(leaf) for leaf in leaves]
+        norms = self.magnitudes(leaves)
         new = self.penalty.prox_leaves(norms, step)
         shares = [quotient(x, n) for x, n in zip(new, norms, strict=True)]
         return [(leaf * share).astype(float_dtype(leaf)) for leaf, share in zip(leaves, shares, strict=True)]
 
     def shrinkage_leaves(self, leaves: Sequence[Array], step: ArrayLike) -> list[Array]:
         """Returns the shrinkage of several leaves, see ``prox_leaves``."""
-        norms = [self._norms(leaf) for leaf in leaves]
+        norms = self.magnitudes(leaves)
         new = self.penalty.shrinkage_leaves(norms, step)
         shares = [jnp.where(n > 0, quotient(x, n), 1) for x, n in zip(new, norms, strict=True)]
         return [(leaf * share).astype(float_dtype(leaf)) for leaf, share in zip(leaves, shares, strict=True)]
@@ -106,13 +109,12 @@ class Grouped(Penalty):
 
     def magnitudes(self, leaves: Sequence[Array]) -> list[Array]:
         """Returns the norms of the groups of each leaf."""
-        return [self._norms(leaf) for leaf in leaves]
-
-    def _norms(self, v: Array) -> Array:
-        return norm(v.astype(working_dtype(v)), self._reduced(v.shape), keepdims=True)
+        return [norm(leaf.astype(working_dtype(leaf)), self._reduced(leaf.shape), keepdims=True) for leaf in leaves]
 
     def _reduced(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         ndim = len(shape)
+        if self.axes == "heads":
+            raise ValueError(f"axes 'heads' must be of a kernel whose layout declares a head axis, got shape {shape}")
         if isinstance(self.axes, str):
             if ndim < 2:
                 raise ValueError(f"axes {self.axes!r} must be of an array of rank 2 or more, got shape {shape}")

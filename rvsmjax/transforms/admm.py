@@ -12,18 +12,9 @@ from jax import Array
 from rvsmjax import _checks
 from rvsmjax._pytree import PyTree
 from rvsmjax.penalties import Penalty
-from rvsmjax.transforms.rules import (
-    Marks,
-    Overrides,
-    Rule,
-    evaluate,
-    make_rules,
-    map_marked,
-    map_rules,
-    mark_leaves,
-    masked,
-    numbers_at,
-)
+from rvsmjax.transforms.layouts import Layout, check_layout
+from rvsmjax.transforms.marks import Marks, evaluate, map_marked, masked
+from rvsmjax.transforms.rules import Overrides, Rule, make_rules, map_rules, mark_leaves, numbers_at
 from rvsmjax.transforms.selection import Mask
 
 
@@ -63,6 +54,7 @@ def admm(
     mask: Mask = None,
     *,
     overrides: Overrides | None = None,
+    layout: Layout | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Returns a transformation that adds the gradient of the augmented Lagrangian to the updates.
 
@@ -80,11 +72,12 @@ def admm(
       dual_every: steps between updates of u and z, >= 1.
       mask: which leaves, see ``select``.
       overrides: other penalties and λ for some leaves, see ``rvsm``.
+      layout: what each axis of a leaf means, see ``rvsm``.
 
     Raises:
       TypeError: if ``penalty`` is not a Penalty or an integer leaf is selected.
-      ValueError: if ρ <= 0, λ < 0, ``dual_every`` < 1, ``update`` is called without ``params``, or a mask or override
-        does not fit.
+      ValueError: if ρ <= 0, λ < 0, ``dual_every`` < 1, ``update`` is called without ``params``, or a mask, override or
+        layout does not fit.
 
     Source: I section 3.3 and eq. 10.
 
@@ -97,12 +90,13 @@ def admm(
       [1.0, 0.0]
     """
     rules = make_rules(penalty, lam, overrides)
+    layout = check_layout(layout)
     _checks.positive("rho", rho, schedule=True)
     _checks.integer("dual_every", dual_every, at_least=1)
 
     def init(params: optax.Params) -> ADMMState:
         count = jnp.zeros((), jnp.int32)
-        marks = mark_leaves(params, mask, overrides, rules)
+        marks = mark_leaves(params, mask, overrides, rules, layout)
         zeros = masked(marks, jax.tree.map(jnp.zeros_like, params))
         state = ADMMState(count, marks, *numbers_at(count, rules, rho), None, zeros)
         return state._replace(u=masked(marks, evaluate(state.project, params)))

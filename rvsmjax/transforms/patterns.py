@@ -13,7 +13,9 @@ from jax.typing import ArrayLike
 from rvsmjax import _checks
 from rvsmjax._pytree import PyTree
 from rvsmjax.penalties import TopK
-from rvsmjax.transforms.rules import Marks, evaluate, is_masked, map_marked, mark_leaves, masked
+from rvsmjax.transforms.layouts import Layout, check_layout, is_masked
+from rvsmjax.transforms.marks import Marks, evaluate, map_leaf_slices, masked
+from rvsmjax.transforms.rules import mark_leaves
 from rvsmjax.transforms.selection import Mask, path_name, require_same_structure
 
 
@@ -23,7 +25,9 @@ class HardThresholdState(NamedTuple):
     marks: Marks
 
 
-def adaptive_hard_threshold(s: ArrayLike, mask: Mask = None) -> optax.GradientTransformationExtraArgs:
+def adaptive_hard_threshold(
+    s: ArrayLike, mask: Mask = None, *, layout: Layout | None = None
+) -> optax.GradientTransformationExtraArgs:
     """Returns a transformation that makes each selected leaf s-sparse whenever its support changes.
 
     Goes last in a chain. With ŵ = params + updates: if the s largest components of ŵ differ from those of params, the
@@ -32,9 +36,11 @@ def adaptive_hard_threshold(s: ArrayLike, mask: Mask = None) -> optax.GradientTr
     Args:
       s: number of components kept, >= 1.
       mask: which leaves, see ``select``.
+      layout: what each axis of a leaf means, see ``rvsm``: each slice of a stack is thresholded by itself.
 
     Raises:
-      ValueError: if ``s`` is not a whole number >= 1, or ``update`` is called without ``params``.
+      ValueError: if ``s`` is not a whole number >= 1, ``update`` is called without ``params``, or a mask or layout does
+        not fit.
 
     Source: A Algorithm 2.
 
@@ -46,10 +52,11 @@ def adaptive_hard_threshold(s: ArrayLike, mask: Mask = None) -> optax.GradientTr
       [0.0, 0.6..., 0.0]
     """
     _checks.integer("s", s, at_least=1)
+    layout = check_layout(layout)
     projection = TopK(k=s)
 
     def init(params: optax.Params) -> HardThresholdState:
-        return HardThresholdState(mark_leaves(params, mask, None))
+        return HardThresholdState(mark_leaves(params, mask, None, layout=layout))
 
     def update(
         updates: optax.Updates, state: HardThresholdState, params: optax.Params | None = None, **extra: object
@@ -64,7 +71,7 @@ def adaptive_hard_threshold(s: ArrayLike, mask: Mask = None) -> optax.GradientTr
             moved = jnp.any((kept != 0) != (projection.prox(w) != 0))
             return jnp.where(moved, (kept - w).astype(g.dtype), g)
 
-        return map_marked(threshold, state.marks, updates, params), state
+        return map_leaf_slices(threshold, state.marks, updates, params), state
 
     return optax.GradientTransformationExtraArgs(init, update)
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from flax import serialization
 from jax import Array
 from jax.typing import ArrayLike
 
 from rvsmjax import _checks
-from rvsmjax._pytree import KeyPath, PyTree, Structure, unboxed
+from rvsmjax._pytree import PyTree, Structure, unboxed
 from rvsmjax.penalties import Penalty
-from rvsmjax.transforms.selection import Mask, difference, path_name, select
+from rvsmjax.penalties._arranged import Axes, arranged, map_slices, stack_shape
+from rvsmjax.transforms.layouts import Layout, check_layout, is_masked, leaf_axes, named_leaves, require_fit
+from rvsmjax.transforms.marks import Marks
+from rvsmjax.transforms.selection import Mask, check_patterns, first_matches, select
 from rvsmjax.transforms.target import step_for_sparsity
 
 Overrides = Mapping[str, Mapping[str, Penalty | optax.ScalarOrSchedule] | None]
@@ -41,6 +43,10 @@ class Rule(NamedTuple):
 
         return jax.tree.map(resolve, self, is_leaf=callable)
 
+    def on(self, axes: Sequence[Axes | None]) -> Rule:
+        """Returns the rule for leaves with these axes."""
+        return self._replace(penalty=arranged(self.penalty, axes))
+
 
 def numbers_at(
     count: Array, rules: Sequence[Rule], strength: optax.ScalarOrSchedule, like: PyTree = None
@@ -57,110 +63,51 @@ def numbers_at(
     return now if like is None else jax.tree.map(lambda a, b: jnp.broadcast_to(a.astype(b.dtype), b.shape), now, like)
 
 
-def by_leaf(rules: Sequence[Rule], marks: Marks) -> tuple[Rule, ...]:
-    """Returns the rules of a state with one λ per leaf where λ follows a sparsity."""
+def by_leaf(rules: Sequence[Rule], marks: Marks, params: PyTree) -> tuple[Rule, ...]:
+    """Returns the rules of a state with one λ per leaf, or per slice of a stack, where λ follows a sparsity."""
 
     def vector(index: int, rule: Rule) -> Rule:
-        return rule if rule.sparsity is None else rule._replace(lam=jnp.zeros(marks.rules.count(index), jnp.float32))
+        if rule.sparsity is None:
+            return rule
+        shapes = [(axes, jnp.shape(leaf)) for leaf, axes in marks.leaves_of(index, params)]
+        count = sum(math.prod(stack_shape(axes, shape)) for axes, shape in shapes)
+        return rule._replace(lam=jnp.zeros(count, jnp.float32))
 
     return tuple(vector(index, rule) for index, rule in enumerate(rules))
 
 
 def follow_sparsity(rules: Sequence[Rule], marks: Marks, tree: PyTree, strength: ArrayLike = 1.0) -> tuple[Rule, ...]:
     """Returns the rules with the λ at which the prox of ``tree`` at step λ/strength has their sparsity."""
-    leaves = marks.leaves(tree)
 
     def solved(index: int, rule: Rule) -> Rule:
-        chosen = [leaf for leaf, of in zip(leaves, marks.rules, strict=True) if of == index]
+        chosen = marks.leaves_of(index, tree)
         if rule.sparsity is None or not chosen:
             return rule
-        each = jnp.ndim(rule.lam) > 0
-        steps = [step_for_sparsity(rule.penalty, part, rule.sparsity) for part in ([x] for x in chosen) if each]
-        step = jnp.stack(steps) if each else step_for_sparsity(rule.penalty, chosen, rule.sparsity)
+        if jnp.ndim(rule.lam) > 0:
+            step = jnp.stack([step for leaf, axes in chosen for step in _steps(rule, leaf, axes)])
+        else:
+            step = step_for_sparsity(
+                rule.on([axes for _, axes in chosen]).penalty, [leaf for leaf, _ in chosen], rule.sparsity
+            )
         return rule._replace(lam=(step * strength).astype(jnp.result_type(rule.lam)))
 
     return tuple(solved(index, rule) for index, rule in enumerate(rules))
 
 
-@jax.tree_util.register_static
-class Marks:
-    """The rule that applies to each leaf of the parameters, as part of a state's structure: it holds no arrays.
-
-    Marks of a tree without leaves equal any others: ``optax.tree.map_params`` compares the state of its placeholder
-    for the parameters with a real one.
-
-    Args:
-      structure: structure of the parameters, without Flax's boxes.
-      rules: index of the rule of each leaf, None where no rule applies.
-    """
-
-    def __init__(self, structure: Structure, rules: Sequence[int | None]) -> None:
-        self.structure, self.rules = structure, tuple(rules)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Marks):
-            return NotImplemented
-        same = self.rules == other.rules and self.structure == other.structure
-        return same or not self.rules or not other.rules
-
-    def __hash__(self) -> int:
-        return hash((self.structure, self.rules))
-
-    @property
-    def paths(self) -> list[str]:
-        """The paths of the marked leaves."""
-        paths = jax.tree_util.tree_leaves_with_path(self.template())
-        return [path_name(path) for (path, _), rule in zip(paths, self.rules, strict=True) if rule is not None]
-
-    def template(self) -> PyTree:
-        """Returns a tree with the structure of the parameters, leaves numbered."""
-        return jax.tree.unflatten(self.structure, range(len(self.rules)))
-
-    def leaves(self, tree: PyTree) -> list[PyTree]:
-        """Returns the leaves of a tree like the parameters; subtrees where the parameters had None are dropped.
-
-        Raises:
-          ValueError: if the structure differs.
-        """
-        tree = unboxed(tree)
-        try:
-            return list(self.structure.flatten_up_to(tree))
-        except ValueError:
-            pass
-        picked: list[PyTree] = []
-
-        def pick(number: int | None, node: PyTree) -> None:
-            if number is not None:
-                picked.append(node)
-
-        try:
-            jax.tree.map(pick, self.template(), tree, is_leaf=lambda node: node is None)
-        except ValueError:
-            where = difference(self.template(), tree)
-            raise ValueError(
-                f"params must have the structure of the parameters passed to init; it differs at: {where}"
-            ) from None
-        return picked
-
-    def replace(self, tree: PyTree, leaves: Sequence[PyTree]) -> PyTree:
-        """Returns ``tree`` with other ``leaves``."""
-        plain = unboxed(tree)
-        structure: Structure = jax.tree.structure(tree, is_leaf=is_masked)
-        if jax.tree.structure(plain, is_leaf=is_masked) != self.structure:
-
-            def new(number: int | None, node: PyTree) -> PyTree:
-                return node if number is None else leaves[number]
-
-            whole = jax.tree.map(new, self.template(), plain, is_leaf=lambda node: node is None)
-            leaves = jax.tree.leaves(whole, is_leaf=is_masked)
-        return jax.tree.unflatten(structure, leaves)
+def _steps(rule: Rule, leaf: Array, axes: Axes | None) -> list[Array]:
+    """Returns the step that gives the leaf its sparsity, one for each slice of a stack."""
+    share: Any = rule.sparsity
+    penalty = rule.on([axes and axes.within]).penalty
+    steps = map_slices(lambda x: step_for_sparsity(penalty, [x], share), axes, [leaf], like=False)
+    return [steps] if steps.ndim == 0 else list(steps.ravel())
 
 
-def _marks_to_state_dict(marks: Marks) -> dict[str, PyTree]:
-    return {}  # all of it is structure
-
-
-serialization.register_serialization_state(Marks, _marks_to_state_dict, lambda marks, state: marks)
+def _own_lams(rule: Rule, chosen: Sequence[tuple[Array, Axes | None]]) -> Iterator[Array]:
+    """Yields the λ of each leaf, with the lengths of its stack axes, from the vector in a state."""
+    each = iter(rule.lam)
+    for leaf, axes in chosen:
+        shape = stack_shape(axes, leaf.shape)
+        yield jnp.stack([next(each) for _ in range(math.prod(shape))]).reshape(shape) if shape else next(each)
 
 
 def make_rules(
@@ -205,10 +152,7 @@ def make_rules(
 
     rules = [rule(penalty, lam, sparsity)]
     for pattern, change in (overrides or {}).items():
-        try:
-            re.compile(pattern)
-        except (re.error, TypeError):
-            raise ValueError(f"overrides must have regular expressions as keys, got {pattern!r}") from None
+        check_patterns("overrides", [pattern])
         fields = {"penalty", "lam", "sparsity"}
         if change is not None and not (isinstance(change, Mapping) and set(change) <= fields and change):
             raise TypeError(
@@ -228,60 +172,46 @@ def make_rules(
     return rules
 
 
-def mark_leaves(params: PyTree, mask: Mask, overrides: Overrides | None, rules: Sequence[Rule] = ()) -> Marks:
-    """Returns the rule of each leaf of ``params``.
+def mark_leaves(
+    params: PyTree,
+    mask: Mask,
+    overrides: Overrides | None,
+    rules: Sequence[Rule] = (),
+    layout: Layout | None = None,
+) -> Marks:
+    """Returns the rule and the axes of each leaf of ``params``.
 
     Raises:
       TypeError: if an integer leaf is selected.
-      ValueError: if an override never applies, the mask does not fit, or a penalty does not apply to a leaf's shape.
+      ValueError: if an override or a layout never applies, the mask or a layout does not fit, or a penalty does not
+        apply to a leaf's shape.
     """
-    params = unboxed(params)
-    leaves: list[tuple[KeyPath, Array]]
-    structure: Structure
-    leaves, structure = jax.tree_util.tree_flatten_with_path(params, is_leaf=is_masked)
+    layout = check_layout(layout)
+    structure: Structure = jax.tree.structure(unboxed(params), is_leaf=is_masked)
+    leaves = named_leaves(params)
     if not leaves:
-        return Marks(structure, [])
-    patterns = list((overrides or {}).items())
-    used = set()
+        return Marks(structure, [], [])
+    names = [name for name, _ in leaves]
+    changes = list((overrides or {}).values())
+    found = first_matches(
+        "overrides", list(overrides or {}), [None if is_masked(leaf) else name for name, leaf in leaves]
+    )
 
-    def rule_of(path: KeyPath, selected: bool, leaf: Array) -> int | None:
-        if is_masked(leaf):
-            return None
-        name = path_name(path)
-        rule = next((i for i, (pattern, _) in enumerate(patterns) if re.search(pattern, name)), None)
-        if rule is not None:
-            used.add(rule)
-        if not selected or (rule is not None and patterns[rule][1] is None):
+    def rule_of(name: str, leaf: PyTree, selected: bool, override: int | None) -> int | None:
+        if is_masked(leaf) or not selected or (override is not None and changes[override] is None):
             return None
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
             raise TypeError(f"params must be floating-point where selected, got {jnp.result_type(leaf)} at {name}")
-        index = 0 if rule is None else rule + 1
-        if rules:
-            try:
-                rules[index].penalty.check_shape(jnp.shape(leaf))
-            except ValueError as error:
-                raise ValueError(f"{error} at {name!r}") from None
-        return index
+        return 0 if override is None else override + 1
 
-    selected = jax.tree.leaves(select(params, mask), is_leaf=is_masked)
-    marks = Marks(structure, [rule_of(path, s, leaf) for (path, leaf), s in zip(leaves, selected, strict=True)])
-    unused = [pattern for i, (pattern, _) in enumerate(patterns) if i not in used]
-    if unused:
-        reason = "it matches no path, or an earlier pattern claims every match"
-        raise ValueError(f"overrides pattern {unused[0]!r} never applies: {reason}")
-    return marks
-
-
-def is_masked(node: PyTree) -> bool:
-    """Returns whether a node stands for an unmarked leaf."""
-    return isinstance(node, optax.MaskedNode)
-
-
-def map_marked(function: Callable[..., PyTree], marks: Marks, first: PyTree, *rest: PyTree) -> PyTree:
-    """Returns ``function(first, *rest)`` at each marked leaf, and ``first`` elsewhere."""
-    columns = zip(*(marks.leaves(tree) for tree in (first, *rest)), strict=True)
-    leaves = [xs[0] if rule is None else function(*xs) for rule, xs in zip(marks.rules, columns, strict=True)]
-    return marks.replace(first, leaves)
+    selected = jax.tree.leaves(select(unboxed(params), mask), is_leaf=is_masked)
+    columns = zip(leaves, selected, found, strict=True)
+    indices = [rule_of(name, leaf, chosen, override) for (name, leaf), chosen, override in columns]
+    axes = leaf_axes(params, layout, [index is not None for index in indices])
+    for (name, leaf), index, of in zip(leaves, indices, axes, strict=True):
+        if rules and index is not None:
+            require_fit(rules[index].penalty, of, name, leaf, names)
+    return Marks(structure, indices, axes)
 
 
 def map_rules(
@@ -291,25 +221,41 @@ def map_rules(
     leaves = marks.leaves(tree)
     for i, rule in enumerate(rules):
         indices = [index for index, of in enumerate(marks.rules) if of == i]
+        chosen = [(leaves[index], marks.axes[index]) for index in indices]
+        new: Sequence[Array] = []
         if indices and jnp.ndim(rule.lam):
-            for index, lam in zip(indices, rule.lam, strict=True):
-                (leaves[index],) = function(rule._replace(lam=lam), [leaves[index]])
+            lams = _own_lams(rule, chosen)
+            new = [_with_own(lambda r, x: function(r, [x])[0], rule, *part, next(lams)) for part in chosen]
         elif indices:
-            for index, leaf in zip(indices, function(rule, [leaves[index] for index in indices]), strict=True):
-                leaves[index] = leaf
+            new = function(rule.on([axes for _, axes in chosen]), [leaf for leaf, _ in chosen])
+        for index, leaf in zip(indices, new, strict=True):
+            leaves[index] = leaf
     return marks.replace(tree, leaves)
 
 
-def masked(marks: Marks, tree: PyTree) -> PyTree:
-    """Returns ``tree`` with unmarked leaves replaced by ``MaskedNode``."""
-    leaves = zip(marks.rules, marks.leaves(tree), strict=True)
-    return marks.replace(tree, [optax.MaskedNode() if rule is None else leaf for rule, leaf in leaves])
+def penalty_value(rules: Sequence[Rule], marks: Marks, tree: PyTree) -> Array:
+    """Returns Σ λP over the marked leaves, a float32 scalar; 0 for a constraint, which u satisfies by construction."""
+
+    def value(rule: Rule, leaf: Array) -> Array:
+        penalty = jnp.nan_to_num(rule.penalty.value(leaf).astype(jnp.float32), posinf=0.0)
+        return rule.lam.astype(jnp.float32) * penalty
+
+    own = {i: _own_lams(rule, marks.leaves_of(i, tree)) for i, rule in enumerate(rules) if jnp.ndim(rule.lam)}
+    total = jnp.zeros((), jnp.float32)
+    for i, leaf, axes in zip(marks.rules, marks.leaves(tree), marks.axes, strict=True):
+        if i in own:
+            total = total + jnp.sum(_with_own(value, rules[i], leaf, axes, next(own[i]), like=False))
+        elif i is not None:
+            total = total + value(rules[i].on([axes]), leaf)
+    return total
 
 
-def evaluate(function: Callable[[PyTree], PyTree], tree: PyTree) -> PyTree:
-    """Returns ``function(tree)``; its shapes only where ``tree`` holds shapes."""
-    abstract = any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(tree))
-    return jax.eval_shape(function, tree) if abstract else function(tree)
+def _with_own(
+    function: Callable[[Rule, Array], Array], rule: Rule, leaf: Array, axes: Axes | None, lam: Array, like: bool = True
+) -> Array:
+    """Returns ``function(rule, slice)`` for each slice of a leaf, with a λ for each; see ``map_slices``."""
+    within = rule.on([axes and axes.within])
+    return map_slices(lambda x, own: function(within._replace(lam=own), x), axes, [leaf], [lam], like=like)
 
 
 def strong(number: ArrayLike) -> Array:

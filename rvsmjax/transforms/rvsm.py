@@ -14,19 +14,18 @@ from rvsmjax import _checks
 from rvsmjax._pytree import PyTree
 from rvsmjax.penalties import Penalty
 from rvsmjax.penalties.top_k import SCOPES
+from rvsmjax.transforms.layouts import Layout, check_layout
+from rvsmjax.transforms.marks import Marks, evaluate, map_marked, masked
 from rvsmjax.transforms.rules import (
-    Marks,
     Overrides,
     Rule,
     by_leaf,
-    evaluate,
     follow_sparsity,
     make_rules,
-    map_marked,
     map_rules,
     mark_leaves,
-    masked,
     numbers_at,
+    penalty_value,
 )
 from rvsmjax.transforms.selection import Mask
 
@@ -85,6 +84,7 @@ def rvsm(
     update_every: int | None = None,
     overrides: Overrides | None = None,
     certificate: bool = False,
+    layout: Layout | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Returns a transformation that adds the gradient of the relaxed penalty to the updates.
 
@@ -115,11 +115,13 @@ def rvsm(
         wins): ``{"head": {"lam": 1e-5}, "stem": None}``; None skips the leaf.
       certificate: whether the state holds a ``SplittingCertificate``, at the cost of a second prox and one byte per
         component.
+      layout: what each axis of a leaf means, by regular expression on the path: ``{"layers/": "stack in out"}``, see
+        ``rvsmjax.transforms.Layout``. Each slice of a stack then counts as a leaf.
 
     Raises:
       TypeError: if ``penalty`` is not a Penalty or an integer leaf is selected.
-      ValueError: if λ < 0, β <= 0, ``update_every`` < 1, ``update`` is called without ``params``, or a mask or override
-        does not fit.
+      ValueError: if λ < 0, β <= 0, ``update_every`` < 1, ``update`` is called without ``params``, or a mask, override
+        or layout does not fit.
 
     Source: A Algorithm 1, I Algorithm 1.
 
@@ -136,16 +138,17 @@ def rvsm(
     if beta is None:
         raise TypeError("beta must be a finite number > 0 or a schedule, got None")
     _checks.positive("beta", beta, schedule=True)
+    layout = check_layout(layout)
     if update_every is not None:
         update_every = _checks.count("update_every", update_every)
 
     def init(params: optax.Params) -> RVSMState:
-        marks = mark_leaves(params, mask, overrides, rules)
+        marks = mark_leaves(params, mask, overrides, rules, layout)
 
         def start(params: optax.Params) -> RVSMState:
             count = jnp.zeros((), jnp.int32)
             now, strength = numbers_at(count, rules, beta)
-            now = follow_sparsity(by_leaf(now, marks) if scope == "leaf" else now, marks, params, strength)
+            now = follow_sparsity(by_leaf(now, marks, params) if scope == "leaf" else now, marks, params, strength)
             state = RVSMState(count, marks, now, strength, None, None)
             u = state.sparse(params) if update_every or certificate else None
             return state._replace(
@@ -192,13 +195,7 @@ def _certify(
         return jnp.sum(jnp.asarray(parts))
 
     squares = total(lambda w, v: jnp.sum(jnp.square((w - v).astype(jnp.float32))), params, u)
-    value = jnp.zeros((), jnp.float32)
-    for index, leaf in zip(state.marks.rules, state.marks.leaves(u), strict=True):
-        if index is not None:
-            rule = state.rules[index]
-            # u satisfies a constraint by construction, in whatever scope it was projected.
-            penalty = jnp.nan_to_num(rule.penalty.value(leaf).astype(jnp.float32), posinf=0.0)
-            value = value + rule.lam.astype(jnp.float32) * penalty
+    value = penalty_value(state.rules, state.marks, u)
     changes = jnp.zeros((), jnp.int32)
     if last is not None:
         changes = total(lambda a, b: jnp.sum(a != b, dtype=jnp.int32), support, last.support).astype(jnp.int32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -89,6 +89,33 @@ def _explicit(params: PyTree, mask: Mask) -> PyTree:
         )
     require_same_structure("mask", mask, params)
     return jax.tree.map(bool, mask)
+
+
+def check_patterns(argument: str, patterns: Iterable[str]) -> None:
+    """Raises ``ValueError`` unless all keys of an argument are regular expressions."""
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except (re.error, TypeError):
+            raise ValueError(f"{argument} must have regular expressions as keys, got {pattern!r}") from None
+
+
+def first_matches(argument: str, patterns: Sequence[str], names: Sequence[str | None]) -> list[int | None]:
+    """Returns, for each path, the index of the first pattern found in it; None without one, or without a path.
+
+    Raises:
+      ValueError: if a pattern is the first for no path.
+    """
+
+    def first(name: str | None) -> int | None:
+        return None if name is None else next((i for i, p in enumerate(patterns) if re.search(p, name)), None)
+
+    found = [first(name) for name in names]
+    unused = [pattern for i, pattern in enumerate(patterns) if i not in found]
+    if unused:
+        reason = "it matches no path, or an earlier pattern claims every match"
+        raise ValueError(f"{argument} pattern {unused[0]!r} never applies: {reason}")
+    return found
 
 
 def require_same_structure(name: str, tree: PyTree, params: PyTree) -> None:

@@ -15,7 +15,9 @@ from rvsmjax import _checks
 from rvsmjax._exact import count
 from rvsmjax._pytree import PyTree, unboxed
 from rvsmjax.penalties import Penalty
+from rvsmjax.penalties._arranged import arranged
 from rvsmjax.transforms.admm import ADMMState
+from rvsmjax.transforms.layouts import Layout, selected_leaves
 from rvsmjax.transforms.rvsm import RVSMState
 from rvsmjax.transforms.selection import Mask, path_name, select
 from rvsmjax.transforms.sparsify import SparsifyState
@@ -144,7 +146,14 @@ def sparsity_mask(params: optax.Params) -> PyTree:
 
 
 def lam_for_sparsity(
-    params: optax.Params, penalty: Penalty, beta: float, sparsity: float, mask: Mask = None, *, iterations: int = 60
+    params: optax.Params,
+    penalty: Penalty,
+    beta: float,
+    sparsity: float,
+    mask: Mask = None,
+    *,
+    iterations: int = 60,
+    layout: Layout | None = None,
 ) -> float:
     """Returns the λ at which u = prox_{(λ/β)P}(params) has the given fraction of zeros, for the current ``params``.
 
@@ -158,9 +167,10 @@ def lam_for_sparsity(
       sparsity: fraction of zeros over the selected leaves, in [0, 1).
       mask: which leaves, see ``select``.
       iterations: number of bisection steps.
+      layout: what each axis of a leaf means, see ``rvsm``.
 
     Raises:
-      ValueError: if ``beta`` <= 0, ``sparsity`` is outside [0, 1), or no λ reaches it.
+      ValueError: if ``beta`` <= 0, ``sparsity`` is outside [0, 1), no λ reaches it, or a mask or layout does not fit.
       NotImplementedError: if the penalty has no threshold, like ``TopK``, which takes the sparsity directly.
 
     Example:
@@ -173,8 +183,8 @@ def lam_for_sparsity(
     _checks.positive("beta", beta)
     _checks.fraction("sparsity", sparsity)
     penalty.threshold(1.0)
-    selected = jax.tree.leaves(select(params, mask))
-    leaves = [leaf for is_selected, leaf in zip(selected, jax.tree.leaves(params), strict=True) if is_selected]
+    chosen = selected_leaves(params, mask, layout, penalty)
+    leaves, penalty = [leaf for _, leaf, _ in chosen], arranged(penalty, [axes for _, _, axes in chosen])
     size = sum(leaf.size for leaf in leaves)
     if not size:
         raise ValueError("mask must select at least one leaf of params, got none by default")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -13,19 +14,19 @@ from rvsmjax import _checks
 from rvsmjax._pytree import PyTree
 from rvsmjax.geometry import working_dtype
 from rvsmjax.penalties import L0, Penalty
+from rvsmjax.penalties._arranged import INPUTS, OTHER, OUTPUTS, Axes, stack_shape
 from rvsmjax.penalties.top_k import SCOPES
 from rvsmjax.schedules import cubic_sparsity
+from rvsmjax.transforms.layouts import Layout, check_layout
+from rvsmjax.transforms.marks import Marks, map_marked, masked
 from rvsmjax.transforms.rules import (
-    Marks,
     Overrides,
     Rule,
     by_leaf,
     follow_sparsity,
     make_rules,
-    map_marked,
     map_rules,
     mark_leaves,
-    masked,
     numbers_at,
 )
 from rvsmjax.transforms.selection import Mask
@@ -70,6 +71,7 @@ def sparsify(
     pull: optax.ScalarOrSchedule | None = None,
     rate: optax.ScalarOrSchedule = 1.0,
     freeze: int | None = None,
+    layout: Layout | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Returns ``optimizer`` with sparse parameters: they are u at every step, without a projection at the end.
 
@@ -100,11 +102,12 @@ def sparsify(
         √((1 + μ)/(1 − μ)) times as far in the long run as the norm of one update suggests, if gradients are mostly
         noise: 4.4 for μ = 0.9.
       freeze: step from which on the pattern is fixed. Defaults to four fifths of ``steps``.
+      layout: what each axis of a leaf means, see ``rvsm``. r is that of each slice of a stack.
 
     Raises:
       TypeError: if ``sparsity`` is missing, or given beside a constraint; if an integer leaf is selected.
-      ValueError: if a number is out of range, ``update`` is called without ``params``, or a mask or override does not
-        fit.
+      ValueError: if a number is out of range, ``update`` is called without ``params``, or a mask, override or layout
+        does not fit.
 
     Source: F Algorithm 1 takes the gradient at the discrete weights and keeps real ones, here for sparse weights.
 
@@ -119,6 +122,7 @@ def sparsify(
       >>> int(jnp.sum(w == 0))
       2
     """
+    layout = check_layout(layout)
     _checks.one_of("scope", scope, SCOPES)
     steps = _checks.count("steps", steps)
     freeze = max(1, round(FREEZE * steps)) if freeze is None else _checks.count("freeze", freeze)
@@ -137,10 +141,10 @@ def sparsify(
 
     def init(params: optax.Params) -> SparsifyState:
         count = jnp.zeros((), jnp.int32)
-        marks = mark_leaves(params, mask, overrides, rules)
+        marks = mark_leaves(params, mask, overrides, rules, layout)
         zeros = masked(marks, jax.tree.map(lambda p: jnp.zeros_like(p, working_dtype(p)), params))
         now, share = numbers_at(count, rules, pull)
-        now = by_leaf(now, marks) if scope == "leaf" else now
+        now = by_leaf(now, marks, params) if scope == "leaf" else now
         return SparsifyState(count, marks, now, share, inner.init(params), zeros)
 
     def update(
@@ -183,15 +187,16 @@ def sparsify(
 
 
 def _ratios(marks: Marks, gradients: PyTree, updates: PyTree, kept: PyTree) -> PyTree:
-    """Returns r for each marked leaf: RMS(update) of the nonzero components over RMS(gradient).
+    """Returns r for each marked leaf or slice: RMS(update) of the nonzero components over RMS(gradient).
 
     The gradient is that of the nonzero components, or that of the zero components if it is larger: then the latter move
     no faster than the former. Where a leaf has no nonzero components, those of all leaves stand in.
     """
     index = [i for i, rule in enumerate(marks.rules) if rule is not None]
     columns = [[marks.leaves(tree)[i] for i in index] for tree in (gradients, updates, kept)]
-    sums = [_sums(*column) for column in zip(*columns, strict=True)]
-    whole = jax.tree.map(lambda *parts: jnp.sum(jnp.stack(parts)), *sums)
+    rows = zip(*columns, [marks.axes[i] for i in index], strict=True)
+    sums = [_sums(*row) for row in rows]
+    whole = jax.tree.map(lambda *parts: jnp.sum(jnp.stack([jnp.sum(x) if x.ndim else x for x in parts])), *sums)
     leaves = list(marks.leaves(gradients))
     for i, own in zip(index, sums, strict=True):
         here = jax.tree.map(lambda a, b, n=own.kept: jnp.where(n > 0, a, b), own, whole)
@@ -202,7 +207,10 @@ def _ratios(marks: Marks, gradients: PyTree, updates: PyTree, kept: PyTree) -> P
 
 
 class _Sums(NamedTuple):
-    """Sums of squares over the nonzero and the zero components of a leaf, and their numbers. Scalars, float32."""
+    """Sums of squares over the nonzero and the zero components of a leaf, and their numbers.
+
+    Float32 scalars, or one for each slice of a stack.
+    """
 
     update: Array
     gradient: Array
@@ -211,10 +219,13 @@ class _Sums(NamedTuple):
     zeros: Array
 
 
-def _sums(gradient: Array, update: Array, kept: Array) -> _Sums:
+def _sums(gradient: Array, update: Array, kept: Array, axes: Axes | None) -> _Sums:
+    slices = stack_shape(axes, gradient.shape)
+    reduced = None if axes is None or not slices else axes.where((*INPUTS, *OUTPUTS, OTHER))
+
     def total(values: Array, where: Array) -> Array:
-        return jnp.sum(jnp.where(where, values, 0).astype(jnp.float32))
+        return jnp.sum(jnp.where(where, values, 0).astype(jnp.float32), reduced, keepdims=reduced is not None)
 
     g, d = (jnp.square(values.astype(jnp.float32)) for values in (gradient, update))
     count = total(jnp.ones_like(g), kept)
-    return _Sums(total(d, kept), total(g, kept), total(g, ~kept), count, gradient.size - count)
+    return _Sums(total(d, kept), total(g, kept), total(g, ~kept), count, gradient.size // math.prod(slices) - count)

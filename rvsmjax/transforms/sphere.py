@@ -9,23 +9,29 @@ import optax
 
 from rvsmjax._sharding import automatic
 from rvsmjax.geometry import norm, unit
-from rvsmjax.transforms.selection import Mask, select
+from rvsmjax.transforms.layouts import Layout, check_layout
+from rvsmjax.transforms.marks import Marks, map_leaf_slices
+from rvsmjax.transforms.rules import mark_leaves
+from rvsmjax.transforms.selection import Mask
 
 
 class UnitSphereState(NamedTuple):
-    """Empty state; its presence in a chain's state means that the parameters stay on the sphere."""
+    """Its presence in a chain's state means that the parameters stay on the sphere. Holds no arrays."""
+
+    marks: Marks
 
 
-def unit_sphere(mask: Mask = None) -> optax.GradientTransformationExtraArgs:
+def unit_sphere(mask: Mask = None, *, layout: Layout | None = None) -> optax.GradientTransformationExtraArgs:
     """Returns a transformation that normalizes params + updates: each selected leaf has norm 1. Goes last in a chain.
 
     A leaf counts as one vector, whatever its shape. If params + updates is zero, params are unchanged.
 
     Args:
       mask: which leaves, see ``select``.
+      layout: what each axis of a leaf means, see ``rvsm``: each slice of a stack is normalized by itself.
 
     Raises:
-      ValueError: if ``update`` is called without ``params``.
+      ValueError: if ``update`` is called without ``params``, or a mask or layout does not fit.
 
     Source: A Algorithm 1, last line.
 
@@ -36,10 +42,10 @@ def unit_sphere(mask: Mask = None) -> optax.GradientTransformationExtraArgs:
       >>> (w + updates).tolist()
       [0.6000000..., 0.8000000...]
     """
+    layout = check_layout(layout)
 
     def init(params: optax.Params) -> UnitSphereState:
-        select(params, mask)
-        return UnitSphereState()
+        return UnitSphereState(mark_leaves(params, mask, None, layout=layout))
 
     def update(
         updates: optax.Updates, state: UnitSphereState, params: optax.Params | None = None, **extra: object
@@ -48,12 +54,10 @@ def unit_sphere(mask: Mask = None) -> optax.GradientTransformationExtraArgs:
         if params is None:
             raise ValueError("params must be passed to update: unit_sphere normalizes params + updates")
 
-        def project(selected: bool, g: jax.Array, w: jax.Array) -> jax.Array:
-            if not selected:
-                return g
+        def project(g: jax.Array, w: jax.Array) -> jax.Array:
             return automatic(lambda pair: [_to_sphere(*pair), pair[1]], [g, w])[0]
 
-        return jax.tree.map(project, select(params, mask), updates, params), state
+        return map_leaf_slices(project, state.marks, updates, params), state
 
     return optax.GradientTransformationExtraArgs(init, update)
 
