@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -71,17 +73,20 @@ def sparsify(
     pull: optax.ScalarOrSchedule | None = None,
     rate: optax.ScalarOrSchedule = 1.0,
     freeze: int | None = None,
+    dense: bool | None = None,
     layout: Layout | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Returns ``optimizer`` with sparse parameters: they are u at every step, without a projection at the end.
 
     .. math:: w \leftarrow u + \Delta + (1 - \alpha)(w - u), \qquad u = \mathrm{prox}_{\lambda P}(w)
 
-    The state keeps w − u, and the gradient is that at u. Nonzero components of u get the optimizer's update Δ; it sees
-    no gradient elsewhere. A zero component of u keeps learning in w: it takes the step −rate·r·g, and becomes nonzero
-    when it exceeds the threshold. Here r is the RMS of Δ over that of the gradient, both over the nonzero components of
-    its leaf (over the zero components if their gradient is larger), so no number depends on the optimizer, its moments
-    or the learning rate.
+    The state keeps w − u, and the gradient is that at u. Every component takes the optimizer's update Δ, those that are
+    zero in u included: they keep learning in w, and become nonzero when they exceed the threshold. The pull α lets what
+    they have learned fade.
+
+    An optimizer that multiplies matrices, such as Muon, does better on the gradient of the nonzero components alone:
+    then a zero component takes the step −r·g, where r is the RMS of Δ over that of the gradient, both over the nonzero
+    components of its leaf (over the zero components if their gradient is larger).
 
     With the default penalty, ℓ0, u holds the largest components of w by magnitude. The sparsity rises along a cubic
     schedule until half of ``steps``; at four fifths the pattern is frozen and w becomes u. ℓ1 also shrinks what it
@@ -98,10 +103,10 @@ def sparsify(
       overrides: other penalties or sparsities for some leaves, see ``rvsm``.
       scope: whether the sparsity holds for all leaves together (``"global"``) or for each (``"leaf"``).
       pull: share α of the way from w to u per step, in [0, 1], a number or a schedule. Defaults to 1/steps.
-      rate: speed of the zero components, >= 0, a number or a schedule. An optimizer with momentum μ moves components
-        √((1 + μ)/(1 − μ)) times as far in the long run as the norm of one update suggests, if gradients are mostly
-        noise: 4.4 for μ = 0.9.
+      rate: factor of the steps of the zero components, >= 0, a number or a schedule.
       freeze: step from which on the pattern is fixed. Defaults to four fifths of ``steps``.
+      dense: whether the optimizer sees the gradient of the zero components and moves them. Defaults to whether its
+        update has no matrix product.
       layout: what each axis of a leaf means, see ``rvsm``. r is that of each slice of a stack.
 
     Raises:
@@ -160,15 +165,17 @@ def sparsify(
         kept = masked(
             marks, map_marked(lambda u, rest: (u != 0) | ((rest == 0) & ~frozen), marks, params, state.residual)
         )
-        at_kept = map_marked(lambda g, m: jnp.where(m, g, 0), marks, updates, kept)
-        steps_taken, inner_state = inner.update(at_kept, state.inner_state, params, **extra)
-        ratios = _ratios(marks, updates, steps_taken, kept)
+        step = functools.partial(inner.update, **extra)
+        everywhere = dense if dense is not None else not _multiplies_matrices(step, updates, state.inner_state, params)
+        seen = map_marked(lambda g, m: jnp.where(m | (everywhere & ~frozen), g, 0), marks, updates, kept)
+        steps_taken, inner_state = step(seen, state.inner_state, params)
+        at_zeros = steps_taken if everywhere else _scaled_gradients(marks, updates, steps_taken, kept)
 
-        def move(u: Array, change: Array, g: Array, m: Array, rest: Array, ratio: Array) -> Array:
-            moved = jnp.where(m, u + change, -speed * ratio * g)
+        def move(u: Array, change: Array, other: Array, m: Array, rest: Array) -> Array:
+            moved = jnp.where(m, u + change, speed * other)
             return moved.astype(rest.dtype) + (1 - share).astype(rest.dtype) * rest
 
-        w = map_marked(move, marks, params, steps_taken, updates, kept, state.residual, ratios)
+        w = map_marked(move, marks, params, steps_taken, at_zeros, kept, state.residual)
 
         def thresholded() -> tuple[PyTree, tuple[Rule, ...]]:
             found = follow_sparsity(rules_now, marks, w)
@@ -186,8 +193,24 @@ def sparsify(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _ratios(marks: Marks, gradients: PyTree, updates: PyTree, kept: PyTree) -> PyTree:
-    """Returns r for each marked leaf or slice: RMS(update) of the nonzero components over RMS(gradient).
+def _multiplies_matrices(update: Callable[..., object], *args: PyTree) -> bool:
+    """Returns whether ``update(*args)`` computes matrix products, as Muon and Shampoo do: of rank 2 or more."""
+
+    def found(jaxpr: Any) -> bool:
+        jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
+        for equation in jaxpr.eqns:
+            if equation.primitive.name == "dot_general" and equation.outvars[0].aval.ndim > 1:
+                return True
+            inside = jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns"))
+            if any(found(part) for part in inside if hasattr(part, "eqns") or hasattr(part, "jaxpr")):
+                return True
+        return False
+
+    return found(jax.make_jaxpr(update)(*args))
+
+
+def _scaled_gradients(marks: Marks, gradients: PyTree, updates: PyTree, kept: PyTree) -> PyTree:
+    """Returns −r·gradient for each marked leaf or slice, r = RMS(update) of its nonzero components over RMS(gradient).
 
     The gradient is that of the nonzero components, or that of the zero components if it is larger: then the latter move
     no faster than the former. Where a leaf has no nonzero components, those of all leaves stand in.
@@ -202,7 +225,8 @@ def _ratios(marks: Marks, gradients: PyTree, updates: PyTree, kept: PyTree) -> P
         here = jax.tree.map(lambda a, b, n=own.kept: jnp.where(n > 0, a, b), own, whole)
         root = lambda total, count: jnp.sqrt(total / jnp.maximum(count, 1))  # noqa: E731
         largest = jnp.maximum(root(here.gradient, here.kept), root(own.gradient_at_zeros, own.zeros))
-        leaves[i] = jnp.where(largest > 0, root(here.update, here.kept) / jnp.where(largest > 0, largest, 1), 0)
+        ratio = jnp.where(largest > 0, root(here.update, here.kept) / jnp.where(largest > 0, largest, 1), 0)
+        leaves[i] = -ratio * leaves[i]
     return marks.replace(gradients, leaves)
 
 
