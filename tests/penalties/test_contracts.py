@@ -9,6 +9,9 @@ import pytest
 
 import rvsmjax as rv
 
+pytestmark = pytest.mark.usefixtures("cheap_compilation")
+rounding = pytest.mark.usefixtures("usual_compilation")
+
 PENALTIES = {
     "l1": rv.L1(),
     "l0": rv.L0(),
@@ -161,6 +164,7 @@ def test_step_zero_is_the_identity(penalty):
     assert float(out["envelope"]) == 0
 
 
+@rounding
 @free
 def test_prox_is_zero_exactly_at_the_threshold(penalty):
     steps = np.float32(10.0 ** np.linspace(-6, 2, len(edges(penalty)[1])))  # one compilation serves both tests
@@ -213,6 +217,7 @@ def edges(penalty):
     return np.concatenate([v, exactly.astype("f4")]), np.concatenate([steps, steps])
 
 
+@rounding
 @every
 def test_values_and_gradients_are_finite_at_the_edges(penalty):
     v, steps = edges(penalty)

@@ -96,9 +96,3 @@ def test_penalties_of_one_kind_keep_separate_results():
         single = run(rv.Grid(penalty=rv.TransformedL1(a), d=8, seeds=4))
         for name, array in single.data.items():
             np.testing.assert_array_equal(array[0], several.data[name][i])
-
-
-def test_a_problem_by_class_equals_the_problem_by_name():
-    by_name, by_class = (run(rv.Grid(penalty="l1", d=5, seeds=4, activation=a)) for a in ("binary", rv.NoOverlapBinary))
-    assert values(by_name) == values(by_class)
-    assert by_class.to_xarray().attrs["activation"] == "binary"

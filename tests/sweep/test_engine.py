@@ -233,6 +233,13 @@ def test_run_sweep_requires_a_grid():
         rv.run_sweep("grid")
 
 
+def test_a_problem_by_class_equals_the_problem_by_name():
+    by_name, by_class = (run(rv.Grid(penalty="l1", d=5, seeds=4, activation=a)) for a in ("binary", rv.NoOverlapBinary))
+    one, other = ({name: array.tobytes() for name, array in x.data.items()} for x in (by_name, by_class))
+    assert one == other
+    assert by_class.to_xarray().attrs["activation"] == "binary"
+
+
 class Steep(rv.NoOverlapReLU):
     """ReLU problem with twice the loss: its limits equal those of half the λ and half the β."""
 

@@ -19,6 +19,9 @@ from experiments.training import loop as training
 from experiments.training.chains import restart_momentum
 from experiments.training.loop import Diverged, OutOfTime, Task, fit, make_programs, sparse
 
+pytestmark = pytest.mark.usefixtures("cheap_compilation")
+bit_equality = pytest.mark.usefixtures("usual_compilation")
+
 KEY = jax.random.key(5)
 
 
@@ -92,6 +95,7 @@ def test_running_means_move_towards_those_of_u(tmp_path):
     assert float(ratio) == pytest.approx(0.99**5, abs=0.01)
 
 
+@bit_equality
 def test_a_stopped_run_resumes_to_the_same_bits(tmp_path):
     whole = fit(task(), epochs=4, batch=64, key=KEY, folder=tmp_path / "whole")
     parts = tmp_path / "parts"
@@ -113,6 +117,7 @@ def test_a_stopped_run_resumes_to_the_same_bits(tmp_path):
     assert fit(task(), epochs=4, batch=64, key=KEY, folder=parts).history == whole.history
 
 
+@bit_equality
 def test_w_becomes_u_at_the_end_of_an_epoch(tmp_path):
     """u is that of the last w of the epoch: soft thresholding u again would shrink it twice."""
     overwriting = dataclasses.replace(task(penalty=L1), overwrite=True)

@@ -22,6 +22,8 @@ from experiments.training import report as training_report
 from experiments.training.run_store import read
 from experiments.training.study import KEPT
 
+pytestmark = pytest.mark.usefixtures("cheap_compilation")
+
 COMMANDS = {
     "table": (["lenet-binary"], 3),
     "best": (["lenet-binary", "--best"], 3),
