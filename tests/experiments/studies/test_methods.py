@@ -1,0 +1,122 @@
+"""The comparison of methods: settings, training, record, resumption, the table."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+import rvsmjax as rv
+from experiments.cli import main as cli
+from experiments.studies.methods import report
+from experiments.studies.methods.config import MethodsConfig, Setting, settings
+from experiments.studies.methods.decoder import CONTEXT, Decoder, load_text
+from experiments.studies.methods.tasks import TASKS
+from experiments.studies.methods.train import train
+
+pytestmark = pytest.mark.usefixtures("cheap_compilation")
+TINY = ["--sparsity", "0.8", "--steps", "8", "--seeds", "2", "--ramp", "0.5", "--optimizer", "sgd"]
+
+
+def test_dense_runs_once_and_magnitude_once_per_ramp():
+    config = MethodsConfig(optimizer=("sgd", "muon"), sparsity=(0.8, 0.9), ramp=(0.5, 0.7), seeds=3)
+    listed = list(settings(config))
+    assert len(set(listed)) == len(listed) == 3 * 2 * (1 + 2 * 2 + 2)
+    assert len({s.name() for s in listed}) == len(listed)
+    assert [s.seed for s in listed] == sorted(s.seed for s in listed)
+
+
+@pytest.mark.parametrize("method", ["magnitude", "sparsify"])
+def test_a_run_has_the_sparsity_and_repeats(method):
+    setting = Setting("digits", method, "adamw", 0.8, 0.5 * (method == "magnitude"), 0, 20)
+    one, two = train(setting, None), train(setting, None)
+    assert one["zeros"] == round(0.8 * one["size"]) or abs(one["zeros"] - 0.8 * one["size"]) < 1
+    assert one["validation_loss"] == two["validation_loss"]
+    assert one["validation_loss"] != train(setting, None, rate=1e-3)["validation_loss"]
+
+
+def test_the_record_and_what_is_kept(tmp_path, capsys):
+    arguments = ["methods", *TINY, "--runs", str(tmp_path / "runs"), "--out"]
+    assert cli.main([*arguments, str(tmp_path / "one")]) == 0
+    files = sorted((tmp_path / "runs").iterdir())
+    assert len(files) == 6
+    stamps = [path.stat().st_mtime_ns for path in files]
+    assert cli.main([*arguments, str(tmp_path / "two"), "--finished", "--seeds", "3"]) == 0
+    assert [path.stat().st_mtime_ns for path in files] == stamps
+    rows = pd.read_csv(tmp_path / "two" / "runs.csv")
+    assert len(rows) == 6
+    kept = json.loads(files[0].read_text())
+    assert rows.test_loss.isin([kept["test_loss"]]).any()
+    assert "difference" in (tmp_path / "one" / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--network", "vgg"], "network must be one of"),
+        (["--optimizer", "adam"], "optimizer must be one of"),
+        (["--sparsity", "1"], "sparsity must be"),
+        (["--ramp", "1.5"], "ramp must be at most 1, got 1.5"),
+        (["--seeds", "0"], "seeds must be"),
+        (["--finished"], "finished or minutes must leave at least one run"),
+    ],
+)
+def test_errors(arguments, message, tmp_path, capsys):
+    assert cli.main(["methods", *arguments, "--runs", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def frame():
+    rng = np.random.default_rng(0)
+    rows = []
+    for seed in range(4):
+        for method, ramp in (("dense", 0.0), ("magnitude", 0.5), ("magnitude", 0.7), ("sparsify", 0.0)):
+            share = 0.0 if method == "dense" else 0.9
+            losses = dict(zip(("validation_loss", "test_loss"), rng.random(2) + (ramp == 0.5), strict=True))
+            row = {"network": "digits", "method": method, "optimizer": "sgd", "sparsity": share, "ramp": ramp}
+            rows.append({**row, "seed": seed, "steps": 10, **losses, "test_accuracy": rng.random()})
+    return pd.DataFrame(rows)
+
+
+def test_the_table_takes_the_better_ramp_and_pairs_seeds():
+    runs = frame()
+    left = report.chosen(runs)
+    assert set(left[left.method == "magnitude"].ramp) == {0.7}
+    ours, theirs = (left[left.method == name].sort_values("seed").test_loss for name in ("sparsify", "magnitude"))
+    mean, half = report.difference(left[left.method == "sparsify"], left[left.method == "magnitude"])
+    low, high = stats.ttest_rel(ours, theirs).confidence_interval(0.95)
+    np.testing.assert_allclose([mean - half, mean + half], [low, high])
+    (section,) = report.sections(runs)
+    (row,) = section.blocks[1].rows
+    assert row[:2] == ["sgd", "90 %"]
+    assert row[5].startswith(f"{mean:+.4f}")
+
+
+def test_the_decoder_is_causal_and_its_kernels_are_selected():
+    import jax.numpy as jnp
+    from flax import nnx
+
+    text = load_text()
+    assert min(map(len, text[:3])) > 20 * CONTEXT
+    network = Decoder(text.vocabulary, width=16, layers=1, heads=2, rngs=nnx.Rngs(0))
+    x = text.train[:CONTEXT][None]
+    scores, changed = network(x), network(x.at[0, 40].set((x[0, 40] + 1) % text.vocabulary))
+    np.testing.assert_array_equal(scores[0, :40], changed[0, :40])
+    assert jnp.any(scores[0, 40] != changed[0, 40])
+    state = nnx.state(network, nnx.Param)
+    selected = rv.sparsity(state).leaves
+    assert sorted(selected) == sorted(
+        [*(f"blocks/0/{name}/kernel" for name in ("qkv", "out", "up", "down")), "head/kernel"]
+    )
+
+
+def test_resnet_20_has_its_parameters():
+    import jax
+    from flax import nnx
+
+    network = nnx.eval_shape(lambda: TASKS["resnet"].make(nnx.Rngs(0)))
+    # 0.27 million, as in He et al. (arXiv 1512.03385), plus the two 1 × 1 shortcuts with their norms.
+    count = sum(x.size for x in jax.tree.leaves(nnx.state(network, nnx.Param)))
+    assert count == 269_722 + (16 * 32 + 2 * 32) + (32 * 64 + 2 * 64)
