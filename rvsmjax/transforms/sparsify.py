@@ -84,9 +84,9 @@ def sparsify(
     zero in u included: they keep learning in w, and become nonzero when they exceed the threshold. The pull α lets what
     they have learned fade.
 
-    An optimizer that multiplies matrices, such as Muon, does better on the gradient of the nonzero components alone:
-    then a zero component takes the step −r·g, where r is the RMS of Δ over that of the gradient, both over the nonzero
-    components of its leaf (over the zero components if their gradient is larger).
+    An optimizer that multiplies matrices, such as Muon, or takes signs, such as Lion, does better on the gradient of the
+    nonzero components alone: then a zero component takes the step −r·g, where r is the RMS of Δ over that of the
+    gradient, both over the nonzero components of its leaf (over the zero components if their gradient is larger).
 
     With the default penalty, ℓ0, u holds the largest components of w by magnitude. The sparsity rises along a cubic
     schedule until half of ``steps``; at four fifths the pattern is frozen and w becomes u. ℓ1 also shrinks what it
@@ -106,7 +106,7 @@ def sparsify(
       rate: factor of the steps of the zero components, >= 0, a number or a schedule.
       freeze: step from which on the pattern is fixed. Defaults to four fifths of ``steps``.
       dense: whether the optimizer sees the gradient of the zero components and moves them. Defaults to whether its
-        update has no matrix product.
+        update has neither a matrix product nor a sign.
       layout: what each axis of a leaf means, see ``rvsm``. r is that of each slice of a stack.
 
     Raises:
@@ -166,7 +166,7 @@ def sparsify(
             marks, map_marked(lambda u, rest: (u != 0) | ((rest == 0) & ~frozen), marks, params, state.residual)
         )
         step = functools.partial(inner.update, **extra)
-        everywhere = dense if dense is not None else not _multiplies_matrices(step, updates, state.inner_state, params)
+        everywhere = dense if dense is not None else _is_elementwise(step, updates, state.inner_state, params)
         seen = map_marked(lambda g, m: jnp.where(m | (everywhere & ~frozen), g, 0), marks, updates, kept)
         steps_taken, inner_state = step(seen, state.inner_state, params)
         at_zeros = steps_taken if everywhere else _scaled_gradients(marks, updates, steps_taken, kept)
@@ -193,20 +193,21 @@ def sparsify(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _multiplies_matrices(update: Callable[..., object], *args: PyTree) -> bool:
-    """Returns whether ``update(*args)`` computes matrix products, as Muon and Shampoo do: of rank 2 or more."""
+def _is_elementwise(update: Callable[..., object], *args: PyTree) -> bool:
+    """Returns whether ``update(*args)`` computes no sign (as Lion does) and no matrix product (as Muon does)."""
 
     def found(jaxpr: Any) -> bool:
         jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
         for equation in jaxpr.eqns:
-            if equation.primitive.name == "dot_general" and equation.outvars[0].aval.ndim > 1:
+            name, rank = equation.primitive.name, equation.outvars[0].aval.ndim if equation.outvars else 0
+            if name == "sign" or (name == "dot_general" and rank > 1):
                 return True
             inside = jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns"))
             if any(found(part) for part in inside if hasattr(part, "eqns") or hasattr(part, "jaxpr")):
                 return True
         return False
 
-    return found(jax.make_jaxpr(update)(*args))
+    return not found(jax.make_jaxpr(update)(*args))
 
 
 def _scaled_gradients(marks: Marks, gradients: PyTree, updates: PyTree, kept: PyTree) -> PyTree:
