@@ -1,5 +1,6 @@
 """Layouts: a stack equals its layers unrolled, other orders of axes equal Flax's."""
 
+import dataclasses
 import functools
 from functools import partial
 
@@ -249,6 +250,7 @@ def test_lam_for_sparsity_of_groups():
 
 
 def test_a_penalty_that_compares_its_leaves_sees_the_slices():
+    @dataclasses.dataclass(frozen=True)
     class LargestLeaf(rv.Penalty):
         """Keeps the leaf of the largest norm."""
 
