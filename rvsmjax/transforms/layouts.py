@@ -16,7 +16,12 @@ from rvsmjax.penalties._arranged import HEADS, INPUTS, OTHER, OUTPUTS, STACK, Ax
 from rvsmjax.transforms.selection import Mask, check_patterns, first_matches, path_name, select
 
 Layout = Mapping[str, str]
-"""Regular expression on the path -> a word for each axis in order, such as ``"stack in out"``."""
+"""Regular expression on the path -> a word for each axis in order, such as ``"stack in out"``; the first match wins.
+
+``stack``: layers or experts, each slice of which counts as a leaf. ``in`` and ``out``: inputs and outputs of a matrix
+product. ``head`` and ``in_head``: heads among the outputs and among the inputs. ``...``: any number of other axes. Each
+slice is read in Flax's order, (..., inputs, outputs), axes of one side merged into one.
+"""
 
 WORDS = (*STACK, *INPUTS, *OUTPUTS, OTHER)
 
@@ -72,12 +77,13 @@ def leaf_axes(params: PyTree, layout: Layout, selected: Sequence[bool]) -> list[
 
     def axes(name: str, leaf: PyTree, pattern: int | None) -> Axes | None:
         shape = jnp.shape(leaf)
-        words = (
-            _by_metadata(boxes.get(name, ()), len(shape)) if pattern is None else _filled(texts[pattern], len(shape))
-        )
-        if words is None:
-            raise ValueError(f"layout must name each axis, got {texts[pattern or 0]!r} for shape {shape} at {name!r}")
-        return Axes(words) if set(words) != {OTHER} and words else None
+        if pattern is None:
+            words = _by_metadata(boxes.get(name, ()), len(shape))
+        else:
+            words = _filled(texts[pattern], len(shape))
+            if len(words) != len(shape):
+                raise ValueError(f"layout must name each axis, got {texts[pattern]!r} for shape {shape} at {name!r}")
+        return Axes(words) if set(words) - {OTHER} else None
 
     columns = zip(leaves, found, selected, strict=True)
     return [axes(name, leaf, pattern) if chosen else None for (name, leaf), pattern, chosen in columns]
@@ -96,7 +102,7 @@ def selected_leaves(
     selected = jax.tree.leaves(select(unboxed(params), mask), is_leaf=is_masked)
     axes = leaf_axes(params, layout, selected)
     columns = zip(leaves, selected, axes, strict=True)
-    chosen = [(name, leaf, of) for (name, leaf), is_selected, of in columns if is_selected is True]
+    chosen = [(name, leaf, of) for (name, leaf), is_selected, of in columns if is_selected]
     for name, leaf, of in chosen:
         require_fit(penalty, of, name, leaf, [name for name, _ in leaves])
     return chosen
@@ -137,18 +143,18 @@ def _by_position(penalty: Penalty) -> bool:
 
 
 def _is_attention(name: str, names: Sequence[str]) -> bool:
-    *parents, layer, _ = ["", "", *name.split("/")]
-    beside = "/".join([*parents[2:], "query", ""])
-    return layer in ATTENTION and any(other.startswith(beside) for other in names)
+    parts = name.split("/")
+    beside = "/".join([*parts[:-2], "query", ""])
+    return len(parts) > 1 and parts[-2] in ATTENTION and any(other.startswith(beside) for other in names)
 
 
-def _filled(text: str, rank: int) -> tuple[str, ...] | None:
-    """Returns the words of a layout for a leaf of this rank, None if they do not fit."""
+def _filled(text: str, rank: int) -> tuple[str, ...]:
+    """Returns the words of a layout with ``...`` repeated, as many as ``rank`` if it fits."""
     words = text.split()
     if OTHER in words:
         at = words.index(OTHER)
         words[at : at + 1] = [OTHER] * (rank - len(words) + 1)
-    return tuple(words) if len(words) == rank else None
+    return tuple(words)
 
 
 def _by_metadata(names: Sequence[object], rank: int) -> tuple[str, ...]:

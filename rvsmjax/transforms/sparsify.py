@@ -84,9 +84,9 @@ def sparsify(
     zero in u included: they keep learning in w, and become nonzero when they exceed the threshold. The pull α lets what
     they have learned fade.
 
-    An optimizer that multiplies matrices, such as Muon, or takes signs, such as Lion, does better on the gradient of the
-    nonzero components alone: then a zero component takes the step −r·g, where r is the RMS of Δ over that of the
-    gradient, both over the nonzero components of its leaf (over the zero components if their gradient is larger).
+    An optimizer that multiplies matrices (Muon) or takes signs (Lion) does better on the gradient of the nonzero
+    components alone: then a zero component takes the step −r·g, where r is the RMS of Δ over that of the gradient, both
+    over the nonzero components of its leaf (over the zero components if their gradient is larger).
 
     With the default penalty, ℓ0, u holds the largest components of w by magnitude. The sparsity rises along a cubic
     schedule until half of ``steps``; at four fifths the pattern is frozen and w becomes u. ℓ1 also shrinks what it

@@ -31,6 +31,9 @@ LINEAR = optax.linear_schedule(0.02, 0.1, 3)
 
 OPTIMIZER = optax.sgd(0.1, momentum=0.9)
 
+STACKS = {"conv": "stack ... in out"}
+HEADS = {"conv": "stack in head out", "head": "in head"}
+
 rvsm, admm = partial(rv.rvsm, lam=0.05, beta=0.5), partial(rv.admm, rho=0.5)
 held, sparsify = partial(rv.rvsm, beta=0.5), partial(rv.sparsify, OPTIMIZER)
 
@@ -52,17 +55,32 @@ TABLE = {
     "rvsm l1 share": partial(held, rv.L1(), sparsity=0.6),
     "rvsm filters share": partial(held, rv.Grouped(rv.L0(), "filters"), sparsity=0.6, scope="leaf"),
     "rvsm shares": partial(held, rv.L0(), sparsity=RISING, overrides={"head": {"sparsity": 0.5}}, certificate=True),
+    "rvsm slices": partial(
+        rvsm,
+        rv.NM(2, 4),
+        layout=STACKS | {"head": "out in"},
+        certificate=True,
+        overrides={"head": {"penalty": rv.L0()}},
+    ),
+    "rvsm groups of slices": partial(held, rv.Grouped(rv.TopK(k=2), "rows"), layout=STACKS),
+    "rvsm share of slices": partial(
+        held, rv.Grouped(rv.L0(), "filters"), sparsity=0.6, scope="leaf", layout=STACKS, certificate=True
+    ),
     "sparsify": partial(sparsify, 0.6, steps=8),
     "sparsify by leaf": partial(sparsify, RISING, penalty=rv.TransformedL1(), scope="leaf", steps=3),
     "sparsify n of m": partial(
         sparsify, penalty=rv.NM(2, 4), overrides={"head": {"penalty": rv.L0(), "sparsity": 0.5}}, steps=8
     ),
+    "sparsify slices": partial(sparsify, 0.6, penalty=rv.Grouped(rv.L0(), "heads"), steps=8, layout=HEADS),
     "admm l1": partial(admm, rv.L1(), lam=0.05),
     "admm top share": partial(admm, rv.TopK(sparsity=0.75), dual_every=2),
     "admm schedules": partial(rv.admm, rv.TransformedL1(LINEAR), rho=LINEAR, lam=LINEAR),
     "admm overrides": partial(admm, rv.NM(1, 4), overrides={"conv": {"penalty": rv.L0(), "lam": 0.1}}),
+    "admm slices": partial(admm, rv.TopK(sparsity=0.75), dual_every=2, layout=STACKS),
     "adaptive hard threshold": partial(rv.adaptive_hard_threshold, 6),
+    "adaptive hard threshold of slices": partial(rv.adaptive_hard_threshold, 6, layout=STACKS),
     "unit sphere": rv.unit_sphere,
+    "unit sphere of slices": partial(rv.unit_sphere, layout=STACKS),
     "keep zeros": rv.keep_zeros,
 }
 SPLITTING = ("rvsm", "admm", "sparsify")
@@ -73,6 +91,9 @@ FORMS = (
     "rvsm rising share",
     "rvsm shares",
     "sparsify",
+    "rvsm slices",
+    "rvsm share of slices",
+    "sparsify slices",
     "admm overrides",
     "unit sphere",
     "keep zeros",
@@ -255,6 +276,8 @@ def test_masked_to_a_part_of_the_tree(name):
     make, params, grads = TABLE[name], tree(0), tree(1)
     if "overrides" in getattr(make, "keywords", {}):
         make = partial(make, overrides={"conv": {"lam": 0.2}})
+    if "layout" in getattr(make, "keywords", {}):
+        make = partial(make, layout={"conv": make.keywords["layout"]["conv"]})
     tx, part = make(), {"conv": params["conv"]}
     want, alone = tx.update({"conv": grads["conv"]}, tx.init(part), part)
     labels = {key: key if key == "conv" else "other" for key in params}
@@ -270,7 +293,11 @@ EXPLICIT = (
     "rvsm certified",
     "rvsm rising share",
     "rvsm filters share",
+    "rvsm slices",
+    "rvsm groups of slices",
+    "rvsm share of slices",
     "sparsify",
+    "sparsify slices",
     "admm top share",
     "adaptive hard threshold",
     "unit sphere",
