@@ -1,13 +1,13 @@
 """The examples run, and their u is as sparse and as accurate as they say."""
 
 import importlib.util
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
-import jax
-import numpy as np
 import pytest
-
-import rvsmjax as rv
 
 FOLDER = Path(__file__).parents[2] / "examples"
 EXAMPLES = sorted(FOLDER.glob("digits_*.py"))
@@ -44,24 +44,23 @@ def test_five_seeds_on_test(path):
     assert zeros >= 0.9
 
 
-DECODER = FOLDER / "sharded_decoder.py"
+def decoder(steps):
+    """Runs the example as a program; returns the difference of losses, the moved zeros, the last loss."""
+    program = [sys.executable, FOLDER / "sharded_decoder.py", str(steps)]
+    environment = os.environ | {"PYTHONPATH": str(FOLDER.parent)}
+    printed = subprocess.run(program, env=environment, capture_output=True, text=True, check=True).stdout
+    assert len(re.findall(r" (?:90.0\d|89.9\d)%$", printed, re.M)) == 6
+    found = re.search(r"losses differ by (\S+), zeros at (\d+) places; loss (\S+)$", printed, re.M)
+    return tuple(map(float, found.groups()))
 
 
 def test_the_sharded_decoder_equals_that_on_one_device():
     """To rounding: sums over a sharded axis have another order. The zeros are the same."""
-    decoder = load(DECODER)
-    (losses, u), (alone, v) = (decoder.train(jax.devices()[:n], steps=6) for n in (8, 1))
-    np.testing.assert_allclose(losses, alone, rtol=1e-5)
-    for a, b in zip(*(map(np.asarray, jax.tree.leaves(tree)) for tree in (u, v)), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5)
-        np.testing.assert_array_equal(a == 0, b == 0)
-    kernel = u["blocks"]["up"]["kernel"][...]
-    assert kernel.sharding.shard_shape(kernel.shape) == (2, 16, 128)
-    assert float(rv.sparsity(u).total.fraction) == pytest.approx(0.9, abs=1e-4)
+    difference, moved, _ = decoder(6)
+    assert difference < 1e-5
+    assert moved == 0
 
 
 @pytest.mark.slow
 def test_the_sharded_decoder_learns():
-    losses, alone, zeros = load(DECODER).main()
-    assert max(losses[-1], alone[-1]) < losses[0] / 4
-    assert zeros == pytest.approx(0.9, abs=1e-4)
+    assert decoder(1000)[2] < 1
