@@ -162,20 +162,19 @@ def sparsify(
         share = jnp.where(frozen, jnp.ones_like(share), share)
         speed = rate(state.count) if callable(rate) else rate
         # A component that is zero in both u and w is not pruned: it starts at zero.
-        kept = masked(
-            marks, map_marked(lambda u, rest: (u != 0) | ((rest == 0) & ~frozen), marks, params, state.residual)
-        )
+        kept = map_marked(lambda rest, u: (u != 0) | ((rest == 0) & ~frozen), marks, state.residual, params)
         step = functools.partial(inner.update, **extra)
         everywhere = dense if dense is not None else _is_elementwise(step, updates, state.inner_state, params)
         seen = map_marked(lambda g, m: jnp.where(m | (everywhere & ~frozen), g, 0), marks, updates, kept)
         steps_taken, inner_state = step(seen, state.inner_state, params)
         at_zeros = steps_taken if everywhere else _scaled_gradients(marks, updates, steps_taken, kept)
 
-        def move(u: Array, change: Array, other: Array, m: Array, rest: Array) -> Array:
+        def move(rest: Array, u: Array, change: Array, other: Array, m: Array) -> Array:
             moved = jnp.where(m, u + change, speed * other)
             return moved.astype(rest.dtype) + (1 - share).astype(rest.dtype) * rest
 
-        w = map_marked(move, marks, params, steps_taken, at_zeros, kept, state.residual)
+        # The residual comes first: an Equinox model in place of params holds more than arrays.
+        w = map_marked(move, marks, state.residual, params, steps_taken, at_zeros, kept)
 
         def thresholded() -> tuple[PyTree, tuple[Rule, ...]]:
             found = follow_sparsity(rules_now, marks, w)
@@ -185,7 +184,7 @@ def sparsify(
             return map_marked(lambda v, m: jnp.where(m, v, 0), marks, w, kept), state.rules
 
         u, rules_now = jax.lax.cond(frozen, only_kept, thresholded)
-        residual = masked(marks, map_marked(lambda v, x: (v - x) * ~frozen, marks, w, u))
+        residual = map_marked(lambda v, x: (v - x) * ~frozen, marks, w, u)
         changes = map_marked(lambda d, p, x: (x.astype(p.dtype) - p).astype(d.dtype), marks, steps_taken, params, u)
         count = optax.safe_increment(state.count)
         return changes, SparsifyState(count, marks, rules_now, share, inner_state, residual)

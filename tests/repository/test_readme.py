@@ -47,6 +47,7 @@ def missing(code):
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)])
 def test_code_runs(page, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # files that the code writes
+    monkeypatch.syspath_prepend(ROOT / "examples")  # a page copies from one
     names, absent = names_of(page), set()
     for number, block in enumerate(blocks(page)):
         if lacking := missing(block["code"]):

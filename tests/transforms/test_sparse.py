@@ -118,6 +118,11 @@ def test_an_equinox_model_stands_for_its_arrays():
     grads, state = jax.tree.map(jnp.ones_like, params), chain.init(params)
     assert eqx.tree_equal(rv.sparse_params(state, module), eqx.combine(rv.sparse_params(state, params), rest))
     equal(chain.update(grads, state, module)[0], chain.update(grads, state, params)[0])
+    sparse = rv.sparsify(optax.adamw(0.1), 0.5, steps=4)
+    state = sparse.init(params)
+    got, want = eqx.filter_jit(sparse.update)(grads, state, module), jax.jit(sparse.update)(grads, state, params)
+    assert jax.tree.structure(got) == jax.tree.structure(want)
+    equal(got, want)
 
 
 def test_sparsity_counts_zeros_per_leaf_and_in_all():
