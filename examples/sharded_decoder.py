@@ -65,7 +65,7 @@ def train(devices, steps, batch=64):
     return np.array(losses), nnx.state(model, nnx.Param)
 
 
-def main(steps=1000):
+def main(steps=400):
     (losses, u), (alone, v) = (train(jax.devices()[:n], steps) for n in (8, 1))
     print(rv.sparsity(u))
     moved = sum(jax.tree.leaves(jax.tree.map(lambda a, b: np.sum((a == 0) != (b == 0)), *jax.device_get((u, v)))))
