@@ -163,10 +163,10 @@ def sparsify(
         speed = rate(state.count) if callable(rate) else rate
         # A component that is zero in both u and w is not pruned: it starts at zero.
         kept = map_marked(lambda rest, u: (u != 0) | ((rest == 0) & ~frozen), marks, state.residual, params)
-        step = functools.partial(inner.update, **extra)
-        everywhere = dense if dense is not None else _is_elementwise(step, updates, state.inner_state, params)
+        optimize = functools.partial(inner.update, state=state.inner_state, params=params, **extra)
+        everywhere = dense if dense is not None else _is_elementwise(lambda: optimize(updates))
         seen = map_marked(lambda g, m: jnp.where(m | (everywhere & ~frozen), g, 0), marks, updates, kept)
-        steps_taken, inner_state = step(seen, state.inner_state, params)
+        steps_taken, inner_state = optimize(seen)
         at_zeros = steps_taken if everywhere else _scaled_gradients(marks, updates, steps_taken, kept)
 
         def move(rest: Array, u: Array, change: Array, other: Array, m: Array) -> Array:
@@ -192,8 +192,8 @@ def sparsify(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _is_elementwise(update: Callable[..., object], *args: PyTree) -> bool:
-    """Returns whether ``update(*args)`` computes no sign (as Lion does) and no matrix product (as Muon does)."""
+def _is_elementwise(update: Callable[[], object]) -> bool:
+    """Returns whether ``update()`` computes no sign (as Lion does) and no matrix product (as Muon does)."""
 
     def found(jaxpr: Any) -> bool:
         jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
@@ -206,7 +206,7 @@ def _is_elementwise(update: Callable[..., object], *args: PyTree) -> bool:
                 return True
         return False
 
-    return not found(jax.make_jaxpr(update)(*args))
+    return not found(jax.make_jaxpr(update)())
 
 
 def _scaled_gradients(marks: Marks, gradients: PyTree, updates: PyTree, kept: PyTree) -> PyTree:
