@@ -158,11 +158,11 @@ class Arranged(Penalty):
 
     def prox_leaves(self, leaves: Sequence[Array], step: ArrayLike) -> list[Array]:
         """Returns the prox of several leaves, whose slices count as leaves."""
-        return self._like(lambda penalty, xs, s: penalty.prox_leaves(xs, s), leaves, step)
+        return self.like(lambda penalty, xs, s: penalty.prox_leaves(xs, s), leaves, step)
 
     def shrinkage_leaves(self, leaves: Sequence[Array], step: ArrayLike) -> list[Array]:
         """Returns the shrinkage of several leaves, see ``prox_leaves``."""
-        return self._like(lambda penalty, xs, s: penalty.shrinkage_leaves(xs, s), leaves, step)
+        return self.like(lambda penalty, xs, s: penalty.shrinkage_leaves(xs, s), leaves, step)
 
     def threshold(self, step: ArrayLike) -> Array:
         """Returns the threshold of the penalty."""
@@ -183,7 +183,7 @@ class Arranged(Penalty):
 
         return [one(leaf, axes) for leaf, axes in self._pairs(leaves)]
 
-    def _like(self, function: Callable[..., list[Array]], leaves: Sequence[Array], step: ArrayLike) -> list[Array]:
+    def like(self, function: Callable[..., list[Array]], leaves: Sequence[Array], step: ArrayLike) -> list[Array]:
         """Returns ``function(penalty, slices, step)`` for all slices, as leaves."""
 
         def alone(xs: list[Array], penalty: Penalty, step: ArrayLike) -> list[Array]:

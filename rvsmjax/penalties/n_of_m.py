@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import ClassVar
 
 import jax
@@ -71,9 +72,14 @@ class NM(Penalty):
 
     def prox(self, v: ArrayLike, step: ArrayLike = 0.0) -> Array:
         """Returns ``v`` with all but the n largest magnitudes of each block set to 0."""
-        return automatic(lambda arrays: [self._prox(v) for v in arrays], [jnp.asarray(v)])[0]
+        v = jnp.asarray(v)
+        return jnp.where(self.masks([v])[0], v, 0)
 
-    def _prox(self, v: Array) -> Array:
+    def masks(self, leaves: Sequence[Array]) -> list[Array]:
+        """Returns masks of the n largest magnitudes of each block."""
+        return automatic(lambda arrays: [self._mask(v) for v in arrays], leaves)
+
+    def _mask(self, v: Array) -> Array:
         size = jax.lax.stop_gradient(jnp.abs(self._blocks(v)))
         keep = jnp.zeros(size.shape, bool)
         # One argmax at a time. Comparing pairs is unsafe: XLA may compute ``size`` twice and round it differently.
@@ -82,7 +88,7 @@ class NM(Penalty):
             keep |= jnp.arange(self.m) == best
         axis = self._axis(v.ndim)
         moved = keep.reshape(*keep.shape[:-2], v.shape[axis])
-        return jnp.where(jnp.moveaxis(moved, -1, axis), v, 0)
+        return jnp.moveaxis(moved, -1, axis)
 
     def _axis(self, ndim: int) -> int:
         return self.axis if ndim > 1 else -1

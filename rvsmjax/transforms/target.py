@@ -13,6 +13,7 @@ from rvsmjax._sharding import automatic
 from rvsmjax.geometry import working_dtype
 from rvsmjax.penalties import Penalty
 from rvsmjax.penalties._largest import kth_largest
+from rvsmjax.penalties._weighted import step_at
 
 SLACK = 1e-6
 """Relative distance of the threshold above the largest magnitude that becomes zero: rounding must not revive it."""
@@ -35,7 +36,7 @@ def step_for_sparsity(penalty: Penalty, leaves: Sequence[Array], sparsity: Array
     """
     leaves = [jax.lax.stop_gradient(leaf) for leaf in leaves]
     threshold = _threshold_for(penalty.magnitudes(leaves), [leaf.size for leaf in leaves], jnp.asarray(sparsity))
-    return _step_for(jax.lax.stop_gradient(penalty), threshold)
+    return step_at(jax.lax.stop_gradient(penalty), threshold)
 
 
 def _threshold_for(magnitudes: Sequence[Array], sizes: Sequence[int], sparsity: Array) -> Array:
@@ -57,24 +58,3 @@ def _weighted_edge(magnitudes: Sequence[Array], weights: Sequence[Array], need: 
     order = jnp.argsort(flat)
     reached = jnp.cumsum(jnp.concatenate(list(weights))[order])
     return flat[order][jnp.argmin(jnp.abs(reached - need))]
-
-
-@jax.jit
-def _step_for(penalty: Penalty, threshold: Array) -> Array:
-    """Returns the smallest step whose threshold is at least the given one, 0 for 0."""
-    dtype = working_dtype(threshold)
-    unsigned = jnp.dtype(f"uint{8 * dtype.itemsize}")
-
-    def number(bits: Array) -> Array:
-        return jax.lax.bitcast_convert_type(bits, dtype)
-
-    def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = bounds
-        middle = low + (high - low) // 2
-        reached = penalty.threshold(number(middle)) >= threshold
-        return jnp.where(reached, low, middle), jnp.where(reached, middle, high)
-
-    largest = jax.lax.bitcast_convert_type(jnp.asarray(jnp.finfo(dtype).max, dtype), unsigned)
-    ends = (jnp.zeros((), unsigned), largest)
-    _, high = jax.lax.fori_loop(0, 8 * dtype.itemsize - 1, halve, ends)
-    return jnp.where(threshold > 0, number(high), 0)
