@@ -34,6 +34,8 @@ Splittings = list[tuple[Rule, Array]]
 def splittings(opt_state: optax.OptState) -> Splittings:
     """Returns the rule and β of each ``rvsm`` in a chain whose parameters are a single vector."""
     states = [state for state in splitting_states(opt_state) if isinstance(state, RVSMState)]
+    if any(state.metric is not None for state in states):
+        raise ValueError("metric must be None in the rvsm of solve, got one")
     return [(state.rules[state.marks.rules[0] or 0], state.beta) for state in states]
 
 

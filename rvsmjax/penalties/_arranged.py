@@ -82,6 +82,17 @@ def stack_shape(axes: Axes | None, shape: tuple[int, ...]) -> tuple[int, ...]:
     return () if axes is None else tuple(shape[axis] for axis in axes.where(STACK))
 
 
+def along_stack(axes: Axes | None, metric: Array | None, shape: tuple[int, ...]) -> list[Array]:
+    """Returns the metric of a leaf, broadcast along its stack axes, in a list; an empty one without a metric."""
+    if metric is None:
+        return []
+    stack = () if axes is None else axes.where(STACK)
+    lengths = [
+        whole if axis in stack else own for axis, (own, whole) in enumerate(zip(metric.shape, shape, strict=True))
+    ]
+    return [jnp.broadcast_to(metric, lengths)]
+
+
 def map_slices(
     function: Callable[..., Array],
     axes: Axes | None,

@@ -173,7 +173,9 @@ def _require_closed_form(penalty: Penalty, leaf: Array, m: Array | None) -> None
     try:
         shape = jax.eval_shape(inner.prox, leaf, m).shape
     except Exception as error:
-        raise TypeError(f"metric must be None for a prox that takes no array of steps, got one with {inner!r}") from error
+        raise TypeError(
+            f"metric must be None for a prox that takes no array of steps, got one with {inner!r}"
+        ) from error
     if shape != leaf.shape:
         raise TypeError(f"metric must be None for a prox that takes no array of steps, got one with {inner!r}")
 

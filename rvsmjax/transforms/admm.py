@@ -14,6 +14,7 @@ from rvsmjax._pytree import PyTree
 from rvsmjax.penalties import Penalty
 from rvsmjax.transforms.layouts import Layout, check_layout
 from rvsmjax.transforms.marks import Marks, evaluate, map_marked, masked
+from rvsmjax.transforms.metric import Metric, next_metric, start_metric
 from rvsmjax.transforms.rules import Overrides, Rule, make_rules, map_rules, mark_leaves, numbers_at
 from rvsmjax.transforms.selection import Mask
 
@@ -28,6 +29,7 @@ class ADMMState(NamedTuple):
       rho: ρ of the last update.
       u: the sparse iterate, for the selected leaves.
       z: the scaled dual variable, for the selected leaves.
+      metric: the metric of the last update, for the selected leaves that have one; None without.
     """
 
     count: Array  # type: ignore[assignment]  # optax's name; shadows tuple.count
@@ -36,6 +38,7 @@ class ADMMState(NamedTuple):
     rho: Array
     u: PyTree
     z: PyTree
+    metric: PyTree = None
 
     def sparse(self, params: optax.Params) -> PyTree:
         """Returns ``params`` with the selected leaves replaced by the prox of w + z."""
@@ -43,7 +46,9 @@ class ADMMState(NamedTuple):
 
     def project(self, tree: PyTree) -> PyTree:
         """Returns ``tree`` with the selected leaves replaced by their prox at step λ/ρ."""
-        return map_rules(lambda r, vs: r.penalty.prox_leaves(vs, r.lam / self.rho), self.rules, self.marks, tree)
+        return map_rules(
+            lambda r, vs: r.penalty.prox_leaves(vs, r.lam / self.rho), self.rules, self.marks, tree, self.metric
+        )
 
 
 def admm(
@@ -55,6 +60,7 @@ def admm(
     *,
     overrides: Overrides | None = None,
     layout: Layout | None = None,
+    metric: Metric = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Returns a transformation that adds the gradient of the augmented Lagrangian to the updates.
 
@@ -73,13 +79,15 @@ def admm(
       mask: which leaves, see ``select``.
       overrides: other penalties and λ for some leaves, see ``rvsm``.
       layout: what each axis of a leaf means, see ``rvsm``.
+      metric: which weights matter: the metric in which u is nearest to w + z, see ``rvsm``. The pull is without it.
 
     Raises:
-      TypeError: if ``penalty`` is not a Penalty or an integer leaf is selected.
-      ValueError: if ρ <= 0, λ < 0, ``dual_every`` < 1, ``update`` is called without ``params``, or a mask, override or
-        layout does not fit.
+      TypeError: if ``penalty`` is not a Penalty, an integer leaf is selected, or the prox has no closed form in the
+        metric.
+      ValueError: if ρ <= 0, λ < 0, ``dual_every`` < 1, ``update`` is called without ``params``, or a mask, override,
+        layout or metric does not fit.
 
-    Source: I section 3.3 and eq. 10.
+    Source: I section 3.3 and eq. 10; the metric: ELSA (arXiv 2510.01650).
 
     Example:
       >>> import rvsmjax as rv
@@ -98,18 +106,20 @@ def admm(
         count = jnp.zeros((), jnp.int32)
         marks = mark_leaves(params, mask, overrides, rules, layout)
         zeros = masked(marks, jax.tree.map(jnp.zeros_like, params))
-        state = ADMMState(count, marks, *numbers_at(count, rules, rho), None, zeros)
+        now, strength = numbers_at(count, rules, rho)
+        weights = start_metric(metric, marks, params, now)
+        state = ADMMState(count, marks, now, strength, None, zeros, weights)
         return state._replace(u=masked(marks, evaluate(state.project, params)))
 
     def update(
         updates: optax.Updates, state: ADMMState, params: optax.Params | None = None, **extra: object
     ) -> tuple[optax.Updates, ADMMState]:
-        del extra
         if params is None:
             raise ValueError("params must be passed to update: admm adds rho * (params - u + z)")
         new_rules, rho_now = numbers_at(state.count, rules, rho, like=(state.rules, state.rho))
-        state = state._replace(rules=new_rules, rho=rho_now)
         marks = state.marks
+        weights = next_metric(state.metric, marks, extra.get("metric"))
+        state = state._replace(rules=new_rules, rho=rho_now, metric=weights)
 
         def dual_step() -> tuple[PyTree, PyTree]:
             u = masked(marks, state.sparse(params))

@@ -43,8 +43,13 @@ class Marks:
     @property
     def paths(self) -> list[str]:
         """The paths of the marked leaves."""
+        return [path for path in self.paths_or_none if path is not None]
+
+    @property
+    def paths_or_none(self) -> list[str | None]:
+        """The path of each leaf, None where it is not marked."""
         paths = jax.tree_util.tree_leaves_with_path(self.template())
-        return [path_name(path) for (path, _), rule in zip(paths, self.rules, strict=True) if rule is not None]
+        return [None if rule is None else path_name(path) for (path, _), rule in zip(paths, self.rules, strict=True)]
 
     def template(self) -> PyTree:
         """Returns a tree with the structure of the parameters, leaves numbered."""
@@ -115,6 +120,14 @@ def map_leaf_slices(function: Callable[..., Array], marks: Marks, first: PyTree,
     rows = zip(marks.rules, marks.axes, columns, strict=True)
     leaves = [xs[0] if rule is None else map_slices(function, axes, xs) for rule, axes, xs in rows]
     return marks.replace(first, leaves)
+
+
+def metric_leaves(marks: Marks, metric: PyTree) -> list[Array | None]:
+    """Returns the metric of each leaf from that of a state, None where there is none."""
+    if metric is None:
+        return [None] * len(marks.rules)
+    leaves = zip(marks.rules, marks.leaves(metric), strict=True)
+    return [None if rule is None or is_masked(leaf) else leaf for rule, leaf in leaves]
 
 
 def masked(marks: Marks, tree: PyTree) -> PyTree:

@@ -15,9 +15,10 @@ from jax.typing import ArrayLike
 from rvsmjax import _checks
 from rvsmjax._pytree import PyTree, Structure, unboxed
 from rvsmjax.penalties import Penalty
-from rvsmjax.penalties._arranged import Axes, arranged, map_slices, stack_shape
+from rvsmjax.penalties._arranged import Axes, along_stack, arranged, map_slices, stack_shape
+from rvsmjax.penalties._weighted import weighted
 from rvsmjax.transforms.layouts import Layout, check_layout, is_masked, leaf_axes, named_leaves, require_fit
-from rvsmjax.transforms.marks import Marks
+from rvsmjax.transforms.marks import Marks, metric_leaves
 from rvsmjax.transforms.selection import Mask, check_patterns, first_matches, select
 from rvsmjax.transforms.target import step_for_sparsity
 
@@ -43,9 +44,9 @@ class Rule(NamedTuple):
 
         return jax.tree.map(resolve, self, is_leaf=callable)
 
-    def on(self, axes: Sequence[Axes | None]) -> Rule:
-        """Returns the rule for leaves with these axes."""
-        return self._replace(penalty=arranged(self.penalty, axes))
+    def on(self, axes: Sequence[Axes | None], metric: Sequence[Array | None] = ()) -> Rule:
+        """Returns the rule for leaves with these axes, in a metric."""
+        return self._replace(penalty=weighted(arranged(self.penalty, axes), metric))
 
 
 def numbers_at(
@@ -76,29 +77,37 @@ def by_leaf(rules: Sequence[Rule], marks: Marks, params: PyTree) -> tuple[Rule, 
     return tuple(vector(index, rule) for index, rule in enumerate(rules))
 
 
-def follow_sparsity(rules: Sequence[Rule], marks: Marks, tree: PyTree, strength: ArrayLike = 1.0) -> tuple[Rule, ...]:
-    """Returns the rules with the λ at which the prox of ``tree`` at step λ/strength has their sparsity."""
+def follow_sparsity(
+    rules: Sequence[Rule], marks: Marks, tree: PyTree, strength: ArrayLike = 1.0, metric: PyTree = None
+) -> tuple[Rule, ...]:
+    """Returns the rules with the λ at which the prox of ``tree`` at step λ/strength, in a metric, has their sparsity."""
+    weights = metric_leaves(marks, metric)
 
     def solved(index: int, rule: Rule) -> Rule:
         chosen = marks.leaves_of(index, tree)
         if rule.sparsity is None or not chosen:
             return rule
+        own = [m for m, of in zip(weights, marks.rules, strict=True) if of == index]
         if jnp.ndim(rule.lam) > 0:
-            step = jnp.stack([step for leaf, axes in chosen for step in _steps(rule, leaf, axes)])
+            pairs = zip(chosen, own, strict=True)
+            step = jnp.stack([step for (leaf, axes), m in pairs for step in _steps(rule, leaf, axes, m)])
         else:
             step = step_for_sparsity(
-                rule.on([axes for _, axes in chosen]).penalty, [leaf for leaf, _ in chosen], rule.sparsity
+                rule.on([axes for _, axes in chosen], own).penalty, [leaf for leaf, _ in chosen], rule.sparsity
             )
         return rule._replace(lam=(step * strength).astype(jnp.result_type(rule.lam)))
 
     return tuple(solved(index, rule) for index, rule in enumerate(rules))
 
 
-def _steps(rule: Rule, leaf: Array, axes: Axes | None) -> list[Array]:
+def _steps(rule: Rule, leaf: Array, axes: Axes | None, metric: Array | None) -> list[Array]:
     """Returns the step that gives the leaf its sparsity, one for each slice of a stack."""
     share: Any = rule.sparsity
-    penalty = rule.on([axes and axes.within]).penalty
-    steps = map_slices(lambda x: step_for_sparsity(penalty, [x], share), axes, [leaf], like=False)
+
+    def solve(x: Array, *m: Array) -> Array:
+        return step_for_sparsity(rule.on([axes and axes.within], m).penalty, [x], share)
+
+    steps = map_slices(solve, axes, [leaf, *along_stack(axes, metric, leaf.shape)], like=False)
     return [steps] if steps.ndim == 0 else list(steps.ravel())
 
 
@@ -215,19 +224,28 @@ def mark_leaves(
 
 
 def map_rules(
-    function: Callable[[Rule, list[Array]], Sequence[Array]], rules: Sequence[Rule], marks: Marks, tree: PyTree
+    function: Callable[[Rule, list[Array]], Sequence[Array]],
+    rules: Sequence[Rule],
+    marks: Marks,
+    tree: PyTree,
+    metric: PyTree = None,
 ) -> PyTree:
-    """Returns ``tree`` with the leaves of each rule replaced by ``function(rule, leaves)``; other leaves unchanged."""
-    leaves = marks.leaves(tree)
+    """Returns ``tree`` with the leaves of each rule replaced by ``function(rule, leaves)``; other leaves unchanged.
+
+    The penalty of ``rule`` is that in the ``metric`` of a state, None for the identity.
+    """
+    leaves, weights = marks.leaves(tree), metric_leaves(marks, metric)
     for i, rule in enumerate(rules):
         indices = [index for index, of in enumerate(marks.rules) if of == i]
         chosen = [(leaves[index], marks.axes[index]) for index in indices]
         new: Sequence[Array] = []
         if indices and jnp.ndim(rule.lam):
             lams = _own_lams(rule, chosen)
-            new = [_with_own(lambda r, x: function(r, [x])[0], rule, *part, next(lams)) for part in chosen]
+            parts = zip(chosen, [weights[index] for index in indices], strict=True)
+            new = [_with_own(lambda r, x: function(r, [x])[0], rule, *part, next(lams), m) for part, m in parts]
         elif indices:
-            new = function(rule.on([axes for _, axes in chosen]), [leaf for leaf, _ in chosen])
+            own = [weights[index] for index in indices]
+            new = function(rule.on([axes for _, axes in chosen], own), [leaf for leaf, _ in chosen])
         for index, leaf in zip(indices, new, strict=True):
             leaves[index] = leaf
     return marks.replace(tree, leaves)
@@ -251,11 +269,21 @@ def penalty_value(rules: Sequence[Rule], marks: Marks, tree: PyTree) -> Array:
 
 
 def _with_own(
-    function: Callable[[Rule, Array], Array], rule: Rule, leaf: Array, axes: Axes | None, lam: Array, like: bool = True
+    function: Callable[[Rule, Array], Array],
+    rule: Rule,
+    leaf: Array,
+    axes: Axes | None,
+    lam: Array,
+    metric: Array | None = None,
+    like: bool = True,
 ) -> Array:
     """Returns ``function(rule, slice)`` for each slice of a leaf, with a λ for each; see ``map_slices``."""
-    within = rule.on([axes and axes.within])
-    return map_slices(lambda x, own: function(within._replace(lam=own), x), axes, [leaf], [lam], like=like)
+
+    def one(x: Array, *rest: Array) -> Array:
+        *m, own = rest
+        return function(rule.on([axes and axes.within], m)._replace(lam=own), x)
+
+    return map_slices(one, axes, [leaf, *along_stack(axes, metric, leaf.shape)], [lam], like=like)
 
 
 def strong(number: ArrayLike) -> Array:

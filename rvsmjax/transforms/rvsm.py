@@ -16,6 +16,7 @@ from rvsmjax.penalties import Penalty
 from rvsmjax.penalties.top_k import SCOPES
 from rvsmjax.transforms.layouts import Layout, check_layout
 from rvsmjax.transforms.marks import Marks, evaluate, map_marked, masked
+from rvsmjax.transforms.metric import Metric, next_metric, start_metric
 from rvsmjax.transforms.rules import (
     Overrides,
     Rule,
@@ -58,6 +59,7 @@ class RVSMState(NamedTuple):
       beta: β of the last update.
       u: u at its last refresh if ``update_every`` is given, else None.
       certificate: a ``SplittingCertificate`` on request, else None.
+      metric: the metric of the last update, for the selected leaves that have one; None without.
     """
 
     count: Array  # type: ignore[assignment]  # optax's name, over the method of tuples
@@ -66,11 +68,14 @@ class RVSMState(NamedTuple):
     beta: Array
     u: PyTree
     certificate: SplittingCertificate | None
+    metric: PyTree = None
 
     def sparse(self, params: optax.Params) -> PyTree:
         """Returns ``params`` with the selected leaves replaced by their prox."""
-        rules = follow_sparsity(self.rules, self.marks, params, self.beta)
-        return map_rules(lambda r, ws: r.penalty.prox_leaves(ws, r.lam / self.beta), rules, self.marks, params)
+        rules = follow_sparsity(self.rules, self.marks, params, self.beta, self.metric)
+        return map_rules(
+            lambda r, ws: r.penalty.prox_leaves(ws, r.lam / self.beta), rules, self.marks, params, self.metric
+        )
 
 
 def rvsm(
@@ -85,6 +90,7 @@ def rvsm(
     overrides: Overrides | None = None,
     certificate: bool = False,
     layout: Layout | None = None,
+    metric: Metric = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Returns a transformation that adds the gradient of the relaxed penalty to the updates.
 
@@ -117,13 +123,18 @@ def rvsm(
         component.
       layout: what each axis of a leaf means, by regular expression on the path: ``{"layers/": "stack in out"}``, see
         ``rvsmjax.transforms.Layout``. Each slice of a stack then counts as a leaf.
+      metric: which weights matter: the diagonal of M > 0 in u = argmin_u ½ (u − w)ᵀM(u − w) + (λ/β)P(u), None for the
+        identity. A tree like the parameters of arrays that broadcast to them, such as (in, 1), with None for leaves
+        without one; or a function of the initial parameters that returns such a tree. The state holds it, and
+        ``update(..., metric=tree)`` replaces its numbers. The pull stays β(w − u).
 
     Raises:
-      TypeError: if ``penalty`` is not a Penalty or an integer leaf is selected.
-      ValueError: if λ < 0, β <= 0, ``update_every`` < 1, ``update`` is called without ``params``, or a mask, override
-        or layout does not fit.
+      TypeError: if ``penalty`` is not a Penalty, an integer leaf is selected, or the prox has no closed form in the
+        metric (a penalty that compares components, or shrinks groups in which M varies).
+      ValueError: if λ < 0, β <= 0, ``update_every`` < 1, ``update`` is called without ``params``, or a mask, override,
+        layout or metric does not fit.
 
-    Source: A Algorithm 1, I Algorithm 1.
+    Source: A Algorithm 1, I Algorithm 1; the metric: SAFE+ (arXiv 2506.06866) and ELSA (arXiv 2510.01650), for top-k.
 
     Example:
       >>> import rvsmjax as rv
@@ -148,8 +159,10 @@ def rvsm(
         def start(params: optax.Params) -> RVSMState:
             count = jnp.zeros((), jnp.int32)
             now, strength = numbers_at(count, rules, beta)
-            now = follow_sparsity(by_leaf(now, marks, params) if scope == "leaf" else now, marks, params, strength)
-            state = RVSMState(count, marks, now, strength, None, None)
+            now = by_leaf(now, marks, params) if scope == "leaf" else now
+            weights = start_metric(metric, marks, params, now)
+            now = follow_sparsity(now, marks, params, strength, weights)
+            state = RVSMState(count, marks, now, strength, None, None, weights)
             u = state.sparse(params) if update_every or certificate else None
             return state._replace(
                 u=masked(marks, u) if update_every else None,
@@ -161,12 +174,12 @@ def rvsm(
     def update(
         updates: optax.Updates, state: RVSMState, params: optax.Params | None = None, **extra: object
     ) -> tuple[optax.Updates, RVSMState]:
-        del extra
         if params is None:
             raise ValueError("params must be passed to update: rvsm adds beta * (params - u)")
+        weights = next_metric(state.metric, state.marks, extra.get("metric"))
         new_rules, new_beta = numbers_at(state.count, rules, beta, like=(state.rules, state.beta))
-        new_rules = follow_sparsity(new_rules, state.marks, params, new_beta)
-        state = state._replace(rules=new_rules, beta=new_beta)
+        new_rules = follow_sparsity(new_rules, state.marks, params, new_beta, weights)
+        state = state._replace(rules=new_rules, beta=new_beta, metric=weights)
         u = state.u
         if update_every:
             fresh = lambda: masked(state.marks, state.sparse(params))  # noqa: E731
@@ -174,7 +187,11 @@ def rvsm(
             force = map_marked(lambda w, old: w - old, state.marks, params, u)
         else:
             force = map_rules(
-                lambda r, ws: r.penalty.shrinkage_leaves(ws, r.lam / new_beta), state.rules, state.marks, params
+                lambda r, ws: r.penalty.shrinkage_leaves(ws, r.lam / new_beta),
+                state.rules,
+                state.marks,
+                params,
+                weights,
             )
         updates = map_marked(lambda g, r: g + (new_beta * r).astype(g.dtype), state.marks, updates, force)
         checked = _certify(state, params, state.sparse(params), state.certificate) if certificate else None

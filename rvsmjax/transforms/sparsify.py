@@ -21,6 +21,7 @@ from rvsmjax.penalties.top_k import SCOPES
 from rvsmjax.schedules import cubic_sparsity
 from rvsmjax.transforms.layouts import Layout, check_layout
 from rvsmjax.transforms.marks import Marks, map_marked, masked
+from rvsmjax.transforms.metric import SECOND_MOMENT, Metric, next_metric, second_moment, start_metric
 from rvsmjax.transforms.rules import (
     Overrides,
     Rule,
@@ -47,6 +48,8 @@ class SparsifyState(NamedTuple):
       pull: α of the last update; 1 once the pattern is frozen, when w becomes u.
       inner_state: state of the optimizer.
       residual: w − u for the selected leaves, at least float32.
+      metric: the metric of the last update, for the selected leaves that have one; None without, or if it is the second
+        moment in ``inner_state``.
     """
 
     count: Array  # type: ignore[assignment]  # optax's name, over the method of tuples
@@ -55,6 +58,7 @@ class SparsifyState(NamedTuple):
     pull: Array
     inner_state: optax.OptState
     residual: PyTree
+    metric: PyTree = None
 
     def sparse(self, params: optax.Params) -> PyTree:
         """Returns ``params``, which are u."""
@@ -75,6 +79,7 @@ def sparsify(
     freeze: int | None = None,
     dense: bool | None = None,
     layout: Layout | None = None,
+    metric: Metric | str = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Returns ``optimizer`` with sparse parameters: they are u at every step, without a projection at the end.
 
@@ -108,11 +113,16 @@ def sparsify(
       dense: whether the optimizer sees the gradient of the zero components and moves them. Defaults to whether its
         update has neither a matrix product nor a sign.
       layout: what each axis of a leaf means, see ``rvsm``. r is that of each slice of a stack.
+      metric: which weights matter: the metric in which u is nearest to w, see ``rvsm``; or ``"second_moment"``, Adam's
+        v, read in every step from the state of the optimizer, in which optax calls it ``nu``. As in ELSA it stands for
+        the diagonal of the Hessian, as an average of squared gradients (not its root): with top-k or ℓ0 the largest
+        v·w² stay. v is divided by its mean over the selected leaves, and at least 1e-8 then.
 
     Raises:
-      TypeError: if ``sparsity`` is missing, or given beside a constraint; if an integer leaf is selected.
-      ValueError: if a number is out of range, ``update`` is called without ``params``, or a mask, override or layout
-        does not fit.
+      TypeError: if ``sparsity`` is missing, or given beside a constraint; if an integer leaf is selected, or the prox
+        has no closed form in the metric.
+      ValueError: if a number is out of range, ``update`` is called without ``params``, a mask, override, layout or
+        metric does not fit, or the state of the optimizer has no second moment, or several.
 
     Source: F Algorithm 1 takes the gradient at the discrete weights and keeps real ones, here for sparse weights.
 
@@ -143,6 +153,9 @@ def sparsify(
     rules = make_rules(L0() if penalty is None else penalty, None, overrides, sparsity)
     rules = [rule if rule.sparsity is None else rule._replace(sparsity=ramped(rule.sparsity)) for rule in rules]
     inner = optax.with_extra_args_support(optimizer)
+    moments = isinstance(metric, str)
+    if isinstance(metric, str):
+        _checks.one_of("metric", metric, (SECOND_MOMENT,))
 
     def init(params: optax.Params) -> SparsifyState:
         count = jnp.zeros((), jnp.int32)
@@ -150,7 +163,11 @@ def sparsify(
         zeros = masked(marks, jax.tree.map(lambda p: jnp.zeros_like(p, working_dtype(p)), params))
         now, share = numbers_at(count, rules, pull)
         now = by_leaf(now, marks, params) if scope == "leaf" else now
-        return SparsifyState(count, marks, now, share, inner.init(params), zeros)
+        start = inner.init(params)
+        if moments:
+            start_metric(lambda _: second_moment(start, marks), marks, params, now)
+        weights = None if moments else start_metric(metric, marks, params, now)
+        return SparsifyState(count, marks, now, share, start, zeros, weights)
 
     def update(
         updates: optax.Updates, state: SparsifyState, params: optax.Params | None = None, **extra: object
@@ -158,6 +175,7 @@ def sparsify(
         if params is None:
             raise ValueError("params must be passed to update: sparsify sets components of params + updates to 0")
         marks, frozen = state.marks, state.count >= freeze
+        weights = next_metric(state.metric, marks, extra.pop("metric", None))
         rules_now, share = numbers_at(state.count, rules, pull, like=(state.rules, state.pull))
         share = jnp.where(frozen, jnp.ones_like(share), share)
         speed = rate(state.count) if callable(rate) else rate
@@ -167,6 +185,7 @@ def sparsify(
         everywhere = dense if dense is not None else _is_elementwise(lambda: optimize(updates))
         seen = map_marked(lambda g, m: jnp.where(m | (everywhere & ~frozen), g, 0), marks, updates, kept)
         steps_taken, inner_state = optimize(seen)
+        metric_now = second_moment(inner_state, marks) if moments else weights
         at_zeros = steps_taken if everywhere else _scaled_gradients(marks, updates, steps_taken, kept)
 
         def move(rest: Array, u: Array, change: Array, other: Array, m: Array) -> Array:
@@ -177,8 +196,8 @@ def sparsify(
         w = map_marked(move, marks, state.residual, params, steps_taken, at_zeros, kept)
 
         def thresholded() -> tuple[PyTree, tuple[Rule, ...]]:
-            found = follow_sparsity(rules_now, marks, w)
-            return map_rules(lambda r, ws: r.penalty.prox_leaves(ws, r.lam), found, marks, w), found
+            found = follow_sparsity(rules_now, marks, w, metric=metric_now)
+            return map_rules(lambda r, ws: r.penalty.prox_leaves(ws, r.lam), found, marks, w, metric_now), found
 
         def only_kept() -> tuple[PyTree, tuple[Rule, ...]]:
             return map_marked(lambda v, m: jnp.where(m, v, 0), marks, w, kept), state.rules
@@ -187,7 +206,7 @@ def sparsify(
         residual = map_marked(lambda v, x: (v - x) * ~frozen, marks, w, u)
         changes = map_marked(lambda d, p, x: (x.astype(p.dtype) - p).astype(d.dtype), marks, steps_taken, params, u)
         count = optax.safe_increment(state.count)
-        return changes, SparsifyState(count, marks, rules_now, share, inner_state, residual)
+        return changes, SparsifyState(count, marks, rules_now, share, inner_state, residual, weights)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

@@ -10,7 +10,6 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from rvsmjax._sharding import automatic
-from rvsmjax.geometry import working_dtype
 from rvsmjax.penalties import Penalty
 from rvsmjax.penalties._largest import kth_largest
 from rvsmjax.penalties._weighted import step_at

@@ -34,6 +34,12 @@ OPTIMIZER = optax.sgd(0.1, momentum=0.9)
 STACKS = {"conv": "stack ... in out"}
 HEADS = {"conv": "stack in head out", "head": "in head"}
 
+
+def squares(params):
+    """A metric that depends on the parameters, and so has their sharding."""
+    return jax.tree.map(lambda w: w**2 + 0.1, params)
+
+
 rvsm, admm = partial(rv.rvsm, lam=0.05, beta=0.5), partial(rv.admm, rho=0.5)
 held, sparsify = partial(rv.rvsm, beta=0.5), partial(rv.sparsify, OPTIMIZER)
 
@@ -66,6 +72,16 @@ TABLE = {
     "rvsm share of slices": partial(
         held, rv.Grouped(rv.L0(), "filters"), sparsity=0.6, scope="leaf", layout=STACKS, certificate=True
     ),
+    "rvsm metric": partial(
+        held, rv.TransformedL1(), sparsity=0.6, metric=squares, overrides={"conv": {"penalty": rv.L0()}}
+    ),
+    "rvsm metric of slices": partial(
+        held, rv.L1(), sparsity=0.6, scope="leaf", layout=STACKS, metric=squares, certificate=True
+    ),
+    "sparsify metric": partial(sparsify, penalty=rv.NM(2, 4), steps=8, metric=squares, layout=STACKS),
+    "admm metric": partial(
+        admm, rv.TopK(sparsity=0.75), metric=squares, overrides={"conv": {"penalty": rv.Grouped(rv.L0(), "filters")}}
+    ),
     "sparsify": partial(sparsify, 0.6, steps=8),
     "sparsify by leaf": partial(sparsify, RISING, penalty=rv.TransformedL1(), scope="leaf", steps=3),
     "sparsify n of m": partial(
@@ -95,6 +111,8 @@ FORMS = (
     "rvsm share of slices",
     "sparsify slices",
     "admm overrides",
+    "rvsm metric",
+    "sparsify metric",
     "unit sphere",
     "keep zeros",
 )
@@ -260,7 +278,11 @@ def test_vmap_over_seeds_and_numbers_equals_a_loop(name):
 @every_form
 def test_inject_hyperparams_within_multi_steps(name):
     make, (init, update, _) = TABLE[name], jitted(name)
-    static = {"rvsm": ("update_every", "certificate", "scope"), "sparsify": ("sparsity", "steps", "freeze", "scope")}
+    static = {
+        "rvsm": ("update_every", "certificate", "scope", "metric"),
+        "sparsify": ("sparsity", "steps", "freeze", "scope", "metric"),
+        "admm": ("metric",),
+    }
     inject = optax.inject_hyperparams(getattr(make, "func", make), static_args=static.get(name.split()[0], ()))
     tx = inject(*getattr(make, "args", ()), **getattr(make, "keywords", {}))
     rounds = optax.MultiSteps(in_chain(name, tx), every_k_schedule=2)
@@ -298,6 +320,10 @@ EXPLICIT = (
     "rvsm share of slices",
     "sparsify",
     "sparsify slices",
+    "rvsm metric",
+    "rvsm metric of slices",
+    "sparsify metric",
+    "admm metric",
     "admm top share",
     "adaptive hard threshold",
     "unit sphere",
@@ -381,7 +407,15 @@ def by_npz(saved, fresh, folder):
 
 
 # Orbax is slow per leaf: test one of each state type.
-CHOSEN = ["rvsm certified", "rvsm delayed", "admm overrides", "adaptive hard threshold", "unit sphere", "keep zeros"]
+CHOSEN = [
+    "rvsm certified",
+    "rvsm metric",
+    "rvsm delayed",
+    "admm overrides",
+    "adaptive hard threshold",
+    "unit sphere",
+    "keep zeros",
+]
 
 
 @pytest.mark.parametrize(("way", "names"), [(by_orbax, CHOSEN), (by_npz, list(TABLE))])
