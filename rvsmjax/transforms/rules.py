@@ -80,7 +80,7 @@ def by_leaf(rules: Sequence[Rule], marks: Marks, params: PyTree) -> tuple[Rule, 
 def follow_sparsity(
     rules: Sequence[Rule], marks: Marks, tree: PyTree, strength: ArrayLike = 1.0, metric: PyTree = None
 ) -> tuple[Rule, ...]:
-    """Returns the rules with the λ at which the prox of ``tree`` at step λ/strength, in a metric, has their sparsity."""
+    """Returns the rules with the λ at which the prox of ``tree`` at step λ/strength in a metric has their sparsity."""
     weights = metric_leaves(marks, metric)
 
     def solved(index: int, rule: Rule) -> Rule:
