@@ -199,6 +199,6 @@ def step_at(penalty: Penalty, threshold: Array) -> Array:
         return jnp.where(reached, low, middle), jnp.where(reached, middle, high)
 
     largest = jax.lax.bitcast_convert_type(jnp.asarray(jnp.finfo(dtype).max, dtype), unsigned)
-    low = jnp.zeros_like(threshold, unsigned)
-    _, high = jax.lax.fori_loop(0, 8 * dtype.itemsize - 1, halve, (low, low + largest))
+    ends = jnp.zeros_like(threshold, unsigned), jnp.full_like(threshold, largest, unsigned)
+    _, high = jax.lax.fori_loop(0, 8 * dtype.itemsize - 1, halve, ends)
     return jnp.where(threshold > 0, number(high), 0)

@@ -3,6 +3,7 @@
 from rvsmjax.transforms.admm import ADMMState as ADMMState
 from rvsmjax.transforms.admm import admm as admm
 from rvsmjax.transforms.layouts import Layout as Layout
+from rvsmjax.transforms.metric import Metric as Metric
 from rvsmjax.transforms.patterns import KeepZerosState as KeepZerosState
 from rvsmjax.transforms.patterns import adaptive_hard_threshold as adaptive_hard_threshold
 from rvsmjax.transforms.patterns import keep_zeros as keep_zeros
