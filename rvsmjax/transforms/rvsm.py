@@ -126,8 +126,8 @@ def rvsm(
       metric: which weights matter: the diagonal of M > 0 in u = argmin_u ½ (u − w)ᵀM(u − w) + (λ/β)P(u), None for the
         identity. A tree like the parameters of arrays that broadcast to them, such as (in, 1), with None for leaves
         without one; or a function of the initial parameters that returns such a tree. The state holds it, for
-        ``sparse_params``. ``update(..., metric=tree)`` replaces its numbers, by Adam's second moments for example: a link
-        of a chain does not see the state of another. The pull stays β(w − u).
+        ``sparse_params``; ``update(..., metric=tree)`` replaces its numbers, such as by Adam's second moments, since a
+        link of a chain does not see the state of another. The pull stays β(w − u).
 
     Raises:
       TypeError: if ``penalty`` is not a Penalty, an integer leaf is selected, or the prox has no closed form in the
