@@ -46,7 +46,8 @@ class SparsifyState(NamedTuple):
       rules: penalties, λ and sparsities of the last update, schedules resolved.
       pull: α of the last update; 1 once the pattern is frozen, when w becomes u.
       inner_state: state of the optimizer.
-      residual: w − u for the selected leaves, at least float32.
+      residual: w − u for the selected leaves, at least float32: what zero components have learned, and what rounding
+        has left of nonzero ones.
     """
 
     count: Array  # type: ignore[assignment]  # optax's name, over the method of tuples
@@ -92,7 +93,8 @@ def sparsify(
     schedule until half of ``steps``; at four fifths the pattern is frozen and w becomes u. ℓ1 also shrinks what it
     keeps, by a threshold that exceeds the steps of the zero components: for it, ``rvsm`` does better.
 
-    Unlike in ``rvsm``, the gradient is taken at u and not at w.
+    Unlike in ``rvsm``, the gradient is taken at u and not at w. Parameters in bfloat16 need no float32 copy: the
+    residual keeps what rounding takes from the selected leaves.
 
     Args:
       optimizer: any optax optimizer, complete with its learning rate. Nothing may follow in a chain.
@@ -170,8 +172,9 @@ def sparsify(
         at_zeros = steps_taken if everywhere else _scaled_gradients(marks, updates, steps_taken, kept)
 
         def move(rest: Array, u: Array, change: Array, other: Array, m: Array) -> Array:
-            moved = jnp.where(m, u + change, speed * other)
-            return moved.astype(rest.dtype) + (1 - share).astype(rest.dtype) * rest
+            # In a nonzero component w − u is what rounding left of earlier steps, which does not fade.
+            u, change, other = (x.astype(rest.dtype) for x in (u, change, other))
+            return jnp.where(m, u + change + rest, speed * other + (1 - share).astype(rest.dtype) * rest)
 
         # The residual comes first: an Equinox model in place of params holds more than arrays.
         w = map_marked(move, marks, state.residual, params, steps_taken, at_zeros, kept)
@@ -184,8 +187,10 @@ def sparsify(
             return map_marked(lambda v, m: jnp.where(m, v, 0), marks, w, kept), state.rules
 
         u, rules_now = jax.lax.cond(frozen, only_kept, thresholded)
-        residual = map_marked(lambda v, x: (v - x) * ~frozen, marks, w, u)
         changes = map_marked(lambda d, p, x: (x.astype(p.dtype) - p).astype(d.dtype), marks, steps_taken, params, u)
+        # u as ``optax.apply_updates`` rounds it; a component that became zero keeps none of w once it is frozen.
+        rounded = map_marked(lambda d, p: (p + d).astype(p.dtype), marks, changes, params)
+        residual = map_marked(lambda v, x: (v - x) * (~frozen | (x != 0)), marks, w, rounded)
         count = optax.safe_increment(state.count)
         return changes, SparsifyState(count, marks, rules_now, share, inner_state, residual)
 

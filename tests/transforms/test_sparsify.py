@@ -191,6 +191,31 @@ def test_sparse_params_returns_the_parameters():
     )
 
 
+def test_bfloat16_parameters_lose_no_small_updates():
+    """A step of 1e-3 is under half an ulp at 1; rounding to bfloat16 in every step would never move the weight."""
+    w = {"kernel": jnp.ones((2, 3), "bfloat16")}
+    grads = jax.tree.map(jnp.ones_like, w)
+    tx = rv.sparsify(optax.sgd(1e-3), lambda count: 0.0, steps=100)
+    state, update = tx.init(w), jax.jit(tx.update)
+    for count in range(100):
+        updates, state = update(grads, state, w)
+        w = optax.apply_updates(w, updates)
+        assert w["kernel"].dtype == "bfloat16"
+        exact = w["kernel"].astype("float32") + state.residual["kernel"]
+        np.testing.assert_allclose(exact, 1 - (count + 1) * 1e-3, atol=1e-4)
+
+
+def test_bfloat16_follows_float32():
+    params, target = problem(4)
+    tx = rv.sparsify(optax.adamw(0.02), 0.75, steps=STEPS)
+    full, _ = run(tx, params, target)
+    half, _ = run(tx, *jax.tree.map(lambda x: x.astype("bfloat16"), (params, target)))
+    assert zeros(half) == zeros(full)
+    for a, b in zip(*map(jax.tree.leaves, (full, half)), strict=True):
+        assert b.dtype == "bfloat16"
+        assert np.mean(np.asarray((a[-1] != 0) == (b[-1] != 0))) > 0.9
+
+
 def test_errors():
     sgd = optax.sgd(0.1)
     cases = [
