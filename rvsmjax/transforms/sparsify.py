@@ -33,7 +33,7 @@ from rvsmjax.transforms.rules import (
 )
 from rvsmjax.transforms.selection import Mask
 
-RAMP, FREEZE = 0.5, 0.8
+RAMP, FREEZE = 2 / 3, 0.8
 """Shares of the training after which the sparsity has its final value, and the pattern no longer changes."""
 
 
@@ -90,8 +90,8 @@ def sparsify(
     over the nonzero components of its leaf (over the zero components if their gradient is larger).
 
     With the default penalty, ℓ0, u holds the largest components of w by magnitude. The sparsity rises along a cubic
-    schedule until half of ``steps``; at four fifths the pattern is frozen and w becomes u. ℓ1 also shrinks what it
-    keeps, by a threshold that exceeds the steps of the zero components: for it, ``rvsm`` does better.
+    schedule until two thirds of ``steps``; at four fifths the pattern is frozen and w becomes u. ℓ1 also shrinks what
+    it keeps, by a threshold that exceeds the steps of the zero components: for it, ``rvsm`` does better.
 
     Unlike in ``rvsm``, the gradient is taken at u and not at w. Parameters in bfloat16 need no float32 copy: the
     residual keeps what rounding takes from the selected leaves.

@@ -62,13 +62,13 @@ def rms(x, where):
 
 @pytest.mark.parametrize("dense", [True, False])
 def test_it_is_the_iteration_by_hand(dense, x64):
-    """Gradient descent with rate 0.1, α = 1/20, from u = w; cubic schedule until step 10, frozen from step 16."""
+    """Gradient descent with rate 0.1, α = 1/20, from u = w; cubic schedule until step 13, frozen from step 16."""
     params, target = jax.tree.map(lambda x: x.astype("float64"), problem())
     got, states = run(rv.sparsify(optax.sgd(0.1), 0.75, steps=STEPS, dense=dense), params, target)
     u, t = (list(map(np.asarray, jax.tree.leaves(tree))) for tree in (params, target))
     rest = [0 * x for x in u]
     for step in range(STEPS):
-        sparsity = 0.75 * (1 - (1 - min(step / 10, 1)) ** 3)
+        sparsity = 0.75 * (1 - (1 - min(step / 13, 1)) ** 3)
         kept = [(x != 0) | ((r == 0) & (step < 16)) for x, r in zip(u, rest, strict=True)]
         w = []
         for x, y, r, k in zip(u, t, rest, kept, strict=True):
@@ -105,7 +105,7 @@ def test_parameters_have_the_sparsity_with_any_optimizer(name):
     params, target = problem()
     got, _ = run(rv.sparsify(OPTIMIZERS[name], 0.75, steps=STEPS), params, target)
     size = sum(x.size for x in jax.tree.leaves(params))
-    schedule = rv.cubic_sparsity(0.75, 0, STEPS // 2)
+    schedule = rv.cubic_sparsity(0.75, 0, 13)
     for step in range(STEPS):
         assert abs(zeros(got, step) - float(schedule(step)) * size) <= 1
     frozen = [np.asarray(x[16:] != 0) for x in jax.tree.leaves(got)]
