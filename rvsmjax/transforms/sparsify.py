@@ -34,7 +34,7 @@ from rvsmjax.transforms.rules import (
 )
 from rvsmjax.transforms.selection import Mask
 
-RAMP, FREEZE = 0.5, 0.8
+RAMP, FREEZE = 2 / 3, 0.8
 """Shares of the training after which the sparsity has its final value, and the pattern no longer changes."""
 
 
@@ -47,7 +47,8 @@ class SparsifyState(NamedTuple):
       rules: penalties, λ and sparsities of the last update, schedules resolved.
       pull: α of the last update; 1 once the pattern is frozen, when w becomes u.
       inner_state: state of the optimizer.
-      residual: w − u for the selected leaves, at least float32.
+      residual: w − u for the selected leaves, at least float32: what zero components have learned, and what rounding
+        has left of nonzero ones.
       metric: the metric of the last update, for the selected leaves that have one; None without, or if it is the second
         moment in ``inner_state``.
     """
@@ -94,10 +95,11 @@ def sparsify(
     over the nonzero components of its leaf (over the zero components if their gradient is larger).
 
     With the default penalty, ℓ0, u holds the largest components of w by magnitude. The sparsity rises along a cubic
-    schedule until half of ``steps``; at four fifths the pattern is frozen and w becomes u. ℓ1 also shrinks what it
-    keeps, by a threshold that exceeds the steps of the zero components: for it, ``rvsm`` does better.
+    schedule until two thirds of ``steps``; at four fifths the pattern is frozen and w becomes u. ℓ1 also shrinks what
+    it keeps, by a threshold that exceeds the steps of the zero components: for it, ``rvsm`` does better.
 
-    Unlike in ``rvsm``, the gradient is taken at u and not at w.
+    Unlike in ``rvsm``, the gradient is taken at u and not at w. Parameters in bfloat16 need no float32 copy: the
+    residual keeps what rounding takes from the selected leaves.
 
     Args:
       optimizer: any optax optimizer, complete with its learning rate. Nothing may follow in a chain.
@@ -189,8 +191,9 @@ def sparsify(
         at_zeros = steps_taken if everywhere else _scaled_gradients(marks, updates, steps_taken, kept)
 
         def move(rest: Array, u: Array, change: Array, other: Array, m: Array) -> Array:
-            moved = jnp.where(m, u + change, speed * other)
-            return moved.astype(rest.dtype) + (1 - share).astype(rest.dtype) * rest
+            # In a nonzero component w − u is what rounding left of earlier steps, which does not fade.
+            u, change, other = (x.astype(rest.dtype) for x in (u, change, other))
+            return jnp.where(m, u + change + rest, speed * other + (1 - share).astype(rest.dtype) * rest)
 
         # The residual comes first: an Equinox model in place of params holds more than arrays.
         w = map_marked(move, marks, state.residual, params, steps_taken, at_zeros, kept)
@@ -203,8 +206,10 @@ def sparsify(
             return map_marked(lambda v, m: jnp.where(m, v, 0), marks, w, kept), state.rules
 
         u, rules_now = jax.lax.cond(frozen, only_kept, thresholded)
-        residual = map_marked(lambda v, x: (v - x) * ~frozen, marks, w, u)
         changes = map_marked(lambda d, p, x: (x.astype(p.dtype) - p).astype(d.dtype), marks, steps_taken, params, u)
+        # u as ``optax.apply_updates`` rounds it; a component that became zero keeps none of w once it is frozen.
+        rounded = map_marked(lambda d, p: (p + d).astype(p.dtype), marks, changes, params)
+        residual = map_marked(lambda v, x: (v - x) * (~frozen | (x != 0)), marks, w, rounded)
         count = optax.safe_increment(state.count)
         return changes, SparsifyState(count, marks, rules_now, share, inner_state, residual, weights)
 

@@ -14,7 +14,9 @@ from ...cli.estimate import Cost, in_proportion
 from ...cli.flags import CommonFlags, DataFolder, Minutes, Names, Numbers, RunsFolder, WholeNumber
 
 NETWORKS = ("digits", "lenet", "resnet", "decoder")
-METHODS = ("dense", "magnitude", "sparsify")
+SPLITTINGS = ("rvsm-l1", "rvsm-l0", "rvsm-tl1", "rvsm-group-l1", "rvsm-group-l0")
+"""rvsm with a penalty on components or filters, whose λ follows the sparsity."""
+METHODS = ("dense", "magnitude", "sparsify", *SPLITTINGS)
 OPTIMIZERS = ("sgd", "adamw", "lion", "adafactor", "muon")
 
 
@@ -48,8 +50,8 @@ class MethodsConfig(CommonFlags):
 
     network: Names = ("digits",)
     """Networks: digits, lenet, resnet, decoder."""
-    method: Names = METHODS
-    """Methods: dense, magnitude (gradual pruning), sparsify."""
+    method: Names = ("dense", "magnitude", "sparsify")
+    """Methods: dense, magnitude (gradual pruning), sparsify; rvsm-l1, -l0, -tl1, -group-l1, -group-l0."""
     optimizer: Names = OPTIMIZERS
     """Optimizers: sgd (momentum 0.9), adamw, lion, adafactor, muon."""
     sparsity: Numbers = (0.8, 0.9, 0.95)

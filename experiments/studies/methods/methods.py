@@ -13,6 +13,15 @@ from .config import Setting
 
 WARM_UP = 0.05
 """Share of the steps over which the learning rate rises, before it falls along a cosine to 0."""
+BETA, RAMP = 0.1, 2 / 3
+"""β of rvsm, before the optimizer, and the share of the steps over which its sparsity rises."""
+PENALTIES: Mapping[str, rv.Penalty] = {
+    "rvsm-l1": rv.L1(),
+    "rvsm-l0": rv.L0(),
+    "rvsm-tl1": rv.TransformedL1(),
+    "rvsm-group-l1": rv.Grouped(rv.L1(), "filters"),
+    "rvsm-group-l0": rv.Grouped(rv.L0(), "filters"),
+}
 OPTIMIZERS: Mapping[str, Callable[[optax.Schedule], optax.GradientTransformation]] = {
     "sgd": lambda rate: optax.sgd(rate, momentum=0.9, nesterov=True),
     "adamw": lambda rate: optax.adamw(rate),
@@ -32,4 +41,7 @@ def make(setting: Setting, rate: float) -> optax.GradientTransformation:
     if setting.method == "magnitude":
         rising = rv.cubic_sparsity(setting.sparsity, 0, max(1, round(setting.ramp * steps)))
         return optax.chain(optimizer, magnitude_pruning(rising, every=1))
+    if setting.method in PENALTIES:
+        rising = rv.cubic_sparsity(setting.sparsity, 0, max(1, round(RAMP * steps)))
+        return optax.chain(rv.rvsm(PENALTIES[setting.method], sparsity=rising, beta=BETA), optimizer)
     return optimizer

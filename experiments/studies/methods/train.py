@@ -18,8 +18,8 @@ from rvsmjax._pytree import PyTree
 
 from ...records.environment import describe
 from ...records.folder import BadInput, Facts
-from ...training.programs import Graph, split
-from .config import Setting
+from ...training.programs import SETTLE_STEPS, Graph, split
+from .config import SPLITTINGS, Setting
 from .methods import make
 from .tasks import TASKS, Task, evaluate, loss
 
@@ -57,7 +57,10 @@ def train(setting: Setting, folder: Path | None, rate: float | None = None) -> F
         carry, last = step(carry, parts[0], count)
     value = float(last)
     seconds = time.perf_counter() - start
-    params, rest, _ = carry
+    params, rest, state = carry
+    if setting.method in SPLITTINGS:
+        params = rv.sparse_params(state, params)
+        rest = _settled(task, graph, params, rest, parts[0], data_key)
     if not np.isfinite(value):
         raise BadInput(f"{setting.name()} diverged: its loss is {value}; its learning rate was {rate:g}")
     zeros = rv.sparsity(params).total
@@ -72,6 +75,20 @@ def train(setting: Setting, folder: Path | None, rate: float | None = None) -> F
         "milliseconds_per_step": 1e3 * seconds / setting.steps,
         **{name: fact for name, fact in describe().items() if name != "platform"},
     }
+
+
+def _settled(task: Task, graph: Graph, params: optax.Params, rest: PyTree, data: PyTree, key: Array) -> PyTree:
+    """Returns the running means that belong to u; training has those of w."""
+
+    @jax.jit
+    def settle(rest: PyTree, count: int) -> PyTree:
+        network = nnx.merge(graph, params, rest)
+        network(task.draw(data, jax.random.fold_in(key, count), task.batch)[0])
+        return split(network)[2]
+
+    for count in range(SETTLE_STEPS) if jax.tree.leaves(rest) else ():
+        rest = settle(rest, count)
+    return rest
 
 
 def _make_step(

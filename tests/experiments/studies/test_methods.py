@@ -27,7 +27,7 @@ def test_dense_runs_once_and_magnitude_once_per_ramp():
     assert [s.seed for s in listed] == sorted(s.seed for s in listed)
 
 
-@pytest.mark.parametrize("method", ["magnitude", "sparsify"])
+@pytest.mark.parametrize("method", ["magnitude", "sparsify", "rvsm-tl1"])
 def test_a_run_has_the_sparsity_and_repeats(method):
     setting = Setting("digits", method, "adamw", 0.8, 0.5 * (method == "magnitude"), 0, 20)
     one, two = train(setting, None), train(setting, None)
