@@ -83,7 +83,7 @@ def second_moment(state: optax.OptState, marks: Marks) -> PyTree:
     correction, which is the same for all components.
 
     Raises:
-      ValueError: if there is not exactly one.
+      ValueError: if there is not exactly one, or it lacks a selected leaf.
     """
     found = optax.tree.get_all_with_path(state, "nu")
     if len(found) != 1:
@@ -91,6 +91,11 @@ def second_moment(state: optax.OptState, marks: Marks) -> PyTree:
         raise ValueError(f"{rule}, got {len(found)}")
     tree = found[0][1]
     leaves = _leaves(marks, tree)
+    lacking = [name for name, nu in zip(marks.paths_or_none, leaves, strict=True) if name is not None and is_masked(nu)]
+    if lacking:
+        raise ValueError(
+            f"metric 'second_moment' must have a second moment for each selected leaf, got none at {lacking[0]}"
+        )
     chosen = [nu for nu in metric_leaves(marks, tree) if nu is not None]
     mean = sum((jnp.sum(nu, dtype=working_dtype(nu)) for nu in chosen), jnp.float32(0))
     mean = mean / max(sum(nu.size for nu in chosen), 1)

@@ -212,6 +212,10 @@ CASES = {
         lambda: rv.sparsify(optax.sgd(0.1), 0.5, steps=4, metric="second_moment"),
         "one second moment nu .*got 0",
     ),
+    "moment of others": (
+        lambda: rv.sparsify(optax.contrib.muon(0.1), 0.5, steps=4, metric="second_moment"),
+        "second moment for each selected leaf, got none at a$",
+    ),
     "two moments": (
         lambda: rv.sparsify(optax.chain(optax.adam(0.1), optax.rmsprop(1.0)), 0.5, steps=4, metric="second_moment"),
         "one second moment nu .*got 2",
