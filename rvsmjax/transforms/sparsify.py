@@ -90,7 +90,7 @@ def sparsify(
     zero in u included: they keep learning in w, and become nonzero when they exceed the threshold. The pull α lets what
     they have learned fade.
 
-    An optimizer that multiplies matrices (Muon) or takes signs (Lion) does better on the gradient of the nonzero
+    Muon, Lion and Adafactor (matrix products, signs, factored moments) do better on the gradient of the nonzero
     components alone: then a zero component takes the step −r·g, where r is the RMS of Δ over that of the gradient, both
     over the nonzero components of its leaf (over the zero components if their gradient is larger).
 
@@ -113,7 +113,7 @@ def sparsify(
       rate: factor of the steps of the zero components, >= 0, a number or a schedule.
       freeze: step from which on the pattern is fixed. Defaults to four fifths of ``steps``.
       dense: whether the optimizer sees the gradient of the zero components and moves them. Defaults to whether its
-        update has neither a matrix product nor a sign.
+        update is elementwise in the sense above.
       layout: what each axis of a leaf means, see ``rvsm``. r is that of each slice of a stack.
       metric: which weights matter: the metric in which u is nearest to w, see ``rvsm``; or ``"second_moment"``, Adam's
         v, read in every step from the state of the optimizer, in which optax calls it ``nu``. As in ELSA it stands for
@@ -184,7 +184,7 @@ def sparsify(
         # A component that is zero in both u and w is not pruned: it starts at zero.
         kept = map_marked(lambda rest, u: (u != 0) | ((rest == 0) & ~frozen), marks, state.residual, params)
         optimize = functools.partial(inner.update, state=state.inner_state, params=params, **extra)
-        everywhere = dense if dense is not None else _is_elementwise(lambda: optimize(updates))
+        everywhere = dense if dense is not None else _is_elementwise(lambda: optimize(updates), state.inner_state)
         seen = map_marked(lambda g, m: jnp.where(m | (everywhere & ~frozen), g, 0), marks, updates, kept)
         steps_taken, inner_state = optimize(seen)
         metric_now = second_moment(inner_state, marks) if moments else weights
@@ -216,8 +216,11 @@ def sparsify(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _is_elementwise(update: Callable[[], object]) -> bool:
-    """Returns whether ``update()`` computes no sign (as Lion does) and no matrix product (as Muon does)."""
+def _is_elementwise(update: Callable[[], object], state: optax.OptState) -> bool:
+    """Returns whether ``update()`` has no sign (as Lion has), matrix product (Muon) or factored state (Adafactor)."""
+    nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, optax.FactoredState))
+    if any(isinstance(node, optax.FactoredState) for node in nodes):
+        return False
 
     def found(jaxpr: Any) -> bool:
         jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
