@@ -152,7 +152,10 @@ def sparsify(
             return sparsity
         return cubic_sparsity(sparsity, 0, max(1, min(round(RAMP * steps), freeze)))
 
-    rules = make_rules(L0() if penalty is None else penalty, None, overrides, sparsity)
+    penalty = L0() if penalty is None else penalty
+    if sparsity is None and isinstance(penalty, Penalty) and not penalty.is_constraint:
+        raise TypeError(f"sparsity must be given for a penalty that is no constraint, got None for {penalty.name}")
+    rules = make_rules(penalty, None, overrides, sparsity)
     rules = [rule if rule.sparsity is None else rule._replace(sparsity=ramped(rule.sparsity)) for rule in rules]
     inner = optax.with_extra_args_support(optimizer)
     moments = isinstance(metric, str)

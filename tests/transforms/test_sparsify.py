@@ -120,7 +120,7 @@ def test_parameters_have_the_sparsity_with_any_optimizer(name):
 def test_frozen_it_is_the_optimizer_on_the_support():
     params, target = problem()
     got, states = run(rv.sparsify(optax.sgd(0.1), 0.75, steps=STEPS, freeze=10), params, target)
-    assert all(not np.any(x[9:] == 1) and not np.any(x[10:]) for x in jax.tree.leaves(states.residual))
+    assert all(np.any(x[9]) and not np.any(x[10:]) for x in map(np.asarray, jax.tree.leaves(states.residual)))
     for x, t in zip(jax.tree.leaves(got), jax.tree.leaves(target), strict=True):
         x, t = np.asarray(x), np.asarray(t)
         for step in range(11, STEPS):
@@ -223,7 +223,11 @@ def test_bfloat16_follows_float32():
 def test_errors():
     sgd = optax.sgd(0.1)
     cases = [
-        (lambda: rv.sparsify(sgd, steps=5), TypeError, r"^lam must be given .*got None for l0|^sparsity must"),
+        (
+            lambda: rv.sparsify(sgd, steps=5),
+            TypeError,
+            r"^sparsity must be given for a penalty that is no constraint, got None for l0$",
+        ),
         (lambda: rv.sparsify(sgd, 1.5, steps=5), ValueError, r"^sparsity must be .*got 1.5"),
         (lambda: rv.sparsify(sgd, 0.5, steps=0), ValueError, r"^steps must be .*got 0"),
         (lambda: rv.sparsify(sgd, 0.5, steps=5, pull=2), ValueError, r"^pull must be .*got 2"),

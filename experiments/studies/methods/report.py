@@ -15,7 +15,8 @@ CELL = ["network", "optimizer", "sparsity"]
 def sections(runs: pd.DataFrame) -> list[Section]:
     """Returns the tables."""
     compared, splittings = runs[~runs.method.isin(SPLITTINGS)], runs[runs.method.isin(SPLITTINGS)]
-    return [_compared(compared)] * bool(len(compared)) + [_reached(splittings)] * bool(len(splittings))
+    parts = ((_compared, compared), (_reached, splittings))
+    return [make(part) for make, part in parts if len(part)]
 
 
 def _compared(runs: pd.DataFrame) -> Section:
@@ -54,12 +55,8 @@ def chosen(runs: pd.DataFrame) -> pd.DataFrame:
     """Returns the runs without those of ramps that are not the best of their cell on validation data."""
     cells = runs[runs.method == "magnitude"].groupby([*CELL, "ramp"], as_index=False).validation_loss.mean()
     best = cells.loc[cells.groupby(CELL).validation_loss.idxmin(), [*CELL, "ramp"]] if len(cells) else cells
-    keys = set(map(tuple, best[[*CELL, "ramp"]].to_numpy().tolist())) if len(best) else set()
-    keep = [
-        row.method != "magnitude" or (row.network, row.optimizer, row.sparsity, row.ramp) in keys
-        for row in runs.itertuples()
-    ]
-    return runs[keep]
+    kept = runs[runs.method == "magnitude"].merge(best, on=[*CELL, "ramp"])
+    return pd.concat([runs[runs.method != "magnitude"], kept], ignore_index=True)
 
 
 def difference(one: pd.DataFrame, other: pd.DataFrame, metric: str = "test_loss") -> tuple[float, float]:

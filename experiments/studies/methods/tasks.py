@@ -32,8 +32,8 @@ class Task(NamedTuple):
 
     Attributes:
       batch: examples of an update.
-      rates: learning rate of each optimizer, chosen on validation data for the dense network.
-      make: a key -> the network.
+      rates: learning rate of each optimizer; of the digits chosen on validation data for the dense network.
+      make: random streams -> the network.
       draw: (training data, key, batch) -> inputs and labels of a batch.
       load: a folder -> training, validation and test data.
     """
