@@ -23,6 +23,8 @@ CACHE = {
 for name, value in CACHE.items():
     os.environ[name.upper()] = str(value)
     jax.config.update(name, value)
+# Workers fill the cores: a compilation that splits its code among threads takes longer.
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_parallel_codegen_split_count=1"
 
 collect_ignore = ["repository/typed_user.py"]  # a type checker reads it; a part of it is wrong on purpose
 
@@ -43,6 +45,7 @@ def no_compilation_cache():
 
 
 compile_options = compiler.get_compile_options
+cheap = False
 
 
 def cheap_options(*args, env_options_overrides=None, **others):
@@ -50,29 +53,25 @@ def cheap_options(*args, env_options_overrides=None, **others):
     return compile_options(*args, env_options_overrides=options, **others)
 
 
-def compile_cheaply(cheap):
+def compile_cheaply(wanted):
     """Sets how programs are compiled from now on; the persistent cache keeps the two kinds apart, the others do not."""
-    jax.config.update("jax_disable_most_optimizations", cheap)
-    if jax.__version_info__ < (0, 11):  # later, XLA has only these emitters
-        compiler.get_compile_options = cheap_options if cheap else compile_options
-    jax.clear_caches()
-    program.compile_plan.cache_clear()
+    global cheap
+    if cheap != wanted:
+        cheap = wanted
+        jax.config.update("jax_disable_most_optimizations", cheap)
+        if jax.__version_info__ < (0, 11):  # later, XLA has only these emitters
+            compiler.get_compile_options = cheap_options if cheap else compile_options
+        jax.clear_caches()
+        program.compile_plan.cache_clear()
 
 
-@pytest.fixture(scope="module")
-def cheap_compilation():
-    """For a module that compiles much and runs little: compiles without most of XLA's optimizations."""
-    compile_cheaply(True)
-    yield
-    compile_cheaply(False)
+compile_cheaply(True)
 
 
-@pytest.fixture
-def usual_compilation(cheap_compilation):
-    """For a test of bits or rounding in such a module: compiles as for users."""
-    compile_cheaply(False)
-    yield
-    compile_cheaply(True)
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Compiles without most of XLA's optimizations, but for tests of bits, rounding or speed, marked ``optimized``."""
+    compile_cheaply(item.get_closest_marker("optimized") is None)
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ def central_differences(value, numbers, step=1e-5):
 @pytest.mark.parametrize(
     ("problem", "kind", "sphere", "momentum", "unrolled"),
     [
-        (rv.NoOverlapReLU, "l1", True, 0.0, True),
+        pytest.param(rv.NoOverlapReLU, "l1", True, 0.0, True, marks=pytest.mark.slow),
         (rv.NoOverlapBinary, "l0", True, 0.0, False),
         (rv.NoOverlapReLU, "tl1", True, 0.5, False),
         pytest.param(rv.NoOverlapReLU, "tl1", False, 0.0, True, marks=pytest.mark.slow),

@@ -1,4 +1,4 @@
-"""Exact global top-k by magnitude over several arrays, by counting instead of sorting.
+"""Exact top-k by magnitude over several arrays or in each of them, by counting instead of sorting.
 
 A worked example: the two largest (k = 2) of the magnitudes 9, 4, 7, 1, 6.
 
@@ -26,15 +26,23 @@ from jax.typing import ArrayLike
 from rvsmjax._sharding import automatic
 from rvsmjax.geometry import working_dtype
 
-SAMPLE = 16384
+SAMPLE = 1024
 """Size of the sorted sample that initializes the search."""
 
 BINS = 255
 """Bins per round: indices 1 to 255, and 0 for everything below, fit in a byte."""
 
+ROW = 1024
+"""Entries of which ties are first counted together."""
+
 
 def largest(arrays: Sequence[Array], k: ArrayLike) -> list[Array]:
-    """Returns masks of the k largest magnitudes over all arrays; ties go to the lowest flat index."""
+    """Returns masks of the k largest magnitudes; ties go to the lowest flat index.
+
+    Args:
+      arrays: arrays of any shapes.
+      k: a number, for all arrays together, or a vector with one for each.
+    """
     return automatic(_largest, arrays, k)
 
 
@@ -50,60 +58,89 @@ def _kth_largest(arrays: Sequence[Array], k: ArrayLike) -> Array:
     size = sum(x.size for x in arrays)
     if not size:
         return jnp.zeros((), dtype)
-    k = jnp.minimum(jnp.asarray(k, jnp.int32), size)
-    bounds = _search(arrays, k)
+    groups, k = _Groups.of(arrays, k)
+    low = _search(groups, k).low[0]
     magnitudes = [_magnitude(x, dtype) for x in arrays]
     # Exactly k entries may reach the lower bound without any being equal to it.
     top = _top(dtype)
-    least = [jnp.min(jnp.where(m >= bounds.low, m, top)) for m in magnitudes if m.size]
+    least = [jnp.min(jnp.where(m >= low, m, top)) for m in magnitudes if m.size]
     edge = jax.lax.bitcast_convert_type(jnp.min(jnp.stack(least)), dtype)
-    return jnp.where(k > 0, edge, jnp.inf)
+    return jnp.where(k[0] > 0, edge, jnp.inf)
 
 
 @jax.jit
 def _largest(arrays: Sequence[Array], k: ArrayLike) -> list[Array]:
     dtype = working_dtype(*arrays)
     arrays = [jax.lax.stop_gradient(x) for x in arrays]
-    size = sum(x.size for x in arrays)
-    if not size:
+    if not sum(x.size for x in arrays):
         return [jnp.zeros(x.shape, bool) for x in arrays]
-    k = jnp.minimum(jnp.asarray(k, jnp.int32), size)
-    bounds = _search(arrays, k)
-    edge = jnp.where(k > 0, bounds.low, _top(dtype))
+    groups, k = _Groups.of(arrays, k)
+    bounds = _search(groups, k)
+    edges = groups.each(jnp.where(k > 0, bounds.low, _top(dtype)))
 
     def first_tied() -> Array:
         # Keep only the first entries that equal the edge: for each array, the flat index at which to stop.
-        room = k - _count([_magnitude(x, dtype) > edge for x in arrays])
-        ends = []
-        for x in arrays:
-            tied = (_magnitude(x, dtype) == edge).ravel()
-            end, count = _end_of(tied, room)
-            ends.append(end)
-            room = room - count
-        return jnp.stack(ends)
+        magnitudes = [_magnitude(x, dtype) for x in arrays]
+        pairs = list(zip(magnitudes, edges, strict=True))
+        room = k - groups.counts([m > edge for m, edge in pairs])
+        return _ends(groups, [m == edge for m, edge in pairs], room)
 
     everywhere = jnp.asarray([x.size for x in arrays], jnp.int32)
-    ends = jax.lax.cond((bounds.above_low > k) & (k > 0), first_tied, lambda: everywhere)
+    ends = jax.lax.cond(jnp.any((bounds.above_low > k) & (k > 0)), first_tied, lambda: everywhere)
     masks = []
-    for x, end in zip(arrays, ends, strict=True):
+    for x, edge, end in zip(arrays, edges, ends, strict=True):
         index = jnp.arange(x.size, dtype=jnp.int32).reshape(x.shape)
         magnitude = _magnitude(x, dtype)
         masks.append((magnitude > edge) | ((magnitude == edge) & (index < end)))
     return masks
 
 
-def _search(arrays: Sequence[Array], k: Array) -> _Bounds:
-    """Returns bounds, as bit patterns, between which the k-th largest magnitude lies.
+class _Groups(NamedTuple):
+    """Arrays that are searched as one, or each by itself; what belongs to a group is an entry of a vector."""
+
+    arrays: list[Array]
+    apart: bool
+
+    @classmethod
+    def of(cls, arrays: list[Array], k: ArrayLike) -> tuple[_Groups, Array]:
+        """Returns the groups that k, a number or a vector, means, and k as a vector of at most their sizes."""
+        groups = cls(arrays, jnp.ndim(k) > 0)
+        most = max(x.size for x in arrays) if groups.apart else sum(x.size for x in arrays)
+        if most >= 2**31:
+            raise ValueError(f"leaves counted together must have fewer than 2**31 components, got {most:,}")
+        return groups, jnp.minimum(jnp.atleast_1d(jnp.asarray(k, jnp.int32)), groups.sizes)
+
+    @property
+    def sizes(self) -> Array:
+        """Returns the number of entries of each group."""
+        return self.total([jnp.asarray(x.size, jnp.int32) for x in self.arrays])
+
+    def total(self, values: Sequence[Array]) -> Array:
+        """Returns the sums over each group of one value per array."""
+        stacked = jnp.stack(list(values))
+        return stacked if self.apart else jnp.sum(stacked, keepdims=True, dtype=stacked.dtype)
+
+    def counts(self, holds: Sequence[Array]) -> Array:
+        """Returns the number of True entries of each group."""
+        return self.total(_count(holds))
+
+    def each(self, values: Array) -> list[Array]:
+        """Returns the entry of its group for each array."""
+        return list(values) if self.apart else [values[0]] * len(self.arrays)
+
+
+def _search(groups: _Groups, k: Array) -> _Bounds:
+    """Returns bounds, as bit patterns, between which the k-th largest magnitude of each group lies.
 
     Two bounds bracket the k-th largest: at least k entries reach the lower bound, fewer than k reach the upper. Each
     round divides the bracket into at most 255 bins, encodes each entry's bin as a byte, and locates the bin of the k-th
     largest by counting bytes, which narrows the bracket by a factor of a hundred or more. The first bounds come from a
     sorted sample, so two or three rounds suffice.
     """
+    arrays = groups.arrays
     dtype = working_dtype(*arrays)
     top = _top(dtype)
     unsigned = top.dtype
-    size = sum(x.size for x in arrays)
 
     def bin_of(b: Array, low: Array, shift: Array) -> Array:
         inner = jnp.minimum((b - low) >> shift, unsigned.type(BINS - 1)).astype(jnp.uint8) + jnp.uint8(1)
@@ -113,7 +150,8 @@ def _search(arrays: Sequence[Array], k: Array) -> _Bounds:
         """Narrows the bounds with bins of width 2**shift from ``base``; ``bins`` are only guesses unless ``known``."""
         # Without the barrier, XLA hoists the magnitudes out of the loop below and keeps a copy of all arrays.
         held, base = jax.lax.optimization_barrier((arrays, base))
-        codes = [bin_of(_magnitude(x, dtype), base, shift) for x in held]
+        triples = zip(held, groups.each(base), groups.each(shift), strict=True)
+        codes = [bin_of(_magnitude(x, dtype), low, by) for x, low, by in triples]
 
         def closer(carry: tuple[Array, _Bounds]) -> tuple[Array, _Bounds]:
             i, at = carry
@@ -122,11 +160,13 @@ def _search(arrays: Sequence[Array], k: Array) -> _Bounds:
             if not known:
                 inner = jnp.where(i == 0, bins.low, jnp.where(i == 1, bins.high, inner))
             trial = jnp.clip(inner, at.low + 1, at.high - 1)
-            return i + 1, at.updated(trial, _count([c >= trial.astype(jnp.uint8) for c in codes]), k)
+            edges = groups.each(trial.astype(jnp.uint8))
+            above = groups.counts([c >= edge for c, edge in zip(codes, edges, strict=True)])
+            return i + 1, at.updated(trial, above, k)
 
-        whole = _Bounds(jnp.int32(0), jnp.int32(BINS + 1), jnp.int32(size), jnp.int32(0))
-        start = (jnp.int32(0), bins if known else whole)
-        _, closest = jax.lax.while_loop(lambda carry: carry[1].open(k), closer, start)
+        zero = jnp.zeros_like(k)
+        start = (jnp.int32(0), bins if known else _Bounds(zero, zero + BINS + 1, groups.sizes, zero))
+        _, closest = jax.lax.while_loop(lambda carry: jnp.any(carry[1].open(k)), closer, start)
 
         def edge(code: Array) -> Array:
             inner = base + (jnp.maximum(code - 1, 0).astype(unsigned) << shift)
@@ -134,20 +174,22 @@ def _search(arrays: Sequence[Array], k: Array) -> _Bounds:
 
         # The bins may extend beyond the bounds.
         low, high = jnp.maximum(edge(closest.low), bounds.low), jnp.minimum(edge(closest.high), bounds.high)
-        return _Bounds(low, high, closest.above_low, closest.above_high)
+        found = _Bounds(low, high, closest.above_low, closest.above_high)
+        return jax.tree.map(lambda a, b: jnp.where(bounds.open(k), a, b), found, bounds)
 
     def again(bounds: _Bounds) -> _Bounds:
         shift = _shift(bounds.low, bounds.high)
         last = ((bounds.high - 1 - bounds.low) >> shift).astype(jnp.int32)
-        bins = bounds._replace(low=jnp.int32(1), high=jnp.minimum(last, BINS - 1) + 2)
+        bins = bounds._replace(low=jnp.ones_like(k), high=jnp.minimum(last, BINS - 1) + 2)
         return narrow(bounds.low, shift, bounds, bins, True)
 
-    bounds = _Bounds(jnp.zeros((), unsigned), top, jnp.int32(size), jnp.int32(0))
-    stride = max(1, size // SAMPLE) | 1
-    ends = _sampled(jnp.concatenate([_magnitude(x.ravel()[::stride], dtype) for x in arrays]), k, size)
-    shift = _shift(ends[0], jnp.maximum(ends[1], ends[0]) + 1)
-    bounds = narrow(ends[0], shift, bounds, bounds._replace(low=jnp.int32(1), high=jnp.int32(BINS)), False)
-    return jax.lax.while_loop(lambda b: b.open(k), again, bounds)
+    sizes = groups.sizes
+    bounds = _Bounds(jnp.zeros(k.shape, unsigned), jnp.full(k.shape, top), sizes, jnp.zeros_like(k))
+    low, high = _sampled(groups, k)
+    shift = _shift(low, jnp.maximum(low, high) + 1)
+    guess = bounds._replace(low=jnp.ones_like(k), high=jnp.full(k.shape, BINS, jnp.int32))
+    bounds = narrow(low, shift, bounds, guess, False)
+    return jax.lax.while_loop(lambda b: jnp.any(b.open(k)), again, bounds)
 
 
 def _top(dtype: jnp.dtype) -> Array:
@@ -162,7 +204,7 @@ def _magnitude(x: Array, dtype: jnp.dtype) -> Array:
 
 
 class _Bounds(NamedTuple):
-    """Bounds on the k-th largest, and the number of entries that reach each of them."""
+    """Bounds on the k-th largest, and the number of entries that reach each of them; vectors, an entry per group."""
 
     low: Array
     high: Array
@@ -174,10 +216,14 @@ class _Bounds(NamedTuple):
         return (self.high - self.low > 1) & (self.above_low > k)
 
     def updated(self, trial: Array, above: Array, k: Array) -> _Bounds:
-        """Returns the bounds after testing ``trial``, which ``above`` entries reach."""
-        lower = self._replace(low=trial, above_low=above)
-        upper = self._replace(high=trial, above_high=above)
-        return jax.tree.map(lambda a, b: jnp.where(above >= k, a, b), lower, upper)
+        """Returns the bounds after testing ``trial``, which ``above`` entries reach; the same where they are found."""
+        lower, upper = self.open(k) & (above >= k), self.open(k) & (above < k)
+        return _Bounds(
+            jnp.where(lower, trial, self.low),
+            jnp.where(upper, trial, self.high),
+            jnp.where(lower, above, self.above_low),
+            jnp.where(upper, above, self.above_high),
+        )
 
 
 def _shift(low: Array, high: Array) -> Array:
@@ -187,8 +233,8 @@ def _shift(low: Array, high: Array) -> Array:
     return jnp.maximum(length - 8, 0).astype(low.dtype)
 
 
-def _count(holds: Sequence[Array]) -> Array:
-    """Returns the number of True entries over all arrays."""
+def _count(holds: Sequence[Array]) -> list[Array]:
+    """Returns the number of True entries of each array."""
 
     def plain(x: Array) -> Array:
         return jnp.sum(x, dtype=jnp.int32)
@@ -199,26 +245,50 @@ def _count(holds: Sequence[Array]) -> Array:
         eighths = sum(flat[i * part : (i + 1) * part].astype(jnp.int8) for i in range(8))
         return plain(jax.lax.optimization_barrier(eighths)) + plain(flat[8 * part :])
 
-    return sum((jax.lax.platform_dependent(x, cpu=by_eighths, default=plain) for x in holds), jnp.int32(0))
+    return [jax.lax.platform_dependent(x, cpu=by_eighths, default=plain) for x in holds]
 
 
-def _end_of(marks: Array, room: Array) -> tuple[Array, Array]:
-    """Returns the longest prefix length with at most ``room`` True entries, and the total number of True entries."""
-    row = 1024
-    rows = jnp.pad(marks, (0, -marks.size % row if marks.size else row)).reshape(-1, row)
+def _ends(groups: _Groups, marks: Sequence[Array], room: Array) -> Array:
+    """Returns for each array how many of its first entries hold the first ``room`` True entries of its group."""
     # By rows first: a cumulative sum over the whole vector is slow.
-    sums = jnp.cumsum(jnp.sum(jax.lax.optimization_barrier(rows.astype(jnp.int8)), axis=1, dtype=jnp.int32))
-    full = jnp.sum(sums <= room, dtype=jnp.int32)
-    before = jnp.where(full > 0, sums[jnp.maximum(full - 1, 0)], 0)
-    rest = rows[jnp.minimum(full, len(rows) - 1)]
-    inner = jnp.sum(jnp.cumsum(rest, dtype=jnp.int32) <= room - before, dtype=jnp.int32)
-    return jnp.where(full == len(rows), marks.size, full * row + inner), sums[-1]
+    rows = [jnp.pad(m.ravel(), (0, -m.size % ROW if m.size else ROW)).reshape(-1, ROW) for m in marks]
+    sums = [jnp.sum(jax.lax.optimization_barrier(r.astype(jnp.int8)), axis=1, dtype=jnp.int32) for r in rows]
+    reached = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(jnp.concatenate(sums))])
+    fulls, firsts, rests = [], [], []
+    start = 0
+    for own, limit in zip(rows, groups.each(room), strict=True):
+        base = reached[start] if groups.apart else 0
+        after = reached[start + 1 : start + 1 + len(own)] - base
+        full = jnp.sum(after <= limit, dtype=jnp.int32)
+        fulls.append(full)
+        firsts.append(own[jnp.minimum(full, len(own) - 1)])
+        rests.append(limit - (reached[start + full] - base))
+        start += len(own)
+    inner = jnp.sum(jnp.cumsum(jnp.stack(firsts), axis=1, dtype=jnp.int32) <= jnp.stack(rests)[:, None], axis=1)
+    ends = [
+        jnp.where(full == len(own), mark.size, full * ROW + rest)
+        for full, own, mark, rest in zip(fulls, rows, marks, inner, strict=True)
+    ]
+    return jnp.stack(ends).astype(jnp.int32)
 
 
-def _sampled(drawn: Array, k: Array, size: int) -> Array:
-    """Returns two values that very likely bracket the k-th largest of ``size`` entries, estimated from a sample."""
-    drawn = jnp.sort(drawn)
-    rank = len(drawn) * (1 - k / size)
-    spread = 3 * jnp.sqrt(rank * (1 - rank / len(drawn))) + 1
-    ends = jnp.clip(jnp.stack([rank - spread, rank + spread]), 0, len(drawn) - 1)
-    return drawn[ends.astype(jnp.int32)]
+def _sampled(groups: _Groups, k: Array) -> tuple[Array, Array]:
+    """Returns two values for each group that very likely bracket its k-th largest, estimated from a sample."""
+    arrays, dtype = groups.arrays, working_dtype(*groups.arrays)
+    size = sum(x.size for x in arrays)
+    strides = [max(1, (x.size if groups.apart else size) // SAMPLE) | 1 for x in arrays]
+    drawn = [_magnitude(x.ravel()[::stride], dtype) for x, stride in zip(arrays, strides, strict=True)]
+    if groups.apart:
+        length = max(len(own) for own in drawn)
+        table = jnp.stack([jnp.pad(own, (0, length - len(own)), constant_values=_top(dtype)) for own in drawn])
+        lengths = jnp.asarray([len(own) for own in drawn], jnp.float32)
+    else:
+        table = jnp.concatenate(drawn)[None]
+        lengths = jnp.asarray([table.size], jnp.float32)
+    rank = lengths * (1 - k / jnp.maximum(groups.sizes, 1))
+    spread = 3 * jnp.sqrt(rank * (1 - rank / jnp.maximum(lengths, 1))) + 1
+    last = jnp.maximum(lengths - 1, 0)
+    ends = [jnp.clip(at, 0, last).astype(jnp.int32)[:, None] for at in (rank - spread, rank + spread)]
+    table = jnp.sort(table, axis=1)
+    low, high = (jnp.take_along_axis(table, at, axis=1)[:, 0] for at in ends)
+    return low, high

@@ -92,14 +92,12 @@ class TopK(Penalty):
 
     def prox_leaves(self, leaves: Sequence[Array], step: ArrayLike = 0.0) -> list[Array]:
         """Returns the leaves with all but the k largest magnitudes set to 0, per leaf or over all, see ``scope``."""
-        if self.scope == "leaf":
-            return super().prox_leaves(leaves, step)
         return [jnp.where(mask, leaf, 0) for mask, leaf in zip(self.masks(leaves), leaves, strict=True)]
 
     def masks(self, leaves: Sequence[Array]) -> list[Array]:
         """Returns masks of the k largest magnitudes, per leaf or over all, see ``scope``."""
         if self.scope == "leaf":
-            return [largest([leaf], self.kept(leaf.size))[0] for leaf in leaves]
+            return largest(leaves, jnp.asarray([self.kept(leaf.size) for leaf in leaves], jnp.int32)) if leaves else []
         return largest(leaves, self.kept(sum(leaf.size for leaf in leaves)))
 
     def shrinkage_leaves(self, leaves: Sequence[Array], step: ArrayLike = 0.0) -> list[Array]:

@@ -100,6 +100,12 @@ def follow_sparsity(
     return tuple(solved(index, rule) for index, rule in enumerate(rules))
 
 
+def hold_sparsity(rules: Sequence[Rule], last: Sequence[Rule]) -> tuple[Rule, ...]:
+    """Returns the rules with the λ of the last ones where it follows a sparsity."""
+    pairs = zip(rules, last, strict=True)
+    return tuple(rule if rule.sparsity is None else rule._replace(lam=old.lam) for rule, old in pairs)
+
+
 def _steps(rule: Rule, leaf: Array, axes: Axes | None, metric: Array | None) -> list[Array]:
     """Returns the step that gives the leaf its sparsity, one for each slice of a stack."""
     share: Any = rule.sparsity

@@ -22,6 +22,7 @@ from rvsmjax.transforms.rules import (
     Rule,
     by_leaf,
     follow_sparsity,
+    hold_sparsity,
     make_rules,
     map_rules,
     mark_leaves,
@@ -73,9 +74,7 @@ class RVSMState(NamedTuple):
     def sparse(self, params: optax.Params) -> PyTree:
         """Returns ``params`` with the selected leaves replaced by their prox."""
         rules = follow_sparsity(self.rules, self.marks, params, self.beta, self.metric)
-        return map_rules(
-            lambda r, ws: r.penalty.prox_leaves(ws, r.lam / self.beta), rules, self.marks, params, self.metric
-        )
+        return _prox(self._replace(rules=rules), params)
 
 
 def rvsm(
@@ -164,7 +163,7 @@ def rvsm(
             weights = start_metric(metric, marks, params, now)
             now = follow_sparsity(now, marks, params, strength, weights)
             state = RVSMState(count, marks, now, strength, None, None, weights)
-            u = state.sparse(params) if update_every or certificate else None
+            u = _prox(state, params) if update_every or certificate else None
             return state._replace(
                 u=masked(marks, u) if update_every else None,
                 certificate=_certify(state, params, u, None) if certificate else None,
@@ -179,14 +178,20 @@ def rvsm(
             raise ValueError("params must be passed to update: rvsm adds beta * (params - u)")
         weights = next_metric(state.metric, state.marks, extra.get("metric"))
         new_rules, new_beta = numbers_at(state.count, rules, beta, like=(state.rules, state.beta))
-        new_rules = follow_sparsity(new_rules, state.marks, params, new_beta, weights)
-        state = state._replace(rules=new_rules, beta=new_beta, metric=weights)
-        u = state.u
+        old = state
+        state = state._replace(beta=new_beta, metric=weights)
+
+        def refreshed() -> RVSMState:
+            found = follow_sparsity(new_rules, state.marks, params, new_beta, weights)
+            now = state._replace(rules=found)
+            return now._replace(u=masked(now.marks, _prox(now, params))) if update_every else now
+
         if update_every:
-            fresh = lambda: masked(state.marks, state.sparse(params))  # noqa: E731
-            u = jax.lax.cond(state.count % update_every == 0, fresh, lambda: state.u)
-            force = map_marked(lambda w, old: w - old, state.marks, params, u)
+            held = state._replace(rules=hold_sparsity(new_rules, old.rules))
+            state = jax.lax.cond(state.count % update_every == 0, refreshed, lambda: held)
+            force = map_marked(lambda w, u: w - u, state.marks, params, state.u)
         else:
+            state = refreshed()
             force = map_rules(
                 lambda r, ws: r.penalty.shrinkage_leaves(ws, r.lam / new_beta),
                 state.rules,
@@ -195,11 +200,16 @@ def rvsm(
                 weights,
             )
         updates = map_marked(lambda g, r: g + (new_beta * r).astype(g.dtype), state.marks, updates, force)
-        checked = _certify(state, params, state.sparse(params), state.certificate) if certificate else None
-        count = optax.safe_increment(state.count)
-        return updates, state._replace(count=count, u=u, certificate=checked)
+        checked = _certify(state, params, _prox(state, params), state.certificate) if certificate else None
+        return updates, state._replace(count=optax.safe_increment(state.count), certificate=checked)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _prox(state: RVSMState, params: optax.Params) -> PyTree:
+    """Returns u at the state's λ."""
+    prox = lambda r, ws: r.penalty.prox_leaves(ws, r.lam / state.beta)  # noqa: E731
+    return map_rules(prox, state.rules, state.marks, params, state.metric)
 
 
 def _certify(

@@ -9,8 +9,7 @@ import pytest
 
 import rvsmjax as rv
 
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
-rounding = pytest.mark.usefixtures("usual_compilation")
+rounding = pytest.mark.optimized
 
 PENALTIES = {
     "l1": rv.L1(),

@@ -90,7 +90,7 @@ def test_no_length_is_better_for_a_group_of_constant_metric(inner):
 EVERY = HARD | SOFT | {f"group {name}": rv.Grouped(penalty, "filters") for name, penalty in SOFT.items()}
 
 
-@pytest.mark.parametrize("jit", [False, True], ids=["eager", "jit"])
+@pytest.mark.parametrize("jit", [pytest.param(False, marks=pytest.mark.slow), True], ids=["eager", "jit"])
 @pytest.mark.parametrize("name", EVERY)
 def test_a_metric_of_ones_changes_no_bit(name, jit):
     penalty = EVERY[name]

@@ -9,8 +9,6 @@ import pytest
 
 import rvsmjax as rv
 
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
-
 KS = [1, 2, 5, 20]
 every_k = pytest.mark.parametrize("k", KS)
 S = (2 / np.pi) ** 0.5

@@ -7,6 +7,8 @@ import pytest
 import rvsmjax as rv
 from rvsmjax.sweep._program import plan
 
+pytestmark = pytest.mark.optimized
+
 LANE = {"penalty": "tl1", "d": 12, "k": 3, "lam": 2e-4, "beta": 5e-3}
 
 

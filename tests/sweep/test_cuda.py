@@ -46,7 +46,11 @@ def run(grid, engine="cuda", **options):
 
 @pytest.mark.parametrize(
     ("penalty", "activation", "normalize"),
-    [(["l1", "l0", "tl1"], "relu", True), ("tl1", "relu", False), ("l1", "binary", True)],
+    [
+        (["l1", "l0", "tl1"], "relu", True),
+        pytest.param("tl1", "relu", False, marks=pytest.mark.slow),
+        pytest.param("l1", "binary", True, marks=pytest.mark.slow),
+    ],
 )
 def test_kernel_agrees_with_the_loop(machine, penalty, activation, normalize):
     grid = rv.Grid(penalty=penalty, d=5, k=[2, 10], seeds=12, activation=activation, normalize=normalize)

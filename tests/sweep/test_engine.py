@@ -14,8 +14,6 @@ from rvsmjax.sweep._program import arguments, plan, program, runners
 from rvsmjax.sweep._tiles import loop
 from rvsmjax.sweep.result import labels
 
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
-
 
 def run(grid, **options):
     return rv.run_sweep(grid, jax.random.key(3), devices=jax.devices()[:1], **options)
@@ -59,7 +57,11 @@ def test_new_values_reuse_the_compiled_program(monkeypatch):
 
 @pytest.mark.parametrize(
     ("penalties", "activation", "normalize"),
-    [(("l1", "l0", "tl1"), "relu", True), (("tl1",), "binary", True), (("l1",), "relu", False)],
+    [
+        (("tl1",), "binary", True),
+        (("l1",), "relu", False),
+        pytest.param(("l1", "l0", "tl1"), "relu", True, marks=pytest.mark.slow),
+    ],
 )
 def test_lanes_agree_with_solve(penalties, activation, normalize):
     grid = rv.Grid(penalty=penalties, d=20, k=[2, 10], seeds=5, activation=activation, normalize=normalize)
@@ -217,7 +219,7 @@ def test_a_grid_larger_than_memory_is_rejected_with_the_size_that_fits():
         run(rv.Grid(k=[1, 2, 3, 4], seeds=10**9))
 
 
-@pytest.mark.usefixtures("usual_compilation")
+@pytest.mark.optimized
 def test_the_memory_estimate_matches_the_program():
     """Outputs and temporaries on each device; the assembled result adds to them."""
     grid = rv.Grid(penalty="l1", d=[20, 100], k=[2, 5], seeds=20_000)

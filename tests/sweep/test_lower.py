@@ -9,9 +9,21 @@ KINDS = {"penalty": ["l1", "l0", "tl1"], "d": [7, 50, 130], "normalize": [True, 
 MARKS = {"cuda": "__gpu$xla.gpu.ptx", "pallas": "__gpu$xla.gpu.triton"}
 
 
-@pytest.mark.parametrize("activation", ["relu", "binary"])
+slow = pytest.mark.slow
+
+
 @pytest.mark.parametrize(
-    ("platform", "engine"), [("cuda", "cuda"), ("cuda", "pallas"), ("cuda", "xla"), ("tpu", "auto")]
+    ("platform", "engine", "activation"),
+    [
+        ("cuda", "cuda", "relu"),
+        ("cuda", "pallas", "binary"),
+        ("tpu", "auto", "relu"),
+        pytest.param("cuda", "cuda", "binary", marks=slow),
+        pytest.param("cuda", "pallas", "relu", marks=slow),
+        pytest.param("cuda", "xla", "relu", marks=slow),
+        pytest.param("cuda", "xla", "binary", marks=slow),
+        pytest.param("tpu", "auto", "binary", marks=slow),
+    ],
 )
 def test_every_kind_lowers(platform, engine, activation):
     grid = rv.Grid(activation=activation, **KINDS)

@@ -23,7 +23,11 @@ def require_close(result, want):
 
 @pytest.mark.parametrize(
     ("penalty", "activation", "normalize"),
-    [(["l1", "l0", "tl1"], "relu", True), ("tl1", "relu", False), ("l1", "binary", True)],
+    [
+        (["l1", "l0", "tl1"], "relu", True),
+        pytest.param("tl1", "relu", False, marks=pytest.mark.slow),
+        pytest.param("l1", "binary", True, marks=pytest.mark.slow),
+    ],
 )
 def test_kernel_agrees_with_the_loop(penalty, activation, normalize):
     grid = rv.Grid(penalty=penalty, d=20, k=[2, 10], seeds=20, activation=activation, normalize=normalize)

@@ -8,6 +8,8 @@ import rvsmjax as rv
 from rvsmjax.sweep import slabs
 from rvsmjax.sweep._program import program
 
+pytestmark = pytest.mark.optimized
+
 
 @pytest.mark.parametrize("most", [1, 7, 300, 1000, 2500, 10**6])
 def test_slabs_cover_a_grid_once_and_share_one_shape(most):

@@ -17,8 +17,6 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import rvsmjax as rv
 
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
-
 SHAPES = {
     "conv": {"kernel": (2, 2, 4, 4), "bias": (4,)},
     "embedding": (3, 4),

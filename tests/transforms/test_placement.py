@@ -8,8 +8,6 @@ import pytest
 
 import rvsmjax as rv
 
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
-
 LAM, BETA, RATE, A, STEPS = 0.05, 0.6, 0.1, 0.5, 8
 START, TARGET = np.random.default_rng(3).normal(size=(2, 12)) * [[0.6], [1.0]]
 CURVATURE = np.linspace(0.3, 2, 12)

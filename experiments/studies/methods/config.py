@@ -13,10 +13,12 @@ from ...cli.command import Command
 from ...cli.estimate import Cost, in_proportion
 from ...cli.flags import CommonFlags, DataFolder, Minutes, Names, Numbers, RunsFolder, WholeNumber
 
-NETWORKS = ("digits", "lenet", "resnet", "decoder")
+NETWORKS = ("digits", "lenet", "resnet", "decoder", "mixer", "recurrent")
 SPLITTINGS = ("rvsm-l1", "rvsm-l0", "rvsm-tl1", "rvsm-group-l1", "rvsm-group-l0")
 """rvsm with a penalty on components or filters, whose λ follows the sparsity."""
-METHODS = ("dense", "magnitude", "sparsify", *SPLITTINGS)
+BY_HAND = tuple(name.replace("rvsm", "fixed") for name in SPLITTINGS)
+"""The same with a fixed λ, which whole trainings find."""
+METHODS = ("dense", "magnitude", "sparsify", *SPLITTINGS, *BY_HAND)
 OPTIMIZERS = ("sgd", "adamw", "lion", "adafactor", "muon")
 
 
@@ -45,13 +47,15 @@ class MethodsConfig(CommonFlags):
     """Train networks to several sparsities with several methods and optimizers, at equal steps; a table with spread.
 
     digits: 64-32-10 on scikit-learn's digits. lenet: LeNet on MNIST. resnet: ResNet-20 on CIFAR-10, about one epoch.
-    decoder: a transformer of two layers on the characters of the Python reference.
+    decoder: a transformer of two layers on the characters of the Python reference. mixer: two blocks on the digits.
+    recurrent: a gated recurrent unit on the characters.
     """
 
     network: Names = ("digits",)
-    """Networks: digits, lenet, resnet, decoder."""
+    """Networks: digits, lenet, resnet, decoder, mixer, recurrent."""
     method: Names = ("dense", "magnitude", "sparsify")
-    """Methods: dense, magnitude (gradual pruning), sparsify; rvsm-l1, -l0, -tl1, -group-l1, -group-l0."""
+    """Methods: dense, magnitude (gradual pruning), sparsify; rvsm-l1, -l0, -tl1, -group-l1, -group-l0, whose λ follows
+    the sparsity; fixed-l1 and so on, whose λ is fixed and found by several trainings."""
     optimizer: Names = OPTIMIZERS
     """Optimizers: sgd (momentum 0.9), adamw, lion, adafactor, muon."""
     sparsity: Numbers = (0.8, 0.9, 0.95)
@@ -81,7 +85,7 @@ class MethodsConfig(CommonFlags):
         return cls(optimizer=("sgd",), sparsity=(0.9,), ramp=(0.5,), seeds=2, steps=60)
 
 
-DEFAULT_STEPS = {"digits": 600, "lenet": 1000, "resnet": 300, "decoder": 1500}
+DEFAULT_STEPS = {"digits": 600, "lenet": 1000, "resnet": 300, "decoder": 1500, "mixer": 600, "recurrent": 1500}
 
 
 def settings(config: MethodsConfig) -> Iterator[Setting]:
@@ -100,7 +104,7 @@ def settings(config: MethodsConfig) -> Iterator[Setting]:
 
 def work(config: MethodsConfig) -> tuple[int, str]:
     """Returns the amount of work and its unit."""
-    costs = {"digits": 1, "lenet": 6, "resnet": 200, "decoder": 15}
+    costs = {"digits": 1, "lenet": 6, "resnet": 200, "decoder": 15, "mixer": 3, "recurrent": 15}
     return sum(costs.get(s.network, 1) * s.steps for s in settings(config)), "steps of the smallest network"
 
 

@@ -9,7 +9,7 @@ import optax
 import rvsmjax as rv
 
 from ...training.magnitude import magnitude_pruning
-from .config import Setting
+from .config import BY_HAND, Setting
 
 WARM_UP = 0.05
 """Share of the steps over which the learning rate rises, before it falls along a cosine to 0."""
@@ -31,8 +31,8 @@ OPTIMIZERS: Mapping[str, Callable[[optax.Schedule], optax.GradientTransformation
 }
 
 
-def make(setting: Setting, rate: float) -> optax.GradientTransformation:
-    """Returns the transformation of a training with a maximum learning rate."""
+def make(setting: Setting, rate: float, lam: float | None = None) -> optax.GradientTransformation:
+    """Returns the transformation of a training with a maximum learning rate, and λ where it is fixed."""
     steps = setting.steps
     rates = optax.warmup_cosine_decay_schedule(0.0, rate, max(1, round(WARM_UP * steps)), steps)
     optimizer = OPTIMIZERS[setting.optimizer](rates)
@@ -44,4 +44,6 @@ def make(setting: Setting, rate: float) -> optax.GradientTransformation:
     if setting.method in PENALTIES:
         rising = rv.cubic_sparsity(setting.sparsity, 0, max(1, round(RAMP * steps)))
         return optax.chain(rv.rvsm(PENALTIES[setting.method], sparsity=rising, beta=BETA), optimizer)
+    if setting.method in BY_HAND:
+        return optax.chain(rv.rvsm(PENALTIES[setting.method.replace("fixed", "rvsm")], lam, BETA), optimizer)
     return optimizer

@@ -7,14 +7,15 @@ import pandas as pd
 from scipy import stats
 
 from ...reports.document import Section, Table
-from .config import SPLITTINGS
+from .config import BY_HAND, SPLITTINGS
 
 CELL = ["network", "optimizer", "sparsity"]
 
 
 def sections(runs: pd.DataFrame) -> list[Section]:
     """Returns the tables."""
-    compared, splittings = runs[~runs.method.isin(SPLITTINGS)], runs[runs.method.isin(SPLITTINGS)]
+    splitting = runs.method.isin([*SPLITTINGS, *BY_HAND])
+    compared, splittings = runs[~splitting], runs[splitting]
     parts = ((_compared, compared), (_reached, splittings))
     return [make(part) for make, part in parts if len(part)]
 
@@ -36,7 +37,8 @@ def _reached(runs: pd.DataFrame) -> Section:
     text = (
         "Zeros of u at the end in % and, in parentheses, test accuracy in %, means over seeds: `rv.rvsm(penalty, "
         "sparsity=…, beta=0.1)` before the optimizer; the sparsity rises over two thirds of the steps, and λ "
-        "is solved for in every step; with groups the sparsity holds to one group."
+        "is solved for in every step; with groups the sparsity holds to one group. By hand: `lam=` is a number, "
+        "found by bisection over whole trainings."
     )
     asked = sorted(runs.sparsity.unique())
     rows = []
@@ -46,7 +48,9 @@ def _reached(runs: pd.DataFrame) -> Section:
             cell = part[part.sparsity == sparsity]
             zeros, accuracy = 100 * (cell.zeros / cell["size"]).mean(), 100 * cell.test_accuracy.mean()
             shown.append("–" if cell.empty else f"{zeros:.2f} ({accuracy:.1f})")
-        rows.append([first.network, first.optimizer, first.method.removeprefix("rvsm-"), *shown])
+        kind, penalty = first.method.split("-", 1)
+        label = penalty if kind == "rvsm" else f"{penalty}, λ by hand, {part.trainings.sum():.0f} trainings"
+        rows.append([first.network, first.optimizer, label, *shown])
     columns = ["network", "optimizer", "penalty", *(f"asked {100 * sparsity:g}" for sparsity in asked)]
     return Section("The sparsity that was asked for", [text, Table(columns, rows, labels=3)])
 

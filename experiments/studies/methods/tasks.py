@@ -22,6 +22,7 @@ from ...data.labelled import Labelled
 from ...training.programs import Graph
 from ...training.settings import Network
 from .decoder import CONTEXT, Decoder, load_text
+from .networks import Mixer, Perceptron, Recurrent
 
 EVALUATED = 1000
 """Examples of one call of an evaluation."""
@@ -43,17 +44,6 @@ class Task(NamedTuple):
     make: Callable[[nnx.Rngs], Network]
     draw: Callable[[PyTree, Array, int], tuple[Array, Array]]
     load: Callable[[Path | None], tuple[PyTree, PyTree, PyTree]]
-
-
-class Perceptron(nnx.Module):
-    """64-32-10: 2,410 parameters."""
-
-    def __init__(self, rngs: nnx.Rngs) -> None:
-        self.hidden, self.out = nnx.Linear(64, 32, rngs=rngs), nnx.Linear(32, 10, rngs=rngs)
-
-    def __call__(self, x: Array) -> Array:
-        """Returns class scores of shape (n, 10) for images of shape (n, 8, 8, 1)."""
-        return self.out(nnx.relu(self.hidden(x.reshape(len(x), -1))))
 
 
 def _draw_images(data: Labelled, key: Array, batch: int) -> tuple[Array, Array]:
@@ -96,7 +86,7 @@ TASKS = {
     "digits": Task(
         64,
         {"sgd": 0.1, "adamw": 1e-2, "lion": 3e-3, "muon": 0.01, "adafactor": 0.03},
-        lambda rngs: Perceptron(rngs),
+        Perceptron,
         _draw_images,
         lambda folder: digits.load(jnp.float32),
     ),
@@ -118,6 +108,20 @@ TASKS = {
         16,
         {"sgd": 0.3, "adamw": 3e-3, "lion": 3e-4, "muon": 0.02, "adafactor": 0.02},
         lambda rngs: Decoder(load_text().vocabulary, rngs=rngs),
+        _draw_text,
+        _load_text,
+    ),
+    "mixer": Task(
+        64,
+        {"sgd": 0.03, "adamw": 3e-3, "lion": 3e-4, "muon": 0.02, "adafactor": 0.02},
+        Mixer,
+        _draw_images,
+        lambda folder: digits.load(jnp.float32),
+    ),
+    "recurrent": Task(
+        16,
+        {"sgd": 1.0, "adamw": 3e-3, "lion": 3e-4, "muon": 0.02, "adafactor": 0.02},
+        lambda rngs: Recurrent(load_text().vocabulary, rngs),
         _draw_text,
         _load_text,
     ),

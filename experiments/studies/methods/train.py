@@ -19,9 +19,12 @@ from rvsmjax._pytree import PyTree
 from ...records.environment import describe
 from ...records.folder import BadInput, Facts
 from ...training.programs import SETTLE_STEPS, Graph, split
-from .config import SPLITTINGS, Setting
+from .config import BY_HAND, SPLITTINGS, Setting
 from .methods import make
 from .tasks import TASKS, Task, evaluate, loss
+
+FIRST_LAM, TRAININGS, CLOSE = 1e-4, 14, 2e-3
+"""λ by whole trainings: the first one, the most trainings, and the distance from the sparsity at which they end."""
 
 Carry = tuple[optax.Params, PyTree, optax.OptState]
 
@@ -32,12 +35,35 @@ def load(network: str, folder: Path | None) -> tuple[PyTree, PyTree, PyTree]:
     return TASKS[network].load(folder)
 
 
-def train(setting: Setting, folder: Path | None, rate: float | None = None) -> Facts:
+def train(setting: Setting, folder: Path | None) -> Facts:
+    """Returns settings and results of a training; of the last of several where λ is found by whole trainings.
+
+    Raises:
+      BadInput: see ``train_once``.
+    """
+    if setting.method not in BY_HAND:
+        return train_once(setting, folder)
+    low, high, lam = 0.0, np.inf, FIRST_LAM
+    best: Facts = {}
+    for count in range(1, TRAININGS + 1):
+        outcome = train_once(setting, folder, lam) | {"lam": lam, "trainings": count}
+        reached = outcome["zeros"] / outcome["size"]
+        if not best or abs(reached - setting.sparsity) < abs(best["zeros"] / best["size"] - setting.sparsity):
+            best = outcome
+        if abs(reached - setting.sparsity) < CLOSE:
+            break
+        low, high = (lam, high) if reached < setting.sparsity else (low, lam)
+        lam = 8 * low if high == np.inf else high / 8 if low == 0 else (low * high) ** 0.5
+    return best | {"trainings": count}
+
+
+def train_once(setting: Setting, folder: Path | None, lam: float | None = None, rate: float | None = None) -> Facts:
     """Returns settings and results of a training.
 
     Args:
       setting: the training.
       folder: folder of the image files.
+      lam: λ, for a method with a fixed one.
       rate: learning rate; None for that of the network and optimizer.
 
     Raises:
@@ -48,7 +74,7 @@ def train(setting: Setting, folder: Path | None, rate: float | None = None) -> F
     parts = load(setting.network, folder)
     init_key, data_key = jax.random.split(jax.random.fold_in(jax.random.key(setting.key), setting.seed))
     graph, params, rest = split(task.make(nnx.Rngs(params=init_key)))
-    tx = make(setting, rate)
+    tx = make(setting, rate, lam)
     step = _make_step(task, graph, tx, data_key)
     carry: Carry = (params, rest, tx.init(params))
     start = time.perf_counter()
@@ -58,7 +84,7 @@ def train(setting: Setting, folder: Path | None, rate: float | None = None) -> F
     value = float(last)
     seconds = time.perf_counter() - start
     params, rest, state = carry
-    if setting.method in SPLITTINGS:
+    if setting.method in (*SPLITTINGS, *BY_HAND):
         params = rv.sparse_params(state, params)
         rest = _settled(task, graph, params, rest, parts[0], data_key)
     if not np.isfinite(value):

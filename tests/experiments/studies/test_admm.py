@@ -14,8 +14,6 @@ from experiments.cli import main as cli
 from experiments.studies.admm import report as admm_report
 from experiments.studies.admm import simulate as admm_runs
 
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
-
 D, K = 6, 3
 
 

@@ -16,8 +16,6 @@ from experiments.cli import main as cli
 from experiments.papers import frontiers_2020 as paper_rvscgd
 from experiments.studies.binary import simulate as binary_data
 
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
-
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory):

@@ -13,9 +13,8 @@ from experiments.studies.methods import report
 from experiments.studies.methods.config import MethodsConfig, Setting, settings
 from experiments.studies.methods.decoder import CONTEXT, Decoder, load_text
 from experiments.studies.methods.tasks import TASKS
-from experiments.studies.methods.train import train
+from experiments.studies.methods.train import train, train_once
 
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
 TINY = ["--sparsity", "0.8", "--steps", "8", "--seeds", "2", "--ramp", "0.5", "--optimizer", "sgd"]
 
 
@@ -33,7 +32,26 @@ def test_a_run_has_the_sparsity_and_repeats(method):
     one, two = train(setting, None), train(setting, None)
     assert abs(one["zeros"] - 0.8 * one["size"]) < 1
     assert one["validation_loss"] == two["validation_loss"]
-    assert one["validation_loss"] != train(setting, None, rate=1e-3)["validation_loss"]
+    assert one["validation_loss"] != train_once(setting, None, rate=1e-3)["validation_loss"]
+
+
+def test_a_fixed_lam_is_found_by_whole_trainings():
+    found = train(Setting("digits", "fixed-l0", "sgd", 0.8, 0.0, 0, 40), None)
+    assert 1 < found["trainings"] <= 14
+    assert abs(found["zeros"] / found["size"] - 0.8) < 0.002
+    again = train_once(Setting("digits", "fixed-l0", "sgd", 0.8, 0.0, 0, 40), None, found["lam"])
+    assert again["zeros"] == found["zeros"]
+
+
+@pytest.mark.parametrize("network", ["mixer", "recurrent"])
+def test_other_networks_learn_and_reach_the_sparsity(network):
+    dense, sparse = (
+        train(Setting(network, method, "adamw", share, 0.0, 0, 60), None)
+        for method, share in (("dense", 0.0), ("rvsm-group-l0", 0.75))
+    )
+    chance = {"mixer": np.log(10), "recurrent": np.log(load_text().vocabulary)}[network]
+    assert dense["train_loss"] < chance - 0.2
+    assert abs(sparse["zeros"] / sparse["size"] - 0.75) < 0.02
 
 
 def test_the_record_and_what_is_kept(tmp_path, capsys):

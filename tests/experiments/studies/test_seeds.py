@@ -20,8 +20,6 @@ from experiments.studies.seeds.networks import NETWORKS, pooled
 from experiments.studies.seeds.timing import difference
 from experiments.studies.seeds.train import Lane, make_lanes, make_separate, make_together, make_training
 
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
-
 LANES = Lane(  # seed, λ, β, share of zeros, a, learning rate; lanes share at most the seed
     np.array([3, 0, 7, 3], np.uint32),
     np.array([0.01, 0.03, 0.1, 0.05]),
@@ -58,7 +56,7 @@ def test_vmapped_training_equals_separate_runs(x64, penalty, network):
     assert apart.shares == 0
 
 
-@pytest.mark.usefixtures("usual_compilation")
+@pytest.mark.optimized
 def test_a_lane_does_not_depend_on_its_neighbours(x64):
     others = LANES._replace(
         seed=np.array([3, 9, 1, 2], np.uint32),

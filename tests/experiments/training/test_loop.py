@@ -19,8 +19,7 @@ from experiments.training import loop as training
 from experiments.training.chains import restart_momentum
 from experiments.training.loop import Diverged, OutOfTime, Task, fit, make_programs, sparse
 
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
-bit_equality = pytest.mark.usefixtures("usual_compilation")
+bit_equality = pytest.mark.optimized
 
 KEY = jax.random.key(5)
 

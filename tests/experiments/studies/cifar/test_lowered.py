@@ -1,16 +1,32 @@
 """Training programs of the full networks lower for GPUs and TPUs without the device."""
 
 import dataclasses
+import itertools
 
 import jax
 import pytest
 
 from experiments.studies.cifar.lowered import evaluation_program, make_recipe, program_of, training_program
 
+DEFAULT = {
+    ("resnet18", "sgd", "cuda"),
+    ("resnet18", "top_k", "tpu"),
+    ("resnet18", "admm-released", "cuda"),
+    ("vgg16", "l0", "cuda"),
+    ("vgg16", "admm", "tpu"),
+}
+"""Each network, method and platform; the other combinations are slow tests."""
 
-@pytest.mark.parametrize("platform", ["cuda", "tpu"])
-@pytest.mark.parametrize("method", ["sgd", "l0", "top_k", "admm", "admm-released"])
-@pytest.mark.parametrize("net", ["resnet18", "vgg16"])
+
+@pytest.mark.parametrize(
+    ("net", "method", "platform"),
+    [
+        pytest.param(*case, marks=() if case in DEFAULT else pytest.mark.slow)
+        for case in itertools.product(
+            ("resnet18", "vgg16"), ("sgd", "l0", "top_k", "admm", "admm-released"), ("cuda", "tpu")
+        )
+    ],
+)
 def test_one_step(net, method, platform):
     function, arguments = training_program(net, method, whole_epoch=False)
     assert not any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(arguments))

@@ -22,8 +22,6 @@ from experiments.training import report as training_report
 from experiments.training.run_store import read
 from experiments.training.study import KEPT
 
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
-
 COMMANDS = {
     "table": (["lenet-binary"], 3),
     "best": (["lenet-binary", "--best"], 3),
@@ -52,7 +50,9 @@ def records(tmp_path_factory):
     return run
 
 
-@pytest.mark.parametrize("name", ["table", pytest.param("best", marks=pytest.mark.slow), "compress"])
+@pytest.mark.parametrize(
+    "name", ["table", *(pytest.param(name, marks=pytest.mark.slow) for name in ("best", "compress"))]
+)
 def test_quick(name, records):
     out, (_, count) = records(name), COMMANDS[name]
     runs = pd.read_csv(out / "runs.csv")
