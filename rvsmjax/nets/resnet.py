@@ -13,6 +13,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from rvsmjax import _checks
+from rvsmjax.nets.convolution import convolve
 
 Init = Literal["he", "torch"]
 """Weight initialization. ``"he"``: convolutions normal with variance 2/fan_out, which preserves the variance of
@@ -133,6 +134,7 @@ def convolution(
         use_bias=bias,
         kernel_init=HE if init == "he" else UNIFORM,
         bias_init=ZEROS if init == "he" else uniform(side * side * channels),
+        conv_general_dilated=convolve,
         dtype=dtype,
         rngs=rngs,
     )

@@ -146,27 +146,27 @@ def _search(groups: _Groups, k: Array) -> _Bounds:
         inner = jnp.minimum((b - low) >> shift, unsigned.type(BINS - 1)).astype(jnp.uint8) + jnp.uint8(1)
         return jnp.where(b < low, jnp.uint8(0), inner)
 
-    def narrow(base: Array, shift: Array, bounds: _Bounds, bins: _Bounds, known: bool) -> _Bounds:
-        """Narrows the bounds with bins of width 2**shift from ``base``; ``bins`` are only guesses unless ``known``."""
+    def narrow(at: _Round) -> _Round:
+        base, shift, bounds = at.base, at.shift, at.bounds
         # Without the barrier, XLA hoists the magnitudes out of the loop below and keeps a copy of all arrays.
         held, base = jax.lax.optimization_barrier((arrays, base))
         triples = zip(held, groups.each(base), groups.each(shift), strict=True)
         codes = [bin_of(_magnitude(x, dtype), low, by) for x, low, by in triples]
 
         def closer(carry: tuple[Array, _Bounds]) -> tuple[Array, _Bounds]:
-            i, at = carry
-            share = (at.above_low - k + 0.5) / jnp.maximum(at.above_low - at.above_high, 1)
-            inner = at.low + ((at.high - at.low) * jnp.where(i % 3 == 2, 0.5, share)).astype(jnp.int32)
-            if not known:
-                inner = jnp.where(i == 0, bins.low, jnp.where(i == 1, bins.high, inner))
-            trial = jnp.clip(inner, at.low + 1, at.high - 1)
+            i, now = carry
+            share = (now.above_low - k + 0.5) / jnp.maximum(now.above_low - now.above_high, 1)
+            inner = now.low + ((now.high - now.low) * jnp.where(i % 3 == 2, 0.5, share)).astype(jnp.int32)
+            guess = jnp.where(i == 0, at.bins.low, jnp.where(i == 1, at.bins.high, inner))
+            trial = jnp.clip(jnp.where(at.known, inner, guess), now.low + 1, now.high - 1)
             edges = groups.each(trial.astype(jnp.uint8))
             above = groups.counts([c >= edge for c, edge in zip(codes, edges, strict=True)])
-            return i + 1, at.updated(trial, above, k)
+            return i + 1, now.updated(trial, above, k)
 
         zero = jnp.zeros_like(k)
-        start = (jnp.int32(0), bins if known else _Bounds(zero, zero + BINS + 1, groups.sizes, zero))
-        _, closest = jax.lax.while_loop(lambda carry: jnp.any(carry[1].open(k)), closer, start)
+        whole = _Bounds(zero, zero + BINS + 1, groups.sizes, zero)
+        start = jax.tree.map(lambda a, b: jnp.where(at.known, a, b), at.bins, whole)
+        _, closest = jax.lax.while_loop(lambda carry: jnp.any(carry[1].open(k)), closer, (jnp.int32(0), start))
 
         def edge(code: Array) -> Array:
             inner = base + (jnp.maximum(code - 1, 0).astype(unsigned) << shift)
@@ -175,21 +175,28 @@ def _search(groups: _Groups, k: Array) -> _Bounds:
         # The bins may extend beyond the bounds.
         low, high = jnp.maximum(edge(closest.low), bounds.low), jnp.minimum(edge(closest.high), bounds.high)
         found = _Bounds(low, high, closest.above_low, closest.above_high)
-        return jax.tree.map(lambda a, b: jnp.where(bounds.open(k), a, b), found, bounds)
-
-    def again(bounds: _Bounds) -> _Bounds:
+        bounds = jax.tree.map(lambda a, b: jnp.where(bounds.open(k), a, b), found, bounds)
         shift = _shift(bounds.low, bounds.high)
         last = ((bounds.high - 1 - bounds.low) >> shift).astype(jnp.int32)
-        bins = bounds._replace(low=jnp.ones_like(k), high=jnp.minimum(last, BINS - 1) + 2)
-        return narrow(bounds.low, shift, bounds, bins, True)
+        bins = bounds._replace(low=zero + 1, high=jnp.minimum(last, BINS - 1) + 2)
+        return _Round(bounds, bounds.low, shift, bins, jnp.array(True))
 
-    sizes = groups.sizes
-    bounds = _Bounds(jnp.zeros(k.shape, unsigned), jnp.full(k.shape, top), sizes, jnp.zeros_like(k))
+    zero = jnp.zeros_like(k)
     low, high = _sampled(groups, k)
-    shift = _shift(low, jnp.maximum(low, high) + 1)
-    guess = bounds._replace(low=jnp.ones_like(k), high=jnp.full(k.shape, BINS, jnp.int32))
-    bounds = narrow(low, shift, bounds, guess, False)
-    return jax.lax.while_loop(lambda b: jnp.any(b.open(k)), again, bounds)
+    bounds = _Bounds(jnp.zeros(k.shape, unsigned), jnp.full(k.shape, top), groups.sizes, zero)
+    guess = bounds._replace(low=zero + 1, high=zero + BINS)
+    first = _Round(bounds, low, _shift(low, jnp.maximum(low, high) + 1), guess, jnp.array(False))
+    return jax.lax.while_loop(lambda at: jnp.any(at.bounds.open(k)), narrow, first).bounds
+
+
+class _Round(NamedTuple):
+    """A round of the search: bins of width 2**shift from ``base``, those to search in, and whether they are certain."""
+
+    bounds: _Bounds
+    base: Array
+    shift: Array
+    bins: _Bounds
+    known: Array
 
 
 def _top(dtype: jnp.dtype) -> Array:
@@ -265,10 +272,8 @@ def _ends(groups: _Groups, marks: Sequence[Array], room: Array) -> Array:
         rests.append(limit - (reached[start + full] - base))
         start += len(own)
     inner = jnp.sum(jnp.cumsum(jnp.stack(firsts), axis=1, dtype=jnp.int32) <= jnp.stack(rests)[:, None], axis=1)
-    ends = [
-        jnp.where(full == len(own), mark.size, full * ROW + rest)
-        for full, own, mark, rest in zip(fulls, rows, marks, inner, strict=True)
-    ]
+    columns = zip(fulls, rows, marks, inner, strict=True)
+    ends = [jnp.where(full == len(own), mark.size, full * ROW + rest) for full, own, mark, rest in columns]
     return jnp.stack(ends).astype(jnp.int32)
 
 
@@ -287,8 +292,7 @@ def _sampled(groups: _Groups, k: Array) -> tuple[Array, Array]:
         lengths = jnp.asarray([table.size], jnp.float32)
     rank = lengths * (1 - k / jnp.maximum(groups.sizes, 1))
     spread = 3 * jnp.sqrt(rank * (1 - rank / jnp.maximum(lengths, 1))) + 1
-    last = jnp.maximum(lengths - 1, 0)
-    ends = [jnp.clip(at, 0, last).astype(jnp.int32)[:, None] for at in (rank - spread, rank + spread)]
+    ranks = (jnp.clip(at, 0, jnp.maximum(lengths - 1, 0)) for at in (rank - spread, rank + spread))
     table = jnp.sort(table, axis=1)
-    low, high = (jnp.take_along_axis(table, at, axis=1)[:, 0] for at in ends)
+    low, high = (jnp.take_along_axis(table, at.astype(jnp.int32)[:, None], axis=1)[:, 0] for at in ranks)
     return low, high

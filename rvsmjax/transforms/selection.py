@@ -37,7 +37,7 @@ def select(params: PyTree, mask: Mask = None) -> PyTree:
     """Returns a tree of booleans with the structure of ``params``, True at the selected leaves.
 
     ``None`` selects real leaves of rank >= 2 by name: kernels, but not biases, norms, embeddings, class and position
-    tokens or LoRA factors (``NAMES``, ``LAYERS``). If ``params`` is a bare array, ``None`` selects it.
+    tokens or LoRA factors (``NAMES``, ``LAYERS``). If ``params`` is a bare real array, ``None`` selects it.
 
     Args:
       params: tree of arrays.
@@ -54,7 +54,12 @@ def select(params: PyTree, mask: Mask = None) -> PyTree:
     """
     if mask is None:
         bare = jax.tree_util.treedef_is_leaf(jax.tree.structure(params))
-        return jax.tree_util.tree_map_with_path(lambda path, leaf: bare or _by_default(path_name(path), leaf), params)
+
+        def chosen(path: KeyPath, leaf: ArrayLike) -> bool:
+            real = not jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating)
+            return real and (bare or _by_default(path_name(path), leaf))
+
+        return jax.tree_util.tree_map_with_path(chosen, params)
     selected = _explicit(params, mask)
     if jax.tree.leaves(params) and not any(jax.tree.leaves(selected)):
         raise ValueError(f"mask must select at least one leaf of params, got {_checks.show(mask)}")
@@ -63,7 +68,7 @@ def select(params: PyTree, mask: Mask = None) -> PyTree:
 
 def _by_default(name: str, leaf: ArrayLike) -> bool:
     *layers, last = name.lower().split("/")
-    if np.ndim(leaf) < 2 or jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating):
+    if np.ndim(leaf) < 2:
         return False
     if last in ("weight", "w"):
         return not (layers and LAYERS.search(layers[-1]))

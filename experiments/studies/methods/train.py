@@ -108,7 +108,7 @@ def _settled(task: Task, graph: Graph, params: optax.Params, rest: PyTree, data:
 
     @jax.jit
     def settle(rest: PyTree, count: int) -> PyTree:
-        network = nnx.merge(graph, params, rest)
+        network = nnx.merge(graph, params, rest, copy=True)
         network(task.draw(data, jax.random.fold_in(key, count), task.batch)[0])
         return split(network)[2]
 
@@ -126,7 +126,7 @@ def _make_step(
         x, y = task.draw(data, jax.random.fold_in(key, count), task.batch)
 
         def objective(params: optax.Params) -> tuple[Array, PyTree]:
-            network = nnx.merge(graph, params, rest)
+            network = nnx.merge(graph, params, rest, copy=True)
             value = loss(network(x), y)
             return value, split(network)[2]
 
