@@ -100,10 +100,13 @@ def follow_sparsity(
     return tuple(solved(index, rule) for index, rule in enumerate(rules))
 
 
-def hold_sparsity(rules: Sequence[Rule], last: Sequence[Rule]) -> tuple[Rule, ...]:
-    """Returns the rules with the λ of the last ones where it follows a sparsity."""
-    pairs = zip(rules, last, strict=True)
-    return tuple(rule if rule.sparsity is None else rule._replace(lam=old.lam) for rule, old in pairs)
+def hold_sparsity(rules: Sequence[Rule], last: Sequence[Rule], ratio: Array) -> tuple[Rule, ...]:
+    """Returns the rules with the λ of the last ones, times ``ratio``, where it follows a sparsity."""
+
+    def held(rule: Rule, old: Rule) -> Rule:
+        return rule if rule.sparsity is None else rule._replace(lam=(old.lam * ratio).astype(jnp.result_type(old.lam)))
+
+    return tuple(map(held, rules, last))
 
 
 def _steps(rule: Rule, leaf: Array, axes: Axes | None, metric: Array | None) -> list[Array]:

@@ -31,6 +31,9 @@ from rvsmjax.transforms.rules import (
 )
 from rvsmjax.transforms.selection import Mask
 
+SOLVE_EVERY = 10
+"""Steps between solutions for λ by default."""
+
 
 class SplittingCertificate(NamedTuple):
     """Splitting diagnostics summed over the selected leaves. Scalars, except ``support``.
@@ -86,6 +89,7 @@ def rvsm(
     sparsity: optax.ScalarOrSchedule | None = None,
     scope: str = "global",
     update_every: int | None = None,
+    solve_every: int | None = None,
     overrides: Overrides | None = None,
     certificate: bool = False,
     layout: Layout | None = None,
@@ -111,11 +115,13 @@ def rvsm(
       lam: λ >= 0, a number or a schedule; not needed for a constraint such as ``TopK``, or if ``sparsity`` is given.
       beta: β > 0, a number or a schedule. The threshold is that of ``penalty`` at step λ/β.
       mask: which leaves, see ``select``.
-      sparsity: fraction of zeros in u, in [0, 1), or a schedule of it, in place of ``lam``: in every step λ is chosen
-        so that u has it, to one component or one group.
+      sparsity: fraction of zeros in u, in [0, 1), or a schedule of it, in place of ``lam``: λ is chosen so that u has
+        it, to one component or one group.
       scope: whether ``sparsity`` holds for all leaves together with one λ (``"global"``), or for each with its own
         (``"leaf"``).
       update_every: steps between updates of u in r, >= 1; defaults to every step. If given, the state stores u.
+      solve_every: steps between solutions for λ at a given ``sparsity``, >= 1; defaults to 10. In the other steps λ/β
+        stays as it was, which saves most of the time. ``sparse_params`` always solves.
       overrides: other penalties, λ or sparsities for some leaves, by regular expression on the path (the first match
         wins): ``{"head": {"lam": 1e-5}, "stem": None}``; None skips the leaf.
       certificate: whether the state holds a ``SplittingCertificate``, at the cost of a second prox and one byte per
@@ -131,8 +137,8 @@ def rvsm(
     Raises:
       TypeError: if ``penalty`` is not a Penalty, an integer leaf is selected, or the prox has no closed form in the
         metric (a penalty that compares components, or shrinks groups in which M varies).
-      ValueError: if λ < 0, β <= 0, ``update_every`` < 1, ``update`` is called without ``params``, or a mask, override,
-        layout or metric does not fit.
+      ValueError: if λ < 0, β <= 0, ``update_every`` or ``solve_every`` < 1, ``update`` is called without ``params``, or
+        a mask, override, layout or metric does not fit.
 
     Source: A Algorithm 1, I Algorithm 1; the metric: SAFE+ (arXiv 2506.06866) and ELSA (arXiv 2510.01650), for top-k.
 
@@ -152,6 +158,7 @@ def rvsm(
     layout = check_layout(layout)
     if update_every is not None:
         update_every = _checks.count("update_every", update_every)
+    solve_every = SOLVE_EVERY if solve_every is None else _checks.count("solve_every", solve_every)
 
     def init(params: optax.Params) -> RVSMState:
         marks = mark_leaves(params, mask, overrides, rules, layout)
@@ -178,20 +185,24 @@ def rvsm(
             raise ValueError("params must be passed to update: rvsm adds beta * (params - u)")
         weights = next_metric(state.metric, state.marks, extra.get("metric"))
         new_rules, new_beta = numbers_at(state.count, rules, beta, like=(state.rules, state.beta))
-        old = state
-        state = state._replace(beta=new_beta, metric=weights)
+        old, state = state, state._replace(beta=new_beta, metric=weights)
+        held = state._replace(rules=hold_sparsity(new_rules, old.rules, new_beta / old.beta))
+
+        def solved() -> RVSMState:
+            return state._replace(rules=follow_sparsity(new_rules, state.marks, params, new_beta, weights))
 
         def refreshed() -> RVSMState:
-            found = follow_sparsity(new_rules, state.marks, params, new_beta, weights)
-            now = state._replace(rules=found)
-            return now._replace(u=masked(now.marks, _prox(now, params))) if update_every else now
+            now = solved()
+            return now._replace(u=masked(now.marks, _prox(now, params)))
 
         if update_every:
-            held = state._replace(rules=hold_sparsity(new_rules, old.rules))
             state = jax.lax.cond(state.count % update_every == 0, refreshed, lambda: held)
             force = map_marked(lambda w, u: w - u, state.marks, params, state.u)
         else:
-            state = refreshed()
+            if solve_every > 1 and any(rule.sparsity is not None for rule in rules):
+                state = jax.lax.cond(state.count % solve_every == 0, solved, lambda: held)
+            else:
+                state = solved()
             force = map_rules(
                 lambda r, ws: r.penalty.shrinkage_leaves(ws, r.lam / new_beta),
                 state.rules,

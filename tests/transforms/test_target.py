@@ -153,3 +153,18 @@ def test_errors():
     for make, kind, message in cases:
         with pytest.raises(kind, match=message):
             make().init(w)
+
+
+def test_lam_is_held_between_its_solutions():
+    """In the steps between, the threshold λ/β stays, also where β changes; ``sparse_params`` solves for λ itself."""
+    beta = optax.linear_schedule(0.1, 0.2, 10)
+    tx = rv.rvsm(rv.L0(), sparsity=0.7, beta=beta, solve_every=3)
+    params = jnp.asarray(np.random.default_rng(0).normal(size=(20, 30)), "float32")
+    state, steps = tx.init(params), []
+    for i in range(7):
+        _, state = tx.update(jnp.zeros_like(params), state, params)
+        steps.append(float(state.rules[0].lam / state.beta))
+        assert abs(float(jnp.mean(rv.sparse_params(state, params) == 0)) - 0.7) < 1 / 600
+        params = params * (1.1 + 0.01 * i)
+    assert len({round(step, 5) for step in steps[:3]}) == 1 == len({round(step, 5) for step in steps[3:6]})
+    assert steps[0] < 0.9 * steps[3] < 0.9 * steps[6]
