@@ -6,7 +6,7 @@ All variants run in one process, in turns; the shortest time of each counts, exc
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -25,6 +25,8 @@ PENALTIES = {
 
 SHAPES = [(3, 3, 512, 512)] * 3 + [(3, 3, 256, 256)] * 5 + [(3, 3, 128, 256)] * 3 + [(512, 100), (512,), (256,)]
 """Shapes of the leaves of a residual network, 11.0 M parameters."""
+LARGE = [(2500, 2500)] * 16
+"""100 M parameters."""
 
 
 def in_turns(variants: dict[str, Callable[[], Any]], rounds: int, turns: int = 10) -> dict[str, float]:
@@ -57,15 +59,18 @@ def chains() -> dict[str, optax.GradientTransformation]:
     """Returns SGD with momentum, without rvsm and after it."""
     sgd = optax.sgd(0.01, momentum=0.9)
     split = {name: optax.chain(rv.rvsm(penalty, 1e-4, 1e-2), sgd) for name, penalty in PENALTIES.items()}
-    stale = rv.rvsm(PENALTIES["top-k, global"], 1e-4, 1e-2, update_every=10)
-    return {"none": sgd, **split, "top-k, global, u every 10 steps": optax.chain(stale, sgd)}
+    stale = rv.rvsm(PENALTIES["top-k, global"], beta=1e-2, update_every=10)
+    asked = {f"{name}, sparsity given": rv.rvsm(PENALTIES[name], sparsity=0.9, beta=1e-2) for name in ("l1", "l0")}
+    more = asked | {"top-k, global, u every 10 steps": stale}
+    return {"none": sgd, **split, **{name: optax.chain(link, sgd) for name, link in more.items()}}
 
 
-def update_alone(rounds: int) -> dict[str, float]:
-    """Returns the seconds of an update of 11 M parameters: SGD, rvsm before SGD, and rvsm without SGD."""
-    keys = jax.random.split(jax.random.key(0), 2 * len(SHAPES)).reshape(2, -1)
-    params, grads = ([jax.random.normal(k, s) * 0.05 for k, s in zip(ks, SHAPES, strict=True)] for ks in keys)
-    alone = {f"{name}, rvsm alone": rv.rvsm(penalty, 1e-4, 1e-2) for name, penalty in PENALTIES.items()}
+def update_alone(
+    rounds: int, shapes: Sequence[tuple[int, ...]], chains: dict[str, optax.GradientTransformation]
+) -> dict[str, float]:
+    """Returns the seconds of an update of parameters with these shapes by each chain, the mean of ten."""
+    keys = jax.random.split(jax.random.key(0), 2 * len(shapes)).reshape(2, -1)
+    params, grads = ([jax.random.normal(k, s) * 0.05 for k, s in zip(ks, shapes, strict=True)] for ks in keys)
 
     def variant(tx: optax.GradientTransformation) -> Callable[[], Any]:
         # Gradients and parameters are arguments: as constants, XLA would fold them.
@@ -77,12 +82,17 @@ def update_alone(rounds: int) -> dict[str, float]:
 
         return carried(step, (grads, params), tx.init(params))
 
-    return in_turns({name: variant(tx) for name, tx in {**chains(), **alone}.items()}, rounds)
+    return in_turns({name: variant(tx) for name, tx in chains.items()}, rounds)
 
 
 def measure(rounds: int = 6) -> dict[str, dict[str, float]]:
     """Returns the milliseconds of each variant."""
-    times_by_case = {"update, 11 M parameters": update_alone(rounds)}
+    alone = {f"{name}, rvsm alone": rv.rvsm(penalty, 1e-4, 1e-2) for name, penalty in PENALTIES.items()}
+    few = ("none", "l1", "l0", "l1, sparsity given", "l0, sparsity given", "top-k, global, u every 10 steps")
+    times_by_case = {
+        "update, 11 M parameters": update_alone(rounds, SHAPES, chains() | alone),
+        "update, 100 M parameters": update_alone(2, LARGE, {name: chains()[name] for name in few}),
+    }
     return {what: {name: 1e3 * seconds for name, seconds in times.items()} for what, times in times_by_case.items()}
 
 
