@@ -32,6 +32,9 @@ SAMPLE = 1024
 BINS = 255
 """Bins per round: indices 1 to 255, and 0 for everything below, fit in a byte."""
 
+SLACK = 1e-6
+"""Relative distance of an edge from the magnitudes: rounding must not move one across."""
+
 ROW = 1024
 """Entries of which ties are first counted together."""
 
@@ -46,26 +49,24 @@ def largest(arrays: Sequence[Array], k: ArrayLike) -> list[Array]:
     return automatic(_largest, arrays, k)
 
 
-def kth_largest(arrays: Sequence[Array], k: ArrayLike) -> Array:
-    """Returns the k-th largest magnitude over all arrays, a scalar; ∞ for k = 0, and 0 where there are no entries."""
-    return automatic(_kth_largest, arrays, k, like=False)
+def edge_below(arrays: Sequence[Array], k: ArrayLike) -> Array:
+    """Returns a magnitude below the k largest over all arrays and above the others, a scalar.
+
+    Where the k-th and the next are equal, or closer than ``SLACK``, it may also be above the k-th.
+    """
+    return automatic(_edge_below, arrays, k, like=False)
 
 
 @jax.jit
-def _kth_largest(arrays: Sequence[Array], k: ArrayLike) -> Array:
+def _edge_below(arrays: Sequence[Array], k: ArrayLike) -> Array:
     dtype = working_dtype(*arrays)
     arrays = [jax.lax.stop_gradient(x) for x in arrays]
-    size = sum(x.size for x in arrays)
-    if not size:
+    if not sum(x.size for x in arrays):
         return jnp.zeros((), dtype)
     groups, k = _Groups.of(arrays, k)
-    low = _search(groups, k).low[0]
-    magnitudes = [_magnitude(x, dtype) for x in arrays]
-    # Exactly k entries may reach the lower bound without any being equal to it.
-    top = _top(dtype)
-    least = [jnp.min(jnp.where(m >= low, m, top)) for m in magnitudes if m.size]
-    edge = jax.lax.bitcast_convert_type(jnp.min(jnp.stack(least)), dtype)
-    return jnp.where(k[0] > 0, edge, jnp.inf)
+    bounds = _search(groups, k)
+    low = jax.lax.bitcast_convert_type(bounds.low[0], dtype)
+    return low * jnp.where(bounds.above_low[0] > k[0], 1 + SLACK, 1 - SLACK).astype(dtype)
 
 
 @jax.jit
