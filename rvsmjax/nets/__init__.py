@@ -2,6 +2,7 @@
 
 from rvsmjax.nets.binary import STE as STE
 from rvsmjax.nets.binary import binary as binary
+from rvsmjax.nets.convolution import convolve as convolve
 from rvsmjax.nets.lenet import LeNet as LeNet
 from rvsmjax.nets.resnet import ResNet as ResNet
 from rvsmjax.nets.resnet import ResNet18 as ResNet18

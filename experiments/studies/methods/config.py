@@ -65,7 +65,7 @@ class MethodsConfig(CommonFlags):
     seeds: WholeNumber = 3
     """Runs of each setting."""
     steps: WholeNumber = 0
-    """Updates of each run; 0 for the network's default."""
+    """Updates of each run; 0 for the default of the network and method."""
     data_dir: DataFolder = None
     """Folder of the image files."""
     runs: RunsFolder = None
@@ -85,6 +85,8 @@ class MethodsConfig(CommonFlags):
         return cls(optimizer=("sgd",), sparsity=(0.9,), ramp=(0.5,), seeds=2, steps=60)
 
 
+SHORT = {"digits": 600, "lenet": 300, "resnet": 100, "decoder": 300, "mixer": 600, "recurrent": 300}
+"""Updates of a run of a splitting alone, where the sparsity is what matters."""
 DEFAULT_STEPS = {"digits": 600, "lenet": 1000, "resnet": 300, "decoder": 1500, "mixer": 600, "recurrent": 1500}
 
 
@@ -95,7 +97,7 @@ def settings(config: MethodsConfig) -> Iterator[Setting]:
     for seed, network, optimizer, sparsity, method in cells:
         for ramp in config.ramp if method == "magnitude" else (0.0,):
             share = 0.0 if method == "dense" else sparsity
-            steps = config.steps or DEFAULT_STEPS[network]
+            steps = config.steps or (SHORT if method in (*SPLITTINGS, *BY_HAND) else DEFAULT_STEPS)[network]
             setting = Setting(network, method, optimizer, share, ramp, seed, steps, config.key)
             if setting not in seen:
                 seen.add(setting)

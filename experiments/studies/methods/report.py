@@ -37,7 +37,7 @@ def _reached(runs: pd.DataFrame) -> Section:
     text = (
         "Zeros of u at the end in % and, in parentheses, test accuracy in %, means over seeds: `rv.rvsm(penalty, "
         "sparsity=…, beta=0.1)` before the optimizer; the sparsity rises over two thirds of the steps, and λ "
-        "is solved for in every step; with groups the sparsity holds to one group. By hand: `lam=` is a number, "
+        "is solved for in every tenth step; with groups the sparsity holds to one group. By hand: `lam=` is a number, "
         "found by bisection over whole trainings."
     )
     asked = sorted(runs.sparsity.unique())
@@ -50,8 +50,8 @@ def _reached(runs: pd.DataFrame) -> Section:
             shown.append("–" if cell.empty else f"{zeros:.2f} ({accuracy:.1f})")
         kind, penalty = first.method.split("-", 1)
         label = penalty if kind == "rvsm" else f"{penalty}, λ by hand, {part.trainings.sum():.0f} trainings"
-        rows.append([first.network, first.optimizer, label, *shown])
-    columns = ["network", "optimizer", "penalty", *(f"asked {100 * sparsity:g}" for sparsity in asked)]
+        rows.append([first.network, f"{first.optimizer}, {first.steps} steps", label, *shown])
+    columns = ["network", "training", "penalty", *(f"asked {100 * sparsity:g}" for sparsity in asked)]
     return Section("The sparsity that was asked for", [text, Table(columns, rows, labels=3)])
 
 
