@@ -14,6 +14,12 @@ from rvsmjax._pytree import PyTree
 Result = TypeVar("Result", Array, list[Array])
 
 
+def is_explicit(x: Array) -> bool:
+    """Returns whether an array lies on explicit mesh axes."""
+    mesh = jax.typeof(x).sharding.mesh
+    return not mesh.empty and AxisType.Explicit in mesh.axis_types
+
+
 def automatic(function: Callable[..., Result], arrays: Sequence[Array], *rest: PyTree, like: bool = True) -> Result:
     """Returns ``function(arrays, *rest)``: arrays with the shapes and shardings of ``arrays``, or else replicated ones.
 
@@ -22,7 +28,7 @@ def automatic(function: Callable[..., Result], arrays: Sequence[Array], *rest: P
     """
     arrays = list(arrays)
     shardings = [jax.typeof(x).sharding for x in arrays]
-    meshes = {s.mesh for s in shardings if not s.mesh.empty and AxisType.Explicit in s.mesh.axis_types}
+    meshes = {sharding.mesh for x, sharding in zip(arrays, shardings, strict=True) if is_explicit(x)}
     if not meshes:
         return function(arrays, *rest)
     with jax.sharding.use_abstract_mesh(meshes.pop()):

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.custom_derivatives import SymbolicZero
 
+from rvsmjax._sharding import is_explicit
+
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 PATCHES = 2**21
 """Bytes of the patches of the images that are multiplied at a time."""
@@ -32,7 +34,7 @@ def convolve(
     For ``flax.nnx.Conv(..., conv_general_dilated=convolve)``. On a CPU, XLA computes the derivative by the kernel
     several times slower than a matrix product, and small images fifty times slower. Here these are matrix products over
     patches, a few images at a time. On other devices this is XLA's convolution, and so are convolutions that are not
-    two-dimensional, dilated or grouped, and other orders of axes.
+    two-dimensional, dilated or grouped, other orders of axes, and arrays on explicit mesh axes.
 
     Args:
       lhs: images of shape (n, h, w, c).
@@ -57,7 +59,14 @@ def _is_plain(lhs: Array, rhs: Array, **options: Any) -> bool:
     numbers = options.pop("dimension_numbers", None)
     dilations = [options.pop(name, None) for name in ("lhs_dilation", "rhs_dilation")]
     groups = [options.pop(name, 1) for name in ("feature_group_count", "batch_group_count")]
-    if numbers is None or lhs.ndim != 4 or lhs.dtype != rhs.dtype or not jnp.issubdtype(lhs.dtype, jnp.floating):
+    if (
+        is_explicit(lhs)
+        or is_explicit(rhs)
+        or numbers is None
+        or lhs.ndim != 4
+        or lhs.dtype != rhs.dtype
+        or not jnp.issubdtype(lhs.dtype, jnp.floating)
+    ):
         return False
     same = lax.conv_dimension_numbers(lhs.shape, rhs.shape, numbers) == lax.conv_dimension_numbers(
         lhs.shape, rhs.shape, LAYOUT

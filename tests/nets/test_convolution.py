@@ -117,3 +117,15 @@ def test_bfloat16_and_other_numbers_of_axes():
     layout = ("NHC", "HIO", "NHC")
     one = convolve(line, window, (1,), "SAME", dimension_numbers=layout)
     np.testing.assert_array_equal(one, lax.conv_general_dilated(line, window, (1,), "SAME", dimension_numbers=layout))
+
+
+def test_images_on_explicit_mesh_axes():
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Explicit,))
+    x, kernel = drawn((16, 2, 2, 4), (3, 3, 4, 4))
+    f = lambda x, k: jnp.sum(mine(x, k, (1, 1), "SAME") ** 2)  # noqa: E731
+    want = jax.grad(f, (0, 1))(x, kernel)
+    with jax.set_mesh(mesh):
+        placed = jax.device_put(x, jax.NamedSharding(mesh, jax.P("data")))
+        got = jax.jit(jax.grad(f, (0, 1)))(placed, jax.device_put(kernel, jax.NamedSharding(mesh, jax.P())))
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
