@@ -59,14 +59,8 @@ def _is_plain(lhs: Array, rhs: Array, **options: Any) -> bool:
     numbers = options.pop("dimension_numbers", None)
     dilations = [options.pop(name, None) for name in ("lhs_dilation", "rhs_dilation")]
     groups = [options.pop(name, 1) for name in ("feature_group_count", "batch_group_count")]
-    if (
-        is_explicit(lhs)
-        or is_explicit(rhs)
-        or numbers is None
-        or lhs.ndim != 4
-        or lhs.dtype != rhs.dtype
-        or not jnp.issubdtype(lhs.dtype, jnp.floating)
-    ):
+    real = lhs.dtype == rhs.dtype and jnp.issubdtype(lhs.dtype, jnp.floating)
+    if not real or is_explicit(lhs) or is_explicit(rhs) or numbers is None or lhs.ndim != 4:
         return False
     same = lax.conv_dimension_numbers(lhs.shape, rhs.shape, numbers) == lax.conv_dimension_numbers(
         lhs.shape, rhs.shape, LAYOUT

@@ -128,4 +128,4 @@ def test_images_on_explicit_mesh_axes():
         placed = jax.device_put(x, jax.NamedSharding(mesh, jax.P("data")))
         got = jax.jit(jax.grad(f, (0, 1)))(placed, jax.device_put(kernel, jax.NamedSharding(mesh, jax.P())))
     for a, b in zip(got, want, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
