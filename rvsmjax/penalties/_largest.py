@@ -32,9 +32,6 @@ SAMPLE = 1024
 BINS = 255
 """Bins per round: indices 1 to 255, and 0 for everything below, fit in a byte."""
 
-SLACK = 1e-6
-"""Relative distance of an edge from the magnitudes: rounding must not move one across."""
-
 ROW = 1024
 """Entries of which ties are first counted together."""
 
@@ -49,24 +46,18 @@ def largest(arrays: Sequence[Array], k: ArrayLike) -> list[Array]:
     return automatic(_largest, arrays, k)
 
 
-def edge_below(arrays: Sequence[Array], k: ArrayLike) -> Array:
-    """Returns a magnitude below the k largest over all arrays and above the others, a scalar.
-
-    Where the k-th and the next are equal, or closer than ``SLACK``, it may also be above the k-th.
-    """
-    return automatic(_edge_below, arrays, k, like=False)
+def kth_largest(arrays: Sequence[Array], k: ArrayLike) -> Array:
+    """Returns the k-th largest magnitude over all arrays, a scalar; 0 where there are no entries. k >= 1."""
+    return automatic(_kth_largest, arrays, k, like=False)
 
 
 @jax.jit
-def _edge_below(arrays: Sequence[Array], k: ArrayLike) -> Array:
+def _kth_largest(arrays: Sequence[Array], k: ArrayLike) -> Array:
     dtype = working_dtype(*arrays)
     arrays = [jax.lax.stop_gradient(x) for x in arrays]
     if not sum(x.size for x in arrays):
         return jnp.zeros((), dtype)
-    groups, k = _Groups.of(arrays, k)
-    bounds = _search(groups, k)
-    low = jax.lax.bitcast_convert_type(bounds.low[0], dtype)
-    return low * jnp.where(bounds.above_low[0] > k[0], 1 + SLACK, 1 - SLACK).astype(dtype)
+    return jax.lax.bitcast_convert_type(_search(*_Groups.of(arrays, k), exact=True).low[0], dtype)
 
 
 @jax.jit
@@ -130,13 +121,14 @@ class _Groups(NamedTuple):
         return list(values) if self.apart else [values[0]] * len(self.arrays)
 
 
-def _search(groups: _Groups, k: Array) -> _Bounds:
+def _search(groups: _Groups, k: Array, exact: bool = False) -> _Bounds:
     """Returns bounds, as bit patterns, between which the k-th largest magnitude of each group lies.
 
     Two bounds bracket the k-th largest: at least k entries reach the lower bound, fewer than k reach the upper. Each
     round divides the bracket into at most 255 bins, encodes each entry's bin as a byte, and locates the bin of the k-th
     largest by counting bytes, which narrows the bracket by a factor of a hundred or more. The first bounds come from a
-    sorted sample, so two or three rounds suffice.
+    sorted sample, so two or three rounds suffice. Unless the k-th largest is wanted itself, ``exact``, the search ends
+    when exactly k entries reach the lower bound.
     """
     arrays = groups.arrays
     dtype = working_dtype(*arrays)
@@ -162,12 +154,12 @@ def _search(groups: _Groups, k: Array) -> _Bounds:
             trial = jnp.clip(jnp.where(at.known, inner, guess), now.low + 1, now.high - 1)
             edges = groups.each(trial.astype(jnp.uint8))
             above = groups.counts([c >= edge for c, edge in zip(codes, edges, strict=True)])
-            return i + 1, now.updated(trial, above, k)
+            return i + 1, now.updated(trial, above, k, exact)
 
         zero = jnp.zeros_like(k)
         whole = _Bounds(zero, zero + BINS + 1, groups.sizes, zero)
         start = jax.tree.map(lambda a, b: jnp.where(at.known, a, b), at.bins, whole)
-        _, closest = jax.lax.while_loop(lambda carry: jnp.any(carry[1].open(k)), closer, (jnp.int32(0), start))
+        _, closest = jax.lax.while_loop(lambda carry: jnp.any(carry[1].open(k, exact)), closer, (jnp.int32(0), start))
 
         def edge(code: Array) -> Array:
             inner = base + (jnp.maximum(code - 1, 0).astype(unsigned) << shift)
@@ -176,7 +168,7 @@ def _search(groups: _Groups, k: Array) -> _Bounds:
         # The bins may extend beyond the bounds.
         low, high = jnp.maximum(edge(closest.low), bounds.low), jnp.minimum(edge(closest.high), bounds.high)
         found = _Bounds(low, high, closest.above_low, closest.above_high)
-        bounds = jax.tree.map(lambda a, b: jnp.where(bounds.open(k), a, b), found, bounds)
+        bounds = jax.tree.map(lambda a, b: jnp.where(bounds.open(k, exact), a, b), found, bounds)
         shift = _shift(bounds.low, bounds.high)
         last = ((bounds.high - 1 - bounds.low) >> shift).astype(jnp.int32)
         bins = bounds._replace(low=zero + 1, high=jnp.minimum(last, BINS - 1) + 2)
@@ -187,7 +179,7 @@ def _search(groups: _Groups, k: Array) -> _Bounds:
     bounds = _Bounds(jnp.zeros(k.shape, unsigned), jnp.full(k.shape, top), groups.sizes, zero)
     guess = bounds._replace(low=zero + 1, high=zero + BINS)
     first = _Round(bounds, low, _shift(low, jnp.maximum(low, high) + 1), guess, jnp.array(False))
-    return jax.lax.while_loop(lambda at: jnp.any(at.bounds.open(k)), narrow, first).bounds
+    return jax.lax.while_loop(lambda at: jnp.any(at.bounds.open(k, exact)), narrow, first).bounds
 
 
 class _Round(NamedTuple):
@@ -219,13 +211,13 @@ class _Bounds(NamedTuple):
     above_low: Array
     above_high: Array
 
-    def open(self, k: Array) -> Array:
-        """Returns whether the search continues: non-adjacent bounds, and more than k entries reach the lower one."""
-        return (self.high - self.low > 1) & (self.above_low > k)
+    def open(self, k: Array, exact: bool) -> Array:
+        """Returns whether the search continues: no adjacent bounds, and more than k entries reach the lower one."""
+        return (self.high - self.low > 1) & (exact | (self.above_low > k))
 
-    def updated(self, trial: Array, above: Array, k: Array) -> _Bounds:
+    def updated(self, trial: Array, above: Array, k: Array, exact: bool) -> _Bounds:
         """Returns the bounds after testing ``trial``, which ``above`` entries reach; the same where they are found."""
-        lower, upper = self.open(k) & (above >= k), self.open(k) & (above < k)
+        lower, upper = self.open(k, exact) & (above >= k), self.open(k, exact) & (above < k)
         return _Bounds(
             jnp.where(lower, trial, self.low),
             jnp.where(upper, trial, self.high),

@@ -11,14 +11,17 @@ from jax.typing import ArrayLike
 
 from rvsmjax._sharding import automatic
 from rvsmjax.penalties import Penalty
-from rvsmjax.penalties._largest import SLACK, edge_below
+from rvsmjax.penalties._largest import kth_largest
 from rvsmjax.penalties._weighted import step_at
+
+SLACK = 1e-6
+"""Relative distance of the threshold above the largest magnitude that becomes zero: rounding must not revive it."""
 
 
 def step_for_sparsity(penalty: Penalty, leaves: Sequence[Array], sparsity: ArrayLike) -> Array:
-    """Returns a step at which round(sparsity·n) of all n components are zero in the prox, or more if some are equal.
+    """Returns the smallest step at which at least round(sparsity·n) of all n components are zero in the prox.
 
-    First the threshold: between two magnitudes of given ranks, found by counting. Then the step that has this
+    First the threshold: a magnitude of the given rank, found by counting. Then the step that has this
     threshold, by bisection over the bit patterns of floats, which sort like the floats. No iteration depends on the
     scale of the leaves or on the penalty's formula.
 
@@ -42,13 +45,12 @@ def _threshold_for(magnitudes: Sequence[Array], sizes: Sequence[int], sparsity: 
     count = sum(m.size for m in magnitudes)
     if len({size / max(m.size, 1) for size, m in zip(sizes, magnitudes, strict=True)}) == 1:
         need = jnp.round(sparsity * count).astype(jnp.int32)
-        edge = edge_below(magnitudes, count - need)
+        edge = kth_largest(magnitudes, jnp.clip(count - need + 1, 1, count))
     else:
         weights = [jnp.full(m.size, size / max(m.size, 1)) for size, m in zip(sizes, magnitudes, strict=True)]
         need = jnp.round(sparsity * sum(sizes))
         edge = automatic(lambda ms, least: _weighted_edge(ms, weights, least), magnitudes, need, like=False)
-        edge = edge * (1 + SLACK)
-    return jnp.where(need > 0, edge, 0)
+    return jnp.where(need > 0, edge * (1 + SLACK), 0)
 
 
 def _weighted_edge(magnitudes: Sequence[Array], weights: Sequence[Array], need: Array) -> Array:

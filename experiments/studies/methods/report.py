@@ -37,7 +37,7 @@ def _reached(runs: pd.DataFrame) -> Section:
     text = (
         "Zeros of u at the end in % and, in parentheses, test accuracy in %, means over seeds: `rv.rvsm(penalty, "
         "sparsity=…, beta=0.1)` before the optimizer; the sparsity rises over two thirds of the steps, and λ "
-        "is solved for in every tenth step; with groups the sparsity holds to one group. By hand: `lam=` is a number, "
+        "follows it; with groups the sparsity holds to one group. By hand: `lam=` is a number, "
         "found by bisection over whole trainings."
     )
     asked = sorted(runs.sparsity.unique())
