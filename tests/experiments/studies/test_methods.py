@@ -112,7 +112,7 @@ def test_the_table_takes_the_better_ramp_and_pairs_seeds():
     assert row[5].startswith(f"{mean:+.4f}")
     held = runs[runs.method == "sparsify"].assign(method="rvsm-l1", zeros=90, size=100)
     (section,) = report.sections(held)
-    assert section.blocks[1].rows[0][:3] == ["digits", "sgd", "l1"]
+    assert section.blocks[1].rows[0][:3] == ["digits", "sgd, 10 steps", "l1"]
     assert section.blocks[1].rows[0][3].startswith("90.00 (")
 
 
