@@ -51,6 +51,8 @@ def convolve(
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(lhs.shape[1:3], rhs.shape[:2], window_strides, padding)
     first, second = ((int(low), int(high)) for low, high in padding)
+    if min(*first, *second) < 0:
+        return lax.conv_general_dilated(lhs, rhs, window_strides, padding, **options)
     numbers: Numbers = (int(window_strides[0]), int(window_strides[1])), (first, second)
     return _convolve(lhs, rhs, numbers)
 
@@ -61,6 +63,8 @@ def _is_plain(lhs: Array, rhs: Array, **options: Any) -> bool:
     groups = [options.pop(name, 1) for name in ("feature_group_count", "batch_group_count")]
     real = lhs.dtype == rhs.dtype and jnp.issubdtype(lhs.dtype, jnp.floating)
     if not real or is_explicit(lhs) or is_explicit(rhs) or numbers is None or lhs.ndim != 4:
+        return False
+    if rhs.ndim != 4 or lhs.size == 0 or lhs.shape[3] != rhs.shape[2]:  # the last is XLA's error, or another layout
         return False
     same = lax.conv_dimension_numbers(lhs.shape, rhs.shape, numbers) == lax.conv_dimension_numbers(
         lhs.shape, rhs.shape, LAYOUT
@@ -91,7 +95,7 @@ def _tangent(numbers: Numbers, primals: Sequence[Array], tangents: Sequence[Arra
     if not isinstance(by_kernel, SymbolicZero):
         dots, plain = (functools.partial(way, numbers=numbers) for way in (_by_dots, _by_xla))
         parts.append(lax.platform_dependent(x, by_kernel, cpu=dots, default=plain))
-    return out, sum(parts[1:], parts[0]) if parts else SymbolicZero(jax.typeof(out))
+    return out, sum(parts[1:], parts[0])
 
 
 def _by_xla(x: Array, kernel: Array, numbers: Numbers) -> Array:

@@ -121,7 +121,8 @@ def rvsm(
         (``"leaf"``).
       update_every: steps between updates of u in r, >= 1; defaults to every step. If given, the state stores u.
       solve_every: steps between solutions for λ at a given ``sparsity``, >= 1; defaults to 10. In the other steps λ/β
-        stays as it was, which saves most of the time. ``sparse_params`` always solves.
+        stays as it was, which saves most of the time. ``sparse_params`` always solves. With ``update_every``, λ is
+        solved for where u is computed.
       overrides: other penalties, λ or sparsities for some leaves, by regular expression on the path (the first match
         wins): ``{"head": {"lam": 1e-5}, "stem": None}``; None skips the leaf.
       certificate: whether the state holds a ``SplittingCertificate``, at the cost of a second prox and one byte per
@@ -159,6 +160,7 @@ def rvsm(
     if update_every is not None:
         update_every = _checks.count("update_every", update_every)
     solve_every = SOLVE_EVERY if solve_every is None else _checks.count("solve_every", solve_every)
+    every = update_every or (solve_every if any(rule.sparsity is not None for rule in rules) else 1)
 
     def init(params: optax.Params) -> RVSMState:
         marks = mark_leaves(params, mask, overrides, rules, layout)
@@ -188,28 +190,16 @@ def rvsm(
         old, state = state, state._replace(beta=new_beta, metric=weights)
         held = state._replace(rules=hold_sparsity(new_rules, old.rules, new_beta / old.beta))
 
-        def solved() -> RVSMState:
-            return state._replace(rules=follow_sparsity(new_rules, state.marks, params, new_beta, weights))
-
         def refreshed() -> RVSMState:
-            now = solved()
-            return now._replace(u=masked(now.marks, _prox(now, params)))
+            now = state._replace(rules=follow_sparsity(new_rules, state.marks, params, new_beta, weights))
+            return now._replace(u=masked(now.marks, _prox(now, params))) if update_every else now
 
+        state = refreshed() if every == 1 else jax.lax.cond(state.count % every == 0, refreshed, lambda: held)
         if update_every:
-            state = jax.lax.cond(state.count % update_every == 0, refreshed, lambda: held)
             force = map_marked(lambda w, u: w - u, state.marks, params, state.u)
         else:
-            if solve_every > 1 and any(rule.sparsity is not None for rule in rules):
-                state = jax.lax.cond(state.count % solve_every == 0, solved, lambda: held)
-            else:
-                state = solved()
-            force = map_rules(
-                lambda r, ws: r.penalty.shrinkage_leaves(ws, r.lam / new_beta),
-                state.rules,
-                state.marks,
-                params,
-                weights,
-            )
+            shrink = lambda r, ws: r.penalty.shrinkage_leaves(ws, r.lam / new_beta)  # noqa: E731
+            force = map_rules(shrink, state.rules, state.marks, params, weights)
         updates = map_marked(lambda g, r: g + (new_beta * r).astype(g.dtype), state.marks, updates, force)
         checked = _certify(state, params, _prox(state, params), state.certificate) if certificate else None
         return updates, state._replace(count=optax.safe_increment(state.count), certificate=checked)

@@ -21,6 +21,7 @@ CASES = [
     ((4, 9, 6, 7), (5, 2, 7, 2), (3, 1), "VALID"),
     ((3, 2, 2, 8), (3, 3, 8, 8), (1, 1), ((1, 1), (1, 1))),
     ((1, 12, 12, 4), (3, 3, 4, 4), (1, 1), ((0, 2), (3, 1))),
+    ((3, 6, 6, 3), (3, 3, 3, 4), (1, 1), ((-1, 0), (1, 1))),
 ]
 
 
@@ -129,3 +130,9 @@ def test_images_on_explicit_mesh_axes():
         got = jax.jit(jax.grad(f, (0, 1)))(placed, jax.device_put(kernel, jax.NamedSharding(mesh, jax.P())))
     for a, b in zip(got, want, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_no_images_and_wrong_channels():
+    assert mine(jnp.zeros((0, 4, 4, 3)), jnp.zeros((3, 3, 3, 2)), (1, 1), "SAME").shape == (0, 4, 4, 2)
+    with pytest.raises(ValueError, match="lhs feature dimension size"):
+        mine(jnp.zeros((2, 4, 4, 3)), jnp.zeros((3, 3, 5, 2)), (1, 1), "SAME")

@@ -237,3 +237,31 @@ def test_top_k_value_is_the_indicator():
     value, envelope = jax.jit(penalty.value), jax.jit(lambda v: rv.moreau_envelope(penalty, v, 0.7))
     assert [float(value(np.array(x))) for x in ([1.0, 0, -2], [1.0, 1, 1], [0.0, 0, 0])] == [0, np.inf, 0]
     assert float(envelope(np.array([3.0, -1.0, 2.0]))) == 0.5
+
+
+def test_top_k_of_each_of_several_leaves_and_of_all():
+    """Against a stable sort; leaves of other sizes, scales and dtypes, with ties and zeros, an empty one among them."""
+    rng = np.random.default_rng(0)
+    for trial in range(12):
+        shapes = [(int(rng.integers(1, 3000)),), (7, 5), (1,), (40, int(rng.integers(1, 90))), (0, 3)]
+        dtype = ("f4", "bfloat16")[trial % 2]
+        leaves = [jnp.asarray(rng.normal(size=s) * 10 ** rng.uniform(-6, 6), dtype) for s in shapes]
+        leaves = [jnp.round(x) for x in leaves] if trial % 3 == 0 else leaves
+        sizes = [abs(np.asarray(x, "f4")).ravel() for x in leaves]
+
+        def want(values, k):
+            kept = np.zeros(values.size, bool)
+            kept[np.argsort(-values, kind="stable")[:k]] = True
+            return kept
+
+        ks = [int(rng.integers(0, x.size + 1)) for x in leaves]
+        for mask, values, k in zip(largest(leaves, jnp.asarray(ks)), sizes, ks, strict=True):
+            np.testing.assert_array_equal(mask.ravel(), want(values, k))
+        together = np.concatenate([mask.ravel() for mask in largest(leaves, sum(ks))])
+        np.testing.assert_array_equal(together, want(np.concatenate(sizes), sum(ks)))
+
+
+def test_too_many_components_to_count_together():
+    leaves = [jax.ShapeDtypeStruct((2**30,), jnp.float32)] * 2
+    with pytest.raises(ValueError, match="leaves counted together must have fewer than"):
+        jax.eval_shape(lambda leaves: largest(leaves, 3), leaves)

@@ -59,6 +59,14 @@ NAMES = [
 ]
 
 
+FAIL_ANYWAY = {
+    "test_microbatch_with_explicit_sharding_sharded",
+    "test_state_sharding_type_init_match_update_lbfgs",
+    "test_state_sharding_type_preserved_with_jit_lbfgs",
+}
+"""Without our transformations, too, on JAX 0.10, where optax skips them."""
+
+
 def chained(make, link):
     """Returns the optimizers of ``make``, each in a chain with a link."""
 
@@ -89,12 +97,6 @@ def suite(module, name, link):
     return case
 
 
-FAIL_ANYWAY = {
-    "test_microbatch_with_explicit_sharding_sharded",
-    "test_state_sharding_type_init_match_update_lbfgs",
-    "test_state_sharding_type_preserved_with_jit_lbfgs",
-}
-"""Without our transformations, too, on JAX 0.10, where optax skips them."""
 SUITES = [
     ("optax._src.sharding_test", "ShardingTest"),
     ("optax.transforms._conditionality_test", "ConditionalityTest"),

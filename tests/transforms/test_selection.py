@@ -140,3 +140,8 @@ def test_flax_and_equinox_trees_have_the_same_path_names():
     module = eqx.filter(eqx.nn.Conv2d(1, 2, 3, key=jax.random.key(0)), eqx.is_inexact_array)
     assert module.bias.ndim == 3
     assert list(rv.sparsity(module).leaves) == ["weight"]
+
+
+def test_a_bare_array_is_selected_unless_it_is_complex():
+    assert select(jnp.ones(3)) is True
+    assert select(jnp.ones(3, complex)) is False

@@ -36,25 +36,26 @@ def load(network: str, folder: Path | None) -> tuple[PyTree, PyTree, PyTree]:
 
 
 def train(setting: Setting, folder: Path | None) -> Facts:
-    """Returns settings and results of a training; of the last of several where λ is found by whole trainings.
+    """Returns settings and results of a training; of the closest of several where λ is found by whole trainings.
 
     Raises:
       BadInput: see ``train_once``.
     """
     if setting.method not in BY_HAND:
         return train_once(setting, folder)
+
+    def miss(outcome: Facts) -> float:
+        return float(outcome["zeros"] / outcome["size"] - setting.sparsity)
+
     low, high, lam = 0.0, np.inf, FIRST_LAM
-    best: Facts = {}
-    for count in range(1, TRAININGS + 1):
-        outcome = train_once(setting, folder, lam) | {"lam": lam, "trainings": count}
-        reached = outcome["zeros"] / outcome["size"]
-        if not best or abs(reached - setting.sparsity) < abs(best["zeros"] / best["size"] - setting.sparsity):
-            best = outcome
-        if abs(reached - setting.sparsity) < CLOSE:
+    outcomes: list[Facts] = []
+    while len(outcomes) < TRAININGS:
+        outcomes.append(train_once(setting, folder, lam) | {"lam": lam})
+        if abs(miss(outcomes[-1])) < CLOSE:
             break
-        low, high = (lam, high) if reached < setting.sparsity else (low, lam)
+        low, high = (lam, high) if miss(outcomes[-1]) < 0 else (low, lam)
         lam = 8 * low if high == np.inf else high / 8 if low == 0 else (low * high) ** 0.5
-    return best | {"trainings": count}
+    return min(outcomes, key=lambda outcome: abs(miss(outcome))) | {"trainings": len(outcomes)}
 
 
 def train_once(setting: Setting, folder: Path | None, lam: float | None = None, rate: float | None = None) -> Facts:
