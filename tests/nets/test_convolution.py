@@ -120,7 +120,8 @@ def test_bfloat16_and_other_numbers_of_axes():
     np.testing.assert_array_equal(one, lax.conv_general_dilated(line, window, (1,), "SAME", dimension_numbers=layout))
 
 
-def test_images_on_explicit_mesh_axes():
+def test_images_on_explicit_mesh_axes(monkeypatch):
+    monkeypatch.setattr(convolution, "PATCHES", 2000)  # several chunks, which would cut the sharded axis
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Explicit,))
     x, kernel = drawn((16, 2, 2, 4), (3, 3, 4, 4))
     f = lambda x, k: jnp.sum(mine(x, k, (1, 1), "SAME") ** 2)  # noqa: E731
