@@ -14,7 +14,7 @@ import rvsmjax as rv
 from experiments.cli import main as cli
 from tests.sweep.processes import GRID
 
-pytestmark = pytest.mark.robustness
+pytestmark = [pytest.mark.robustness, pytest.mark.optimized]
 ROOT = Path(__file__).parents[2]
 
 
