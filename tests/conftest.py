@@ -1,12 +1,15 @@
 """Settings and fixtures that all tests share."""
 
+import gc
 import os
+import threading
 from pathlib import Path
 
 import hypothesis
 import jax
 import pytest
 from jax._src import compiler
+from jax._src.interpreters import mlir
 from jax.experimental.compilation_cache import compilation_cache
 
 from rvsmjax.sweep._program import program
@@ -25,6 +28,21 @@ for name, value in CACHE.items():
     jax.config.update(name, value)
 # Workers fill the cores: a compilation that splits its code among threads takes longer.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_parallel_codegen_split_count=1"
+
+gc.set_threshold(20_000, 20, 50)  # far fewer passes over the many objects of traces
+make_context, contexts = mlir.make_ir_context, threading.local()
+CONTEXT_USES = 500
+
+
+def reused_context():
+    """Returns a context that earlier programs of this thread have used: to load all dialects takes 15 ms."""
+    if getattr(contexts, "left", 0) == 0:
+        contexts.context, contexts.left = make_context(), CONTEXT_USES
+    contexts.left -= 1
+    return contexts.context
+
+
+mlir.make_ir_context = reused_context
 
 collect_ignore = ["repository/typed_user.py"]  # a type checker reads it; a part of it is wrong on purpose
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.typing import DTypeLike
 
 from rvsmjax import _checks
 from rvsmjax._pytree import PyTree
@@ -15,6 +16,7 @@ from rvsmjax.penalties import Penalty
 from rvsmjax.transforms.layouts import Layout, check_layout
 from rvsmjax.transforms.marks import Marks, evaluate, map_marked, masked
 from rvsmjax.transforms.metric import Metric, next_metric, start_metric
+from rvsmjax.transforms.precision import check_state_dtype, rounded
 from rvsmjax.transforms.rules import Overrides, Rule, make_rules, map_rules, mark_leaves, numbers_at
 from rvsmjax.transforms.selection import Mask
 
@@ -61,6 +63,7 @@ def admm(
     overrides: Overrides | None = None,
     layout: Layout | None = None,
     metric: Metric = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Returns a transformation that adds the gradient of the augmented Lagrangian to the updates.
 
@@ -80,14 +83,16 @@ def admm(
       overrides: other penalties and λ for some leaves, see ``rvsm``.
       layout: what each axis of a leaf means, see ``rvsm``.
       metric: which weights matter: the metric in which u is nearest to w + z, see ``rvsm``. The pull is without it.
+      state_dtype: dtype of u and z in the state: None for that of the parameters, float32, or bfloat16 for half the
+        memory, by stochastic rounding: small steps of z add up.
 
     Raises:
       TypeError: if ``penalty`` is not a Penalty, an integer leaf is selected, or the prox has no closed form in the
         metric.
-      ValueError: if ρ <= 0, λ < 0, ``dual_every`` < 1, ``update`` is called without ``params``, or a mask, override,
-        layout or metric does not fit.
+      ValueError: if ρ <= 0, λ < 0, ``dual_every`` < 1, ``state_dtype`` is another one, ``update`` is called without
+        ``params``, or a mask, override, layout or metric does not fit.
 
-    Source: I section 3.3 and eq. 10; the metric: ELSA (arXiv 2510.01650).
+    Source: I section 3.3 and eq. 10; the metric, and u and z in bfloat16: ELSA (arXiv 2510.01650).
 
     Example:
       >>> import rvsmjax as rv
@@ -99,6 +104,7 @@ def admm(
     """
     rules = make_rules(penalty, lam, overrides)
     layout = check_layout(layout)
+    dtype = check_state_dtype(state_dtype)
     _checks.positive("rho", rho, schedule=True)
     _checks.integer("dual_every", dual_every, at_least=1)
 
@@ -109,7 +115,9 @@ def admm(
         now, strength = numbers_at(count, rules, rho)
         weights = start_metric(metric, marks, params, now)
         state = ADMMState(count, marks, now, strength, None, zeros, weights)
-        return state._replace(u=masked(marks, evaluate(state.project, params)))
+        start = lambda params: rounded((masked(marks, state.project(params)), zeros), dtype, count)  # noqa: E731
+        u, z = evaluate(start, params)
+        return state._replace(u=u, z=z)
 
     def update(
         updates: optax.Updates, state: ADMMState, params: optax.Params | None = None, **extra: object
@@ -123,7 +131,8 @@ def admm(
 
         def dual_step() -> tuple[PyTree, PyTree]:
             u = masked(marks, state.sparse(params))
-            return u, map_marked(lambda z, w, v: (z + w - v).astype(z.dtype), marks, state.z, params, u)
+            z = map_marked(lambda z, w, v: (z + w - v).astype(w.dtype), marks, state.z, params, u)
+            return rounded((u, z), dtype, state.count)
 
         due = (state.count > 0) & (state.count % dual_every == 0)
         if isinstance(dual_every, int) and dual_every == 1:  # a branch would save only the first step

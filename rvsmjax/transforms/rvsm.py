@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.typing import DTypeLike
 
 from rvsmjax import _checks
 from rvsmjax._pytree import PyTree
@@ -17,6 +18,7 @@ from rvsmjax.penalties.top_k import SCOPES
 from rvsmjax.transforms.layouts import Layout, check_layout
 from rvsmjax.transforms.marks import Marks, evaluate, map_marked, masked
 from rvsmjax.transforms.metric import Metric, next_metric, start_metric
+from rvsmjax.transforms.precision import check_state_dtype, rounded
 from rvsmjax.transforms.rules import (
     Overrides,
     Rule,
@@ -94,6 +96,7 @@ def rvsm(
     certificate: bool = False,
     layout: Layout | None = None,
     metric: Metric = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Returns a transformation that adds the gradient of the relaxed penalty to the updates.
 
@@ -134,12 +137,14 @@ def rvsm(
         without one; or a function of the initial parameters that returns such a tree. The state holds it, for
         ``sparse_params``; ``update(..., metric=tree)`` replaces its numbers, such as by Adam's second moments, since a
         link of a chain does not see the state of another. The pull stays β(w − u).
+      state_dtype: dtype of u in the state, with ``update_every``: None for that of the parameters, float32, or bfloat16
+        for half the memory, by stochastic rounding.
 
     Raises:
       TypeError: if ``penalty`` is not a Penalty, an integer leaf is selected, or the prox has no closed form in the
         metric (a penalty that compares components, or shrinks groups in which M varies).
-      ValueError: if λ < 0, β <= 0, ``update_every`` or ``solve_every`` < 1, ``update`` is called without ``params``, or
-        a mask, override, layout or metric does not fit.
+      ValueError: if λ < 0, β <= 0, ``update_every`` or ``solve_every`` < 1, ``state_dtype`` is another one, ``update``
+        is called without ``params``, or a mask, override, layout or metric does not fit.
 
     Source: A Algorithm 1, I Algorithm 1; the metric: SAFE+ (arXiv 2506.06866) and ELSA (arXiv 2510.01650), for top-k.
 
@@ -157,6 +162,7 @@ def rvsm(
         raise TypeError("beta must be a finite number > 0 or a schedule, got None")
     _checks.positive("beta", beta, schedule=True)
     layout = check_layout(layout)
+    dtype = check_state_dtype(state_dtype)
     if update_every is not None:
         update_every = _checks.count("update_every", update_every)
     solve_every = SOLVE_EVERY if solve_every is None else _checks.count("solve_every", solve_every)
@@ -174,7 +180,7 @@ def rvsm(
             state = RVSMState(count, marks, now, strength, None, None, weights)
             u = _prox(state, params) if update_every or certificate else None
             return state._replace(
-                u=masked(marks, u) if update_every else None,
+                u=rounded(masked(marks, u), dtype, count) if update_every else None,
                 certificate=_certify(state, params, u, None) if certificate else None,
             )
 
@@ -192,7 +198,9 @@ def rvsm(
 
         def refreshed() -> RVSMState:
             now = state._replace(rules=follow_sparsity(new_rules, state.marks, params, new_beta, weights))
-            return now._replace(u=masked(now.marks, _prox(now, params))) if update_every else now
+            if not update_every:
+                return now
+            return now._replace(u=rounded(masked(now.marks, _prox(now, params)), dtype, now.count))
 
         state = refreshed() if every == 1 else jax.lax.cond(state.count % every == 0, refreshed, lambda: held)
         if update_every:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.typing import DTypeLike
 
 from rvsmjax import _checks
 from rvsmjax._pytree import PyTree
@@ -22,6 +23,7 @@ from rvsmjax.schedules import cubic_sparsity
 from rvsmjax.transforms.layouts import Layout, check_layout
 from rvsmjax.transforms.marks import Marks, map_marked, masked
 from rvsmjax.transforms.metric import SECOND_MOMENT, Metric, next_metric, second_moment, start_metric
+from rvsmjax.transforms.precision import check_state_dtype, rounded
 from rvsmjax.transforms.rules import (
     Overrides,
     Rule,
@@ -47,8 +49,8 @@ class SparsifyState(NamedTuple):
       rules: penalties, λ and sparsities of the last update, schedules resolved.
       pull: α of the last update; 1 once the pattern is frozen, when w becomes u.
       inner_state: state of the optimizer.
-      residual: w − u for the selected leaves, at least float32: what zero components have learned, and what rounding
-        has left of nonzero ones.
+      residual: w − u for the selected leaves: what zero components have learned, and what rounding has left of nonzero
+        ones. At least float32 unless another dtype was asked for.
       metric: the metric of the last update, for the selected leaves that have one; None without, or if it is the second
         moment in ``inner_state``.
     """
@@ -81,6 +83,7 @@ def sparsify(
     dense: bool | None = None,
     layout: Layout | None = None,
     metric: Metric | str = None,
+    state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Returns ``optimizer`` with sparse parameters: they are u at every step, without a projection at the end.
 
@@ -119,12 +122,15 @@ def sparsify(
         v, read in every step from the state of the optimizer, in which optax calls it ``nu``. As in ELSA it stands for
         the diagonal of the Hessian, as an average of squared gradients (not its root): with top-k or ℓ0 the largest
         v·w² stay. v is divided by its mean over the selected leaves, and at least 1e-8 then.
+      state_dtype: dtype of the residual: None for that of the parameters and at least float32, float32, or bfloat16 for
+        half the memory, by stochastic rounding: small steps of the zero components add up.
 
     Raises:
       TypeError: if ``sparsity`` is missing, or given beside a constraint; if an integer leaf is selected, or the prox
         has no closed form in the metric.
       ValueError: if a number is out of range, ``update`` is called without ``params``, a mask, override, layout or
-        metric does not fit, or the state of the optimizer has no second moment, or several.
+        metric does not fit, ``state_dtype`` is another one, or the state of the optimizer has no second moment, or
+        several.
 
     Source: F Algorithm 1 takes the gradient at the discrete weights and keeps real ones, here for sparse weights.
 
@@ -140,6 +146,7 @@ def sparsify(
       2
     """
     layout = check_layout(layout)
+    dtype = check_state_dtype(state_dtype)
     _checks.one_of("scope", scope, SCOPES)
     steps = _checks.count("steps", steps)
     freeze = max(1, round(FREEZE * steps)) if freeze is None else _checks.count("freeze", freeze)
@@ -165,7 +172,7 @@ def sparsify(
     def init(params: optax.Params) -> SparsifyState:
         count = jnp.zeros((), jnp.int32)
         marks = mark_leaves(params, mask, overrides, rules, layout)
-        zeros = masked(marks, jax.tree.map(lambda p: jnp.zeros_like(p, working_dtype(p)), params))
+        zeros = masked(marks, jax.tree.map(lambda p: jnp.zeros_like(p, dtype or working_dtype(p)), params))
         now, share = numbers_at(count, rules, pull)
         now = by_leaf(now, marks, params) if scope == "leaf" else now
         start = inner.init(params)
@@ -195,7 +202,7 @@ def sparsify(
 
         def move(rest: Array, u: Array, change: Array, other: Array, m: Array) -> Array:
             # In a nonzero component w − u is what rounding left of earlier steps, which does not fade.
-            u, change, other = (x.astype(rest.dtype) for x in (u, change, other))
+            rest, u, change, other = (x.astype(working_dtype(u)) for x in (rest, u, change, other))
             return jnp.where(m, u + change + rest, speed * other + (1 - share).astype(rest.dtype) * rest)
 
         # The residual comes first: an Equinox model in place of params holds more than arrays.
@@ -211,10 +218,12 @@ def sparsify(
         u, rules_now = jax.lax.cond(frozen, only_kept, thresholded)
         changes = map_marked(lambda d, p, x: (x.astype(p.dtype) - p).astype(d.dtype), marks, steps_taken, params, u)
         # u as ``optax.apply_updates`` rounds it; a component that became zero keeps none of w once it is frozen.
-        rounded = map_marked(lambda d, p: (p + d).astype(p.dtype), marks, changes, params)
-        residual = map_marked(lambda v, x: (v - x) * (~frozen | (x != 0)), marks, w, rounded)
+        at_params = map_marked(lambda d, p: (p + d).astype(p.dtype), marks, changes, params)
+        residual = map_marked(lambda v, x: (v - x) * (~frozen | (x != 0)), marks, w, at_params)
         count = optax.safe_increment(state.count)
-        return changes, SparsifyState(count, marks, rules_now, share, inner_state, residual, weights)
+        return changes, SparsifyState(
+            count, marks, rules_now, share, inner_state, rounded(residual, dtype, state.count), weights
+        )
 
     return optax.GradientTransformationExtraArgs(init, update)
 

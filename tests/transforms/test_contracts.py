@@ -90,6 +90,8 @@ TABLE = {
     "admm top share": partial(admm, rv.TopK(sparsity=0.75), dual_every=2),
     "admm schedules": partial(rv.admm, rv.TransformedL1(LINEAR), rho=LINEAR, lam=LINEAR),
     "admm overrides": partial(admm, rv.NM(1, 4), overrides={"conv": {"penalty": rv.L0(), "lam": 0.1}}),
+    "admm in bfloat16": partial(admm, rv.TopK(sparsity=0.75), state_dtype="bfloat16"),
+    "sparsify in bfloat16": partial(sparsify, 0.6, steps=8, state_dtype="bfloat16"),
     "admm slices": partial(admm, rv.TopK(sparsity=0.75), dual_every=2, layout=STACKS),
     "adaptive hard threshold": partial(rv.adaptive_hard_threshold, 6),
     "adaptive hard threshold of slices": partial(rv.adaptive_hard_threshold, 6, layout=STACKS),
@@ -323,6 +325,8 @@ EXPLICIT = (
     "sparsify metric",
     "admm metric",
     "admm top share",
+    "admm in bfloat16",
+    "sparsify in bfloat16",
     "adaptive hard threshold",
     "unit sphere",
 )
