@@ -66,7 +66,7 @@ sweep: setup ## Run the one-layer study and show its tables beside the paper's
 test: setup ## Run the default tests
 	@$(RUN) -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
-test-robustness: setup ## Run the tests that kill processes, join several and drive a browser
+test-robustness: setup ## Run studies and examples to their end; tests that kill processes, join several and drive a browser
 	@$(RUN) -m pytest -m robustness $(SIDE_BY_SIDE) $(ARGS)
 
 test-all: setup ## Run every test, the slow ones and those for a GPU too

@@ -52,6 +52,7 @@ def test_value_and_derivatives_are_those_of_xla(case, chunk, monkeypatch, x64):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_second_derivatives(monkeypatch, x64):
     monkeypatch.setattr(convolution, "PATCHES", 2000)
     x, kernel = drawn((3, 4, 4, 2), (3, 3, 2, 2), dtype=jnp.float64)

@@ -28,6 +28,7 @@ def test_is_short(path):
     assert len(path.read_text().splitlines()) < 80
 
 
+@pytest.mark.robustness
 @by_name
 def test_two_seeds_on_validation(path, capsys):
     accuracy, zeros = load(path).main(seeds=2, epochs=15, held_out="validation")
@@ -54,6 +55,7 @@ def decoder(steps):
     return tuple(map(float, found.groups()))
 
 
+@pytest.mark.robustness
 def test_the_sharded_decoder_equals_that_on_one_device():
     """To rounding: sums over a sharded axis have another order. The zeros are the same."""
     difference, moved, _ = decoder(6)

@@ -102,6 +102,7 @@ def test_the_version_needs_no_extra(site, tmp_path):
     assert (run.returncode, run.stdout) == (0, f"rvsmjax {rv.__version__}\n")
 
 
+@pytest.mark.robustness
 def test_a_strict_checker_is_content_with_a_user(site, tmp_path):
     """And sees what is wrong: each ignored error of the user's file would be reported if it were none."""
     shutil.copy(ROOT / "tests" / "repository" / "typed_user.py", tmp_path)

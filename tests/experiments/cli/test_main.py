@@ -167,6 +167,7 @@ def test_help_names_every_flag(capsys):
     assert all(flag in shown for flag in flags)
 
 
+@pytest.mark.robustness
 def test_program_runs_in_float64_on_every_core(tmp_path):
     flags = ["--penalty", "l1", "--d", "3", "--k", "2", "--seeds", "20", "--precision", "float64"]
     program = [sys.executable, "-m", "experiments", "sweep", *flags, "--out", str(tmp_path / "record")]

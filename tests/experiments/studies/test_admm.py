@@ -98,6 +98,7 @@ def folder(tmp_path_factory):
     return out
 
 
+@pytest.mark.robustness
 def test_record_is_whole(folder, count_colors, report_files):
     drawn = {f"{name}.{kind}" for name in ("dense", "nonzero_0.2") for kind in ("png", "svg")}
     assert {path.name for path in folder.iterdir()} == drawn | {
@@ -112,6 +113,7 @@ def test_record_is_whole(folder, count_colors, report_files):
     assert "nan" not in text
 
 
+@pytest.mark.robustness
 def test_summary_agrees_with_the_lanes(folder):
     lanes, cells = (pd.read_csv(folder / name) for name in ("lanes.csv.gz", "summary.csv"))
     for row in cells.itertuples():

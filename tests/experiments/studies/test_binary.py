@@ -28,6 +28,7 @@ def quick(tmp_path_factory):
     return types.SimpleNamespace(folder=folder, code=code, shown=shown.getvalue(), errors=errors.getvalue())
 
 
+@pytest.mark.robustness
 def test_record_is_whole(quick, count_colors, report_files):
     assert (quick.code, quick.errors) == (0, "")
     names = {path.name for path in quick.folder.iterdir()}
@@ -44,6 +45,7 @@ def test_record_is_whole(quick, count_colors, report_files):
     np.testing.assert_allclose(rates, 2 * np.sqrt(2 * np.pi) / np.array([1, 20]), rtol=1e-12)
 
 
+@pytest.mark.robustness
 def test_every_lane_satisfies_the_equilibrium(quick):
     lanes = xr.open_zarr(quick.folder / "data.zarr").load()
     assert lanes.theta_w.dtype == np.float64
@@ -53,6 +55,7 @@ def test_every_lane_satisfies_the_equilibrium(quick):
     assert float(abs(pull - hard.beta * np.cos(hard.gamma) * np.sin(hard.gamma)).max()) < 1e-11
 
 
+@pytest.mark.robustness
 def test_report_and_terminal_show_the_numbers(quick):
     report = (quick.folder / "report.md").read_text()
     summary = pd.read_csv(quick.folder / "summary.csv").set_index(["penalty", "k", "metric"])

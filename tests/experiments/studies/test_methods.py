@@ -43,7 +43,7 @@ def test_a_fixed_lam_is_found_by_whole_trainings():
     assert again["zeros"] == found["zeros"]
 
 
-@pytest.mark.parametrize("network", ["mixer", "recurrent"])
+@pytest.mark.parametrize("network", ["mixer", pytest.param("recurrent", marks=pytest.mark.slow)])
 def test_other_networks_learn_and_reach_the_sparsity(network):
     dense, sparse = (
         train(Setting(network, method, "adamw", share, 0.0, 0, 60), None)

@@ -17,6 +17,7 @@ def folder(tmp_path_factory):
     return out
 
 
+@pytest.mark.robustness
 def test_record_is_whole(folder, count_colors, report_files):
     names = {path.name for path in folder.iterdir()}
     drawn = {f"figure_{n}.{kind}" for n in (2, 4, 5, 6, 7) for kind in ("png", "svg")}
@@ -59,12 +60,14 @@ def test_figure_5_is_the_huber_function():
     assert np.allclose(envelopes.tl1, brute, atol=1e-6)
 
 
+@pytest.mark.robustness
 def test_figure_6_l1_has_the_smallest_angle(folder):
     angles = pd.read_csv(folder / "figure_6.csv", index_col="draw")
     assert angles.shape == (100, 3)
     assert (angles.idxmin(axis=1) == "l1").all()
 
 
+@pytest.mark.robustness
 def test_figure_7_the_lagrangian_never_rises(folder):
     traces = pd.read_csv(folder / "figure_7.csv", index_col="step")
     assert len(traces) == 151

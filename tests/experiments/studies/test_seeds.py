@@ -56,6 +56,7 @@ def test_vmapped_training_equals_separate_runs(x64, penalty, network):
     assert apart.shares == 0
 
 
+@pytest.mark.slow
 @pytest.mark.optimized
 def test_a_lane_does_not_depend_on_its_neighbours(x64):
     others = LANES._replace(
@@ -205,6 +206,7 @@ def folder(tmp_path_factory):
     return out
 
 
+@pytest.mark.robustness
 def test_record_is_whole(folder, count_colors, report_files):
     pictures = {f"{name}.{kind}" for name in ("tradeoff", "learning") for kind in ("png", "svg")}
     names = {path.name for path in folder.iterdir()}
@@ -215,6 +217,7 @@ def test_record_is_whole(folder, count_colors, report_files):
     assert all(count_colors(folder / name)[1] > 50 for name in pictures if name.endswith("png"))
 
 
+@pytest.mark.robustness
 def test_only_chosen_lanes_use_the_test_images(folder):
     lanes = pd.read_csv(folder / "lanes.csv")
     assert lanes.chosen.sum() == 3

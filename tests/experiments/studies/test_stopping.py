@@ -110,6 +110,7 @@ def folder(tmp_path_factory):
     return out
 
 
+@pytest.mark.robustness
 def test_record_is_whole(folder, count_colors, report_files):
     names = {*report_files, "scores.csv", "curves.csv", "rules.png", "rules.svg"}
     assert {path.name for path in folder.iterdir()} == names
@@ -119,6 +120,7 @@ def test_record_is_whole(folder, count_colors, report_files):
     assert count_colors(folder / "rules.png")[1] > 100
 
 
+@pytest.mark.robustness
 def test_rules_on_the_step_length_fail_with_one_tolerance(folder):
     scores = pd.read_csv(folder / "scores.csv").set_index(["rule", "free"])
     assert scores.log_likelihood["‖Δw‖₂", 1] < -100

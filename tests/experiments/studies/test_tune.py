@@ -24,6 +24,7 @@ def folder(tmp_path_factory):
     return out
 
 
+@pytest.mark.robustness
 def test_record_is_whole(folder, count_colors, report_files):
     names = {path.name for path in folder.iterdir()}
     drawn = {f"{name}.{kind}" for name in ("angles", "paths") for kind in ("png", "svg")}
@@ -39,6 +40,7 @@ def test_quick_changes_only_sizes():
     assert changed == {"d", "sparsity", "truth_zeros", "seeds", "held_out", "iterations", "quick"}
 
 
+@pytest.mark.robustness
 def test_every_tuner_meets_the_required_share_at_equal_cost(folder):
     table = pd.read_csv(folder / "summary.csv")
     assert (abs(table.train_share - 0.5) <= 1 / 100).all()
@@ -51,6 +53,7 @@ def test_every_tuner_meets_the_required_share_at_equal_cost(folder):
         assert float(penalty.threshold(row.lam / row.beta)) == pytest.approx(row.t, rel=1e-5)
 
 
+@pytest.mark.robustness
 def test_the_descent_goes_down_and_the_answer_stands(folder):
     paths = pd.read_csv(folder / "paths.csv").set_index("penalty")
     assert paths.theta["tl1"].iloc[-1] < 0.9 * paths.theta["tl1"].iloc[0]

@@ -94,6 +94,7 @@ def test_running_means_move_towards_those_of_u(tmp_path):
     assert float(ratio) == pytest.approx(0.99**5, abs=0.01)
 
 
+@pytest.mark.slow
 @bit_equality
 def test_a_stopped_run_resumes_to_the_same_bits(tmp_path):
     whole = fit(task(), epochs=4, batch=64, key=KEY, folder=tmp_path / "whole")

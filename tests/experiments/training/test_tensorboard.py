@@ -84,6 +84,7 @@ def test_without_logs_nothing_is_written(tmp_path, data, writers):
     assert writers == []
 
 
+@pytest.mark.robustness
 def test_the_flag(tmp_path, writers):
     arguments = ["lenet-binary", "--quick", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out"), "--quiet"]
     assert cli.main([*arguments, "--tensorboard", str(tmp_path / "logs")]) == 0

@@ -27,6 +27,7 @@ def record(tmp_path_factory):
     return folder
 
 
+@pytest.mark.robustness
 def test_quick(record):
     out = record / "out"
     runs = pd.read_csv(out / "runs.csv").set_index("label")

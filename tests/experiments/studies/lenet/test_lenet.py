@@ -50,6 +50,7 @@ def records(tmp_path_factory):
     return run
 
 
+@pytest.mark.robustness
 @pytest.mark.parametrize(
     "name", ["table", *(pytest.param(name, marks=pytest.mark.slow) for name in ("best", "compress"))]
 )
@@ -67,6 +68,7 @@ def test_quick(name, records):
         assert digits in report
 
 
+@pytest.mark.robustness
 def test_a_second_command_trains_nothing(records, monkeypatch):
     old = records("table")
     monkeypatch.setattr("experiments.training.run_store.fit", lambda *a, **k: pytest.fail("trained again"))
@@ -77,6 +79,7 @@ def test_a_second_command_trains_nothing(records, monkeypatch):
     assert (again / "curves.png").read_bytes() == (old / "curves.png").read_bytes()
 
 
+@pytest.mark.robustness
 @pytest.mark.skipif(not os.environ.get(datasets.VARIABLE), reason="no folder of MNIST")
 def test_on_mnist(tmp_path):
     arguments = ["lenet5-compress", "--quick", "--data", "mnist", "--epochs", "1", "--methods", "magnitude"]
@@ -85,6 +88,7 @@ def test_on_mnist(tmp_path):
     assert runs.test_accuracy_u.min() > 0.9
 
 
+@pytest.mark.slow
 def test_out_of_time_leaves_no_record_and_resumes(tmp_path, capsys):
     arguments = ["lenet-binary", "--quick", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out"), "--quiet"]
     assert cli.main([*arguments, "--minutes", "1e-6"]) == cli.BAD_INPUT

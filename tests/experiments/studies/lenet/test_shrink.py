@@ -29,6 +29,7 @@ def record(tmp_path_factory):
     return folder / "record"
 
 
+@pytest.mark.robustness
 def test_the_record(record):
     facts = json.loads((record / "config.json").read_text())
     assert facts["runs"] == 5
@@ -46,6 +47,7 @@ def test_the_record(record):
     assert f"| 80 % of units out{' (chosen)' * (smaller['chosen'] == 0.8)} | 4-10-100 |" in report
 
 
+@pytest.mark.robustness
 def test_the_smaller_network_loads_from_its_file(record):
     widths = {0.5: (10, 25, 250), 0.8: (4, 10, 100)}[
         json.loads((record / "config.json").read_text())["smaller"]["chosen"]
