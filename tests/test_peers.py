@@ -59,6 +59,7 @@ def test_rates_are_measured():
     assert "| ours, one core |" in text
 
 
+@pytest.mark.robustness
 def test_measurements_of_the_accelerator_queue():
     outcome = gpu.grid_seconds("interpret", seeds=2, repeats=1, penalties=("l1",), d=(5,), k=(2, 5))
     assert outcome["lanes"] == outcome["counts"]["converged"] == 4

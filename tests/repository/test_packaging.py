@@ -78,12 +78,14 @@ def command(site, folder, *arguments, before="pass"):
     return subprocess.run(program, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.robustness
 def test_the_installed_command_finds_its_studies(site, tmp_path):
     run = command(site, tmp_path, "sweep", "--dry-run")
     assert (run.returncode, run.stderr) == (0, "")
     assert run.stdout.startswith("sweep: nothing is run, nothing written")
 
 
+@pytest.mark.robustness
 def test_the_installed_command_keeps_runs_where_it_is_started(site, tmp_path):
     run = command(site, tmp_path, "lenet-binary", "--finished")
     assert run.returncode == 2

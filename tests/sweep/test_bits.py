@@ -93,6 +93,7 @@ def test_a_diverging_lane_does_not_affect_other_lanes(alone):
     assert values(result) == values(run(rv.Grid(**LANE, learning_rate=float(rate), seeds=[5])))
 
 
+@pytest.mark.slow
 def test_penalties_of_one_kind_keep_separate_results():
     several = run(rv.Grid(penalty=["tl1", "l0"], a=[0.1, 1.0], d=8, seeds=4))
     for i, a in enumerate([0.1, 1.0]):

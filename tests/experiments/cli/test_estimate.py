@@ -173,6 +173,7 @@ def test_examples_of_the_help_are_accepted(command, a_record, tmp_path, monkeypa
             pytest.fail(f"{' '.join(words)}: {error}")
 
 
+@pytest.mark.robustness
 def test_no_colour_but_on_a_terminal(tmp_path):
     program = [sys.executable, "-m", "experiments", "sweep", "--penalty", "l1", "--d", "2", "--k", "2", "--seeds", "3"]
     run = subprocess.run([*program, "--out", str(tmp_path / "r")], capture_output=True, text=True, check=True)
@@ -180,6 +181,7 @@ def test_no_colour_but_on_a_terminal(tmp_path):
     assert "\x1b" not in run.stdout + run.stderr
 
 
+@pytest.mark.robustness
 def test_a_closed_pipe_is_no_error(tmp_path):
     program = f"{sys.executable} -m experiments --help | head -n 1"
     run = subprocess.run(program, shell=True, capture_output=True, text=True, check=True)

@@ -92,6 +92,7 @@ def test_ctrl_c_reports_what_is_saved(stopped, capsys, monkeypatch):
     assert "interrupted; finished slabs are saved" in capsys.readouterr().err
 
 
+@pytest.mark.robustness
 def test_an_interrupted_report_resumes_without_lanes(whole, tmp_path, monkeypatch, capsys):
     def stop(*args, **kwargs):
         raise KeyboardInterrupt
@@ -110,6 +111,7 @@ def test_an_interrupted_report_resumes_without_lanes(whole, tmp_path, monkeypatc
         assert ours[name] == theirs[name], name
 
 
+@pytest.mark.robustness
 def test_without_out_the_same_command_resumes_its_folder(whole, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     real, calls = rvsmjax.sweep.run_sweep, []
@@ -151,6 +153,7 @@ def test_another_configuration_is_refused(stopped, flags, message, capsys):
     assert files(stopped.parent) == before
 
 
+@pytest.mark.robustness
 def test_overwrite_starts_again(stopped, whole):
     assert cli.main([*FLAGS, "--key", "1", "--overwrite", "--out", str(stopped)]) == 0
     assert json.loads((stopped / "config.json").read_text())["config"]["key"] == 1

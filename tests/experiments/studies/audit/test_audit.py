@@ -60,6 +60,7 @@ def paths(tmp_path_factory):
     return quick(tmp_path_factory.mktemp("audit") / "paths", "--claims", *PATHS, "--restarts", "0")
 
 
+@pytest.mark.robustness
 def test_lanes_and_search_reproduce_the_known_verdicts(points, paths):
     fails = {name: claim["fails"] for name, claim in (points.claims | paths.claims).items()}
     wanted = [True, False, False, True, False, True]
