@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ from jax import Array, lax
 from jax.custom_derivatives import SymbolicZero
 
 from rvsmjax._sharding import is_explicit
+from rvsmjax.nets import _onednn
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 PATCHES = 2**21
@@ -20,6 +21,10 @@ SMALL = 4
 """Longest side of an output for which a matrix product over patches is faster than XLA's convolution."""
 FEW = 3
 """Largest number of input channels for which it is, too."""
+TINY = 2
+"""Longest side of an output for which it is faster than oneDNN's, in float32."""
+WIDE = 128
+"""Smallest number of input channels for which the derivative by the kernel is, unless the output is small."""
 
 Pair = tuple[int, int]
 Numbers = tuple[Pair, tuple[Pair, Pair]]
@@ -31,9 +36,10 @@ def convolve(
 ) -> Array:
     """Returns ``jax.lax.conv_general_dilated`` of the same arguments, with derivatives that are fast on CPUs.
 
-    For ``flax.nnx.Conv(..., conv_general_dilated=convolve)``. On a CPU, XLA computes the derivative by the kernel
-    several times slower than a matrix product, and small images fifty times slower. Here these are matrix products over
-    patches, a few images at a time. On other devices this is XLA's convolution, and so are convolutions that are not
+    For ``flax.nnx.Conv(..., conv_general_dilated=convolve)``. On a Linux machine with one x86 CPU device, convolutions
+    in float32, and in bfloat16 with AVX-512, are oneDNN's. On other CPUs the derivative by the kernel and small images,
+    which XLA computes several times to fifty times slower than a matrix product, are matrix products over patches, a
+    few images at a time. On other devices this is XLA's convolution, and so are convolutions that are not
     two-dimensional, dilated or grouped, other orders of axes, and arrays on explicit mesh axes.
 
     Args:
@@ -75,12 +81,17 @@ def _is_plain(lhs: Array, rhs: Array, **options: Any) -> bool:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _convolve(x: Array, kernel: Array, numbers: Numbers) -> Array:
-    dots = max(_sides(x, kernel, numbers)) <= SMALL or x.shape[3] <= FEW
-    plain = functools.partial(_by_xla, numbers=numbers)
-    result: Array = lax.platform_dependent(
-        x, kernel, cpu=functools.partial(_by_dots, numbers=numbers) if dots else plain, default=plain
-    )
+    side = max(_sides(x, kernel, numbers))
+    onednn = _onednn.is_available(x.dtype) and (side > TINY or x.dtype != jnp.float32)
+    way = _by_onednn if onednn else _by_dots if side <= SMALL or x.shape[3] <= FEW else _by_xla
+    result: Array = _by_platform(way, numbers, x, kernel)
     return result
+
+
+def _by_platform(way: Callable[..., Array], numbers: Numbers, x: Array, kernel: Array) -> Any:
+    """Returns the convolution by ``way`` on CPUs, by XLA elsewhere."""
+    cpu, plain = (functools.partial(f, numbers=numbers) for f in (way, _by_xla))
+    return lax.platform_dependent(x, kernel, cpu=cpu, default=plain)
 
 
 @functools.partial(_convolve.defjvp, symbolic_zeros=True)
@@ -93,9 +104,14 @@ def _tangent(numbers: Numbers, primals: Sequence[Array], tangents: Sequence[Arra
     if not isinstance(by_x, SymbolicZero):
         parts.append(_convolve(by_x, kernel, numbers))
     if not isinstance(by_kernel, SymbolicZero):
-        dots, plain = (functools.partial(way, numbers=numbers) for way in (_by_dots, _by_xla))
-        parts.append(lax.platform_dependent(x, by_kernel, cpu=dots, default=plain))
+        wide = x.shape[3] >= WIDE and max(_sides(x, kernel, numbers)) > SMALL and x.dtype == jnp.float32
+        onednn = _onednn.is_available(x.dtype) and not wide
+        parts.append(_by_platform(_by_onednn if onednn else _by_dots, numbers, x, by_kernel))
     return out, sum(parts[1:], parts[0])
+
+
+def _by_onednn(x: Array, kernel: Array, numbers: Numbers) -> Array:
+    return _onednn.convolution(x, kernel, *numbers)
 
 
 def _by_xla(x: Array, kernel: Array, numbers: Numbers) -> Array:

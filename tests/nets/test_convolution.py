@@ -1,5 +1,10 @@
 """The fast convolution compared with XLA's: values, derivatives of both modes, vmap, what it leaves to XLA."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,9 +13,10 @@ from flax import nnx
 from jax import lax
 from jax.test_util import check_grads
 
-from rvsmjax.nets import convolution
+from rvsmjax.nets import _onednn, convolution
 from rvsmjax.nets.convolution import convolve
 
+AVX2 = "flags : fpu avx avx2 fma"
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 CASES = [
     # images, kernel, strides, padding
@@ -138,3 +144,44 @@ def test_no_images_and_wrong_channels():
     assert mine(jnp.zeros((0, 4, 4, 3)), jnp.zeros((3, 3, 3, 2)), (1, 1), "SAME").shape == (0, 4, 4, 2)
     with pytest.raises(ValueError, match="lhs feature dimension size"):
         mine(jnp.zeros((2, 4, 4, 3)), jnp.zeros((3, 3, 5, 2)), (1, 1), "SAME")
+
+
+@pytest.mark.robustness
+def test_onednn_with_one_device():
+    """Other tests have several devices, where it is not used."""
+    command = [sys.executable, "-m", "tests.nets.one_device"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_"))}
+    root = Path(__file__).parents[2]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=root, env=environment, check=False)
+    assert run.returncode == 0, run.stderr
+    for line in ("float32", "bfloat16"):
+        assert run.stdout.count(f"{line} ") >= 1, run.stdout
+
+
+def test_several_devices_have_the_convolutions_of_xla():
+    assert jax.device_count("cpu") == 8
+    assert not _onednn.is_available(jnp.dtype("float32"))
+
+
+@pytest.mark.parametrize(
+    ("version", "flags", "expected"),
+    [
+        ((0, 10, 2), AVX2, [True, False, False]),
+        ((0, 12, 0), AVX2 + " avx512f avx512bw avx512dq avx512vl", [True, True, False]),
+        ((0, 10, 2), "flags : sse4_2 avx", [False, False, False]),
+        ((0, 9, 0), AVX2, [False, False, False]),
+        ((0, 13, 0), AVX2, [False, False, False]),
+        ((1, 0, 0), AVX2, [False, False, False]),
+    ],
+)
+def test_onednn_needs_a_known_version_and_processor(version, flags, expected, monkeypatch):
+    monkeypatch.setattr(_onednn, "_flags", _onednn._flags.__wrapped__)
+    monkeypatch.setattr(jax, "__version_info__", version)
+    monkeypatch.setattr(jax, "device_count", lambda kind: 1)
+    monkeypatch.setattr(_onednn.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(_onednn.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(Path, "read_text", lambda self, encoding: f"processor : 0\n{flags}\n")
+    dtypes = map(jnp.dtype, ("float32", "bfloat16", "float16"))
+    assert [_onednn.is_available(dtype) for dtype in dtypes] == expected
+    monkeypatch.setattr(_onednn.platform, "machine", lambda: "aarch64")
+    assert not _onednn.is_available(jnp.dtype("float32"))

@@ -1,0 +1,171 @@
+"""Convolutions by oneDNN, which jaxlib contains and XLA does not call by itself: several times as fast on x86 CPUs.
+
+The custom call has no documented interface. It is used with versions of JAX on which the tests have compared it with
+XLA's convolution, on Linux, and where the process has one CPU device, since a custom call cannot be partitioned.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+VERSIONS = (0, 10), (0, 12)
+"""First and last minor version of JAX with the interface below."""
+AVX512 = {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
+"""What oneDNN needs for bfloat16."""
+KERNELS = {"HWIO": (0, 1, 2, 3), "IHWO": (1, 2, 0, 3)}
+"""Orders of a kernel's axes, and where its height, width, inputs and outputs are: oneDNN reorders it anyway."""
+
+Pair = tuple[int, int]
+Pads = tuple[Pair, Pair]
+
+
+def is_available(dtype: jnp.dtype) -> bool:
+    """Returns whether ``convolution`` may be called with arrays of ``dtype``."""
+    if dtype == jnp.float32:
+        return _flags() is not None and jax.device_count("cpu") == 1
+    return dtype == jnp.bfloat16 and (_flags() or set()) >= AVX512 and jax.device_count("cpu") == 1
+
+
+@functools.cache
+def _flags() -> set[str] | None:
+    """Returns the instruction sets of the processor, None where the interface is not known."""
+    if not VERSIONS[0] <= jax.__version_info__[:2] <= VERSIONS[1]:
+        return None
+    if platform.system() != "Linux" or platform.machine() != "x86_64":
+        return None
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
+    return set(flags) if "avx2" in flags else None
+
+
+def convolution(
+    x: Array, kernel: Array, strides: Pair, pads: Sequence[Pair], dilation: Pair = (1, 1), order: str = "HWIO"
+) -> Array:
+    """Returns the convolution of images (n, h, w, c) with a kernel (r, s, c, o), of shape (n, h', w', o).
+
+    Args:
+      x: images, float32 or bfloat16.
+      kernel: of the same dtype.
+      strides: >= 1.
+      pads: rows and columns of zeros before and after; negative numbers crop.
+      dilation: of the kernel, >= 1.
+      order: of the kernel's axes, one of ``KERNELS``.
+    """
+    result: Array = convolution_p.bind(
+        _crop(x, pads), kernel, strides=strides, pads=_kept(pads), dilation=dilation, order=order
+    )
+    return result
+
+
+def _kept(pads: Sequence[Pair]) -> Pads:
+    (top, bottom), (left, right) = pads
+    return (max(top, 0), max(bottom, 0)), (max(left, 0), max(right, 0))
+
+
+def _crop(x: Array, pads: Sequence[Pair], interior: Pair = (0, 0)) -> Array:
+    """Returns images without the rows and columns that negative ``pads`` take, and with zeros between them."""
+    config = [(min(low, 0), min(high, 0), zeros) for (low, high), zeros in zip(pads, interior, strict=True)]
+    if not any(map(any, config)):
+        return x
+    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *config, (0, 0, 0)])
+
+
+convolution_p = Primitive("onednn_convolution")
+
+
+@convolution_p.def_abstract_eval
+def _abstract(x: Any, kernel: Any, *, strides: Pair, pads: Pads, dilation: Pair, order: str) -> Any:
+    window = [kernel.shape[i] for i in KERNELS[order][:2]]
+    sizes = zip(x.shape[1:3], window, strides, pads, dilation, strict=True)
+    sides = [(n + low + high - d * (k - 1) - 1) // s + 1 for n, k, s, (low, high), d in sizes]
+    return jax.core.ShapedArray((x.shape[0], *sides, kernel.shape[3]), x.dtype)
+
+
+def _call(x: Array, kernel: Array, *, strides: Pair, pads: Pads, dilation: Pair, order: str) -> Any:
+    height, width, inputs, outputs = KERNELS[order]
+    layout = {"data": {"batch_dim": 0, "feature_dim": 3, "spatial_dims": [1, 2]}}
+    config = {
+        "dims": 4,
+        "feature_groups": 1,
+        "input": layout,
+        "output": layout,
+        "kernel": {
+            "filter": {"input_feature_dim": inputs, "output_feature_dim": outputs, "spatial_dims": [height, width]}
+        },
+        "window": {
+            "pad_left": [low for low, _ in pads],
+            "pad_right": [high for _, high in pads],
+            "strides": list(strides),
+            "window_dilations": list(dilation),
+        },
+    }
+    out = _abstract(x, kernel, strides=strides, pads=pads, dilation=dilation, order=order)
+    call = jax.ffi.ffi_call(
+        "__onednn$convolution",
+        jax.ShapeDtypeStruct(out.shape, out.dtype),
+        custom_call_api_version=1,
+        legacy_backend_config=json.dumps({"onednn_conv_config": config}),
+    )
+    return call(x, kernel)
+
+
+def _transpose_images(
+    cotangent: Array, x: Any, kernel: Array, *, strides: Pair, pads: Pads, dilation: Pair, order: str
+) -> Array:
+    """Returns the cotangent of the images: a convolution with the turned kernel."""
+    kernel = kernel.transpose(KERNELS[order])
+    sizes = zip(x.aval.shape[1:3], cotangent.shape[1:3], kernel.shape[:2], strides, pads, dilation, strict=True)
+    around = []
+    for side, out, window, stride, (low, _), d in sizes:
+        before = d * (window - 1) - low
+        around.append((before, side + d * (window - 1) - (stride * (out - 1) + 1) - before))
+    spread = _crop(cotangent, around, (strides[0] - 1, strides[1] - 1))
+    turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+    return convolution(spread, turned, (1, 1), _kept(around), dilation)
+
+
+def _transpose_kernel(
+    cotangent: Array, x: Array, kernel: Any, *, strides: Pair, pads: Pads, dilation: Pair, order: str
+) -> Array:
+    """Returns the cotangent of the kernel: a convolution over the images as channels, the cotangent as kernel."""
+    window = [kernel.aval.shape[i] for i in KERNELS[order][:2]]
+    sizes = zip(x.shape[1:3], cotangent.shape[1:3], window, strides, pads, dilation, strict=True)
+    around = [
+        (low, d * (length - 1) + stride * (out - 1) + 1 - side - low)
+        for side, out, length, stride, (low, _), d in sizes
+    ]
+    by_channel = convolution(x.transpose(3, 1, 2, 0), cotangent, dilation, around, strides, "IHWO")
+    return by_channel if order == "IHWO" else by_channel.transpose(1, 2, 0, 3)
+
+
+def _batched(args: Sequence[Array], dims: Sequence[int | None], **numbers: Any) -> tuple[Array, int]:
+    (x, kernel), (x_dim, kernel_dim) = args, dims
+    if x_dim is not None:
+        x = jnp.moveaxis(x, x_dim, 0)
+    if kernel_dim is None:
+        y = convolution_p.bind(x.reshape(-1, *x.shape[2:]), kernel, **numbers)
+        return y.reshape(*x.shape[:2], *y.shape[1:]), 0
+    kernel = jnp.moveaxis(kernel, kernel_dim, 0)
+    if x_dim is None:
+        return lax.map(lambda k: convolution_p.bind(x, k, **numbers), kernel), 0
+    return lax.map(lambda pair: convolution_p.bind(*pair, **numbers), (x, kernel)), 0
+
+
+convolution_p.def_impl(lambda *args, **numbers: jax.jit(lambda *a: convolution_p.bind(*a, **numbers))(*args))
+ad.defbilinear(convolution_p, _transpose_images, _transpose_kernel)
+batching.primitive_batchers[convolution_p] = _batched
+mlir.register_lowering(convolution_p, mlir.lower_fun(_call, multiple_results=False), platform="cpu")

@@ -1,0 +1,72 @@
+"""Compares oneDNN's convolutions with XLA's, in a process of its own: they need one CPU device."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from rvsmjax.nets import _onednn
+from rvsmjax.nets.convolution import convolve
+
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+CASES = [
+    # images, kernel, strides, padding
+    ((5, 8, 8, 16), (3, 3, 16, 16), (1, 1), ((1, 1), (1, 1))),
+    ((5, 8, 8, 4), (3, 3, 4, 6), (2, 2), ((1, 1), (1, 1))),
+    ((3, 7, 9, 5), (1, 1, 5, 2), (2, 2), ((0, 0), (0, 0))),
+    ((3, 7, 9, 5), (1, 1, 5, 2), (2, 3), ((2, 0), (1, 3))),
+    ((4, 9, 6, 3), (5, 2, 3, 2), (1, 2), "SAME"),
+    ((4, 9, 6, 7), (5, 2, 7, 2), (3, 1), "VALID"),
+    ((3, 2, 2, 8), (3, 3, 8, 8), (1, 1), ((1, 1), (1, 1))),
+    ((1, 12, 12, 4), (3, 3, 4, 4), (1, 1), ((0, 2), (3, 1))),
+    ((1, 5, 5, 1), (1, 1, 1, 1), (1, 1), ((3, 3), (3, 3))),
+]
+SLACK = {"float32": 2e-5, "bfloat16": 0.03}
+
+
+def xla(x, kernel, strides, padding):
+    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=LAYOUT)
+
+
+def mine(x, kernel, strides, padding):
+    return convolve(x, kernel, strides, padding, dimension_numbers=LAYOUT)
+
+
+def drawn(dtype, *shapes):
+    keys = jax.random.split(jax.random.key(0), len(shapes))
+    return [jax.random.normal(key, shape, dtype) for key, shape in zip(keys, shapes, strict=True)]
+
+
+def compare(got, want, dtype):
+    for a, b in zip(*map(jax.tree.leaves, (got, want)), strict=True):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        a, b = (np.asarray(x.astype("float32")) for x in (a, b))
+        np.testing.assert_allclose(a, b, rtol=0, atol=SLACK[dtype] * max(1.0, np.abs(b).max()))
+
+
+def values_and_derivatives(f, x, kernel, dx, dk):
+    y, tangent = jax.jvp(f, (x, kernel), (dx, dk))
+    pulled = jax.vjp(f, x, kernel)[1](jnp.cos(tangent))
+    twice = jax.jvp(lambda x, k: jax.grad(lambda x, k: jnp.sum(jnp.sin(f(x, k))), (0, 1))(x, k), (x, kernel), (dx, dk))
+    lanes = jax.vmap(f)(jnp.stack([x, dx]), jnp.stack([kernel, dk]))
+    some = jax.vmap(f, (0, None))(jnp.stack([x, dx]), kernel), jax.vmap(f, (None, 0))(x, jnp.stack([kernel, dk]))
+    return y, tangent, pulled, twice, lanes, some
+
+
+assert jax.device_count() == 1
+for case, dtype in itertools.product(CASES, SLACK):
+    if not _onednn.is_available(jnp.dtype(dtype)):
+        print(f"{dtype} {case} is left to XLA")
+        continue
+    arrays = drawn(dtype, *case[:2], *case[:2])
+    text = jax.jit(jax.grad(lambda x, k, case=case: jnp.sum(mine(x, k, *case[2:]) ** 2), (0, 1))).lower(*arrays[:2])
+    assert text.as_text().count("__onednn$convolution") >= 1
+    got, want = (
+        jax.jit(lambda *a, f=f, case=case: values_and_derivatives(lambda x, k: f(x, k, *case[2:]), *a))(*arrays)
+        for f in (mine, xla)
+    )
+    compare(got, want, dtype)
+    compare(mine(*arrays[:2], *case[2:]), want[0], dtype)
+    print(f"{dtype} {case}: equal")
