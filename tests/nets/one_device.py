@@ -55,18 +55,19 @@ def values_and_derivatives(f, x, kernel, dx, dk):
     return y, tangent, pulled, twice, lanes, some
 
 
-assert jax.device_count() == 1
-for case, dtype in itertools.product(CASES, SLACK):
-    if not _onednn.is_available(jnp.dtype(dtype)):
-        print(f"{dtype} {case} is left to XLA")
-        continue
-    arrays = drawn(dtype, *case[:2], *case[:2])
-    text = jax.jit(jax.grad(lambda x, k, case=case: jnp.sum(mine(x, k, *case[2:]) ** 2), (0, 1))).lower(*arrays[:2])
-    assert text.as_text().count("__onednn$convolution") >= 1
-    got, want = (
-        jax.jit(lambda *a, f=f, case=case: values_and_derivatives(lambda x, k: f(x, k, *case[2:]), *a))(*arrays)
-        for f in (mine, xla)
-    )
-    compare(got, want, dtype)
-    compare(mine(*arrays[:2], *case[2:]), want[0], dtype)
-    print(f"{dtype} {case}: equal")
+if __name__ == "__main__":
+    assert jax.device_count() == 1
+    for case, dtype in itertools.product(CASES, SLACK):
+        if not _onednn.is_available(jnp.dtype(dtype)):
+            print(f"{dtype} {case} is left to XLA")
+            continue
+        arrays = drawn(dtype, *case[:2], *case[:2])
+        text = jax.jit(jax.grad(lambda x, k, case=case: jnp.sum(mine(x, k, *case[2:]) ** 2), (0, 1))).lower(*arrays[:2])
+        assert text.as_text().count("__onednn$convolution") >= 1
+        got, want = (
+            jax.jit(lambda *a, f=f, case=case: values_and_derivatives(lambda x, k: f(x, k, *case[2:]), *a))(*arrays)
+            for f in (mine, xla)
+        )
+        compare(got, want, dtype)
+        compare(mine(*arrays[:2], *case[2:]), want[0], dtype)
+        print(f"{dtype} {case}: equal")
