@@ -104,7 +104,7 @@ def processor() -> str:
 
 
 def main(
-    only: tuple[str, ...] = ("imports", "sweep", "rates", "transforms", "training", "cifar"),
+    only: tuple[str, ...] = ("imports", "sweep", "rates", "transforms", "convolution", "training", "cifar"),
     nets: tuple[str, ...] = ("slim",),
     d: tuple[int, ...] = (10, 20, 30, 40, 50),
     k: tuple[int, ...] = (2, 5, 10, 20),
@@ -125,7 +125,7 @@ def main(
     """
     import jax
 
-    from benchmarks import cifar, imports, rates, training, transforms
+    from benchmarks import cifar, convolution, imports, rates, training, transforms
     from experiments.records.environment import usable_cores
 
     cores = usable_cores()
@@ -150,6 +150,10 @@ def main(
         _report("rates", record | scaled, rates.table, write)
     if "transforms" in only:
         _report("transforms", record | {"results": transforms.measure()}, transforms.table, write)
+    if "convolution" in only:
+        versions = {**record["versions"], "torch": training.torch_version()}
+        facts = {"versions": versions, "results": convolution.measure()}
+        _report("convolution", record | facts, convolution.table, write)
     if "training" in only:
         versions = {**record["versions"], "torch": training.torch_version()}
         _report("training", record | {"versions": versions, "results": training.measure()}, training.table, write)
