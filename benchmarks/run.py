@@ -152,8 +152,8 @@ def main(
         _report("transforms", record | {"results": transforms.measure()}, transforms.table, write)
     if "convolution" in only:
         versions = {**record["versions"], "torch": training.torch_version()}
-        facts = {"versions": versions, "results": convolution.measure()}
-        _report("convolution", record | facts, convolution.table, write)
+        results = convolution.measure()
+        _report("convolution", record | {"versions": versions, "results": results}, convolution.table, write)
     if "training" in only:
         versions = {**record["versions"], "torch": training.torch_version()}
         _report("training", record | {"versions": versions, "results": training.measure()}, training.table, write)
