@@ -23,6 +23,7 @@ VERSIONS = (0, 10), (0, 12)
 """First and last minor version of JAX with the interface below."""
 AVX512 = {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
 """What oneDNN needs for bfloat16."""
+LAYOUT = ("NHWC", "HWIO", "NHWC")
 KERNELS = {"HWIO": (0, 1, 2, 3), "IHWO": (1, 2, 0, 3)}
 """Orders of a kernel's axes, and where its height, width, inputs and outputs are: oneDNN reorders it anyway."""
 
@@ -123,6 +124,18 @@ def _call(x: Array, kernel: Array, *, strides: Pair, pads: Pads, dilation: Pair,
     return call(x, kernel)
 
 
+def _by_xla(x: Array, kernel: Array, *, strides: Pair, pads: Pads, dilation: Pair, order: str) -> Array:
+    return lax.conv_general_dilated(
+        x, kernel.transpose(KERNELS[order]), strides, pads, rhs_dilation=dilation, dimension_numbers=LAYOUT
+    )
+
+
+def _lower(context: Any, x: Any, kernel: Any, **numbers: Any) -> Any:
+    """Lowers to the custom call, and for ``jax.export``, which refuses calls without a promise, to XLA's."""
+    way = _by_xla if context.module_context.lowering_parameters.for_export else _call
+    return mlir.lower_fun(way, multiple_results=False)(context, x, kernel, **numbers)
+
+
 def _transpose_images(
     cotangent: Array, x: Any, kernel: Array, *, strides: Pair, pads: Pads, dilation: Pair, order: str
 ) -> Array:
@@ -168,4 +181,4 @@ def _batched(args: Sequence[Array], dims: Sequence[int | None], **numbers: Any) 
 convolution_p.def_impl(lambda *args, **numbers: jax.jit(lambda *a: convolution_p.bind(*a, **numbers))(*args))
 ad.defbilinear(convolution_p, _transpose_images, _transpose_kernel)
 batching.primitive_batchers[convolution_p] = _batched
-mlir.register_lowering(convolution_p, mlir.lower_fun(_call, multiple_results=False), platform="cpu")
+mlir.register_lowering(convolution_p, _lower, platform="cpu")

@@ -71,3 +71,10 @@ if __name__ == "__main__":
         compare(got, want, dtype)
         compare(mine(*arrays[:2], *case[2:]), want[0], dtype)
         print(f"{dtype} {case}: equal")
+
+    f = jax.jit(jax.grad(lambda x, k: jnp.sum(mine(x, k, (2, 2), "SAME") ** 2), (0, 1)))
+    arrays = drawn("float32", (4, 8, 8, 16), (3, 3, 16, 8))
+    exported = jax.export.export(f)(*arrays)
+    assert "__onednn$" not in exported.mlir_module()
+    compare(exported.call(*arrays), f(*arrays), "float32")
+    print("exported")
