@@ -20,6 +20,12 @@ def is_explicit(x: Array) -> bool:
     return not mesh.empty and AxisType.Explicit in mesh.axis_types
 
 
+def is_manual(x: Array) -> bool:
+    """Returns whether an array is a part of one inside ``jax.shard_map``."""
+    mesh = jax.typeof(x).sharding.mesh
+    return not mesh.empty and AxisType.Manual in mesh.axis_types
+
+
 def automatic(function: Callable[..., Result], arrays: Sequence[Array], *rest: PyTree, like: bool = True) -> Result:
     """Returns ``function(arrays, *rest)``: arrays with the shapes and shardings of ``arrays``, or else replicated ones.
 

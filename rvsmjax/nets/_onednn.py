@@ -19,6 +19,8 @@ from jax import Array, lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from rvsmjax._sharding import is_manual
+
 VERSIONS = (0, 10), (0, 12)
 """First and last minor version of JAX with the interface below."""
 AVX512 = {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
@@ -31,11 +33,12 @@ Pair = tuple[int, int]
 Pads = tuple[Pair, Pair]
 
 
-def is_available(dtype: jnp.dtype) -> bool:
-    """Returns whether ``convolution`` may be called with arrays of ``dtype``."""
-    if dtype == jnp.float32:
-        return _flags() is not None and jax.device_count("cpu") == 1
-    return dtype == jnp.bfloat16 and (_flags() or set()) >= AVX512 and jax.device_count("cpu") == 1
+def is_available(x: Array) -> bool:
+    """Returns whether ``convolution`` may be called with images ``x``."""
+    flags = _flags()
+    if flags is None or jax.device_count("cpu") > 1 or is_manual(x):
+        return False
+    return x.dtype == jnp.float32 or (x.dtype == jnp.bfloat16 and flags >= AVX512)
 
 
 @functools.cache

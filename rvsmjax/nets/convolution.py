@@ -82,7 +82,7 @@ def _is_plain(lhs: Array, rhs: Array, **options: Any) -> bool:
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _convolve(x: Array, kernel: Array, numbers: Numbers) -> Array:
     side = max(_sides(x, kernel, numbers))
-    onednn = _onednn.is_available(x.dtype) and (side > TINY or x.dtype != jnp.float32)
+    onednn = _onednn.is_available(x) and (side > TINY or x.dtype != jnp.float32)
     way = _by_onednn if onednn else _by_dots if side <= SMALL or x.shape[3] <= FEW else _by_xla
     result: Array = _by_platform(way, numbers, x, kernel)
     return result
@@ -105,7 +105,7 @@ def _tangent(numbers: Numbers, primals: Sequence[Array], tangents: Sequence[Arra
         parts.append(_convolve(by_x, kernel, numbers))
     if not isinstance(by_kernel, SymbolicZero):
         wide = x.shape[3] >= WIDE and max(_sides(x, kernel, numbers)) > SMALL and x.dtype == jnp.float32
-        onednn = _onednn.is_available(x.dtype) and not wide
+        onednn = _onednn.is_available(x) and not wide
         parts.append(_by_platform(_by_onednn if onednn else _by_dots, numbers, x, by_kernel))
     return out, sum(parts[1:], parts[0])
 

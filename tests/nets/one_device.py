@@ -58,7 +58,7 @@ def values_and_derivatives(f, x, kernel, dx, dk):
 if __name__ == "__main__":
     assert jax.device_count() == 1
     for case, dtype in itertools.product(CASES, SLACK):
-        if not _onednn.is_available(jnp.dtype(dtype)):
+        if not _onednn.is_available(jnp.zeros(3, dtype)):
             print(f"{dtype} {case} is left to XLA")
             continue
         arrays = drawn(dtype, *case[:2], *case[:2])
@@ -78,3 +78,11 @@ if __name__ == "__main__":
     assert "__onednn$" not in exported.mlir_module()
     compare(exported.call(*arrays), f(*arrays), "float32")
     print("exported")
+
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    kernel = jax.P(None, None, None, None)
+    parts = jax.shard_map(
+        lambda x, k: jax.lax.pmean(f(x, k)[1], "data"), mesh=mesh, in_specs=(jax.P("data"), kernel), out_specs=kernel
+    )
+    compare(jax.jit(parts)(*arrays), f(*arrays)[1], "float32")
+    print("in a shard_map")
