@@ -29,6 +29,7 @@ COUNT = 4096
 TWINS: dict[str, tuple[str, dict[str, Any]]] = {
     "resnet18": ("resnet_twin", {"blocks": (2, 2, 2, 2), "width": 64}),
     "vgg16": ("vgg_twin", {"width": 64}),
+    "resnet20": ("resnet_twin", {"blocks": (3, 3, 3), "width": 16}),
     "slim": ("resnet_twin", {"blocks": (1, 1, 1), "width": 16}),
 }
 

@@ -116,7 +116,7 @@ def main(
 
     Args:
       only: names of the measurements to run.
-      nets: networks of ``cifar``: resnet18, vgg16, slim; the first two are for accelerators.
+      nets: networks of ``cifar``: resnet18, vgg16, resnet20, slim; the first two are for accelerators.
       d: dimensions of the sweep.
       k: numbers of patches.
       seeds: seeds per cell.

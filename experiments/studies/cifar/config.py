@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ...training.run_store import Study
     from .recipes import CifarRecipe
 
-NETS = ("resnet18", "vgg16", "slim")
+NETS = ("resnet18", "vgg16", "resnet20", "slim")
 METHODS = ("sgd", "rvsm", "admm", "admm-released", "magnitude")
 """``admm-released`` projects with the percentile of signed weights."""
 CHOICES = {"net": NETS, "preset": ("released", "modern", "short"), "dtype": ("float32", "bfloat16")}
@@ -31,7 +31,7 @@ class CifarConfig(CommonFlags, TrainingConfig):
     """
 
     net: str = "resnet18"
-    """Network: resnet18, vgg16, or slim (eight layers, a quarter of the width)."""
+    """Network: resnet18, vgg16, resnet20 (0.27 M parameters), or slim (eight layers, a quarter of resnet18's width)."""
     preset: str = "released"
     """Settings: released (the paper's and its code's), modern (standardised pixels, cosine schedule), or short."""
     method: Names = ("sgd", "rvsm", "admm", "admm-released")

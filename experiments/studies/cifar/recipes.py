@@ -21,9 +21,11 @@ from ...training.recipes import Recipe
 NETS: dict[str, Callable[..., nnx.Module]] = {
     "resnet18": functools.partial(ResNet, blocks=(2, 2, 2, 2), width=64),
     "vgg16": VGG16,
+    "resnet20": functools.partial(ResNet, blocks=(3, 3, 3), width=16),
     "slim": functools.partial(ResNet, blocks=(1, 1, 1), width=16),
 }
-"""Networks; ``slim`` is a residual network of eight layers and a quarter of the width, with 78,042 parameters."""
+"""Networks: ``resnet20`` has 272,474 parameters, as its shortcuts are 1 × 1 convolutions; ``slim`` is a residual network of
+eight layers with 78,042."""
 MEANS, DEVIATIONS = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 """Mean and standard deviation of the training pixels in [0, 1], by channel."""
 PADDING = 4
@@ -42,7 +44,7 @@ class CifarRecipe(Recipe):
       data: source of the images, see ``experiments.data.images``.
     """
 
-    net: Literal["resnet18", "vgg16", "slim"] = "resnet18"
+    net: Literal["resnet18", "vgg16", "resnet20", "slim"] = "resnet18"
     dtype: Literal["float32", "bfloat16"] = "float32"
     standardize: bool = False
     split: Literal["convolutions", "kernels"] = "convolutions"

@@ -86,13 +86,14 @@ def test_the_verdict_on_the_papers_table():
     assert "94.04" in text  # of the thresholded weights
     assert "93.96" in text  # of all
     assert "not yet run" in text
-    assert cifar_report.parameters("resnet18") == 11_173_962
+    sizes = {"resnet18": 11_173_962, "vgg16": 14_728_266, "resnet20": 272_474, "slim": 78_042}
+    assert {net: cifar_report.parameters(net) for net in sizes} == sizes
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--net alexnet", "--net must be one of resnet18, vgg16, slim, got 'alexnet'"),
+        ("--net alexnet", "--net must be one of resnet18, vgg16, resnet20, slim, got 'alexnet'"),
         ("--preset old", "--preset must be one of released, modern, short, got 'old'"),
         ("--dtype float16", "--dtype must be one of float32, bfloat16, got 'float16'"),
         ("--method sgd sgd", "--method must hold distinct values, at least one, got ['sgd', 'sgd']"),
