@@ -24,8 +24,8 @@ NETS: dict[str, Callable[..., nnx.Module]] = {
     "resnet20": functools.partial(ResNet, blocks=(3, 3, 3), width=16),
     "slim": functools.partial(ResNet, blocks=(1, 1, 1), width=16),
 }
-"""Networks: ``resnet20`` has 272,474 parameters, as its shortcuts are 1 × 1 convolutions; ``slim`` is a residual network of
-eight layers with 78,042."""
+"""Networks: ``resnet20`` has 272,474 parameters, as its shortcuts are 1 × 1 convolutions; ``slim`` is a residual
+network of eight layers with 78,042."""
 MEANS, DEVIATIONS = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 """Mean and standard deviation of the training pixels in [0, 1], by channel."""
 PADDING = 4
