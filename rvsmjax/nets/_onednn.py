@@ -36,7 +36,7 @@ Pads = tuple[Pair, Pair]
 def is_available(x: Array) -> bool:
     """Returns whether ``convolution`` may be called with images ``x``."""
     flags = _flags()
-    if flags is None or jax.device_count("cpu") > 1 or is_manual(x):
+    if flags is None or jax.default_backend() != "cpu" or jax.device_count() > 1 or is_manual(x):
         return False
     return x.dtype == jnp.float32 or (x.dtype == jnp.bfloat16 and flags >= AVX512)
 
