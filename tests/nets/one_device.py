@@ -5,12 +5,10 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from rvsmjax.nets import _onednn
-from rvsmjax.nets.convolution import convolve
+from tests.nets.test_convolution import mine, xla
 
-LAYOUT = ("NHWC", "HWIO", "NHWC")
 CASES = [
     # images, kernel, strides, padding
     ((5, 8, 8, 16), (3, 3, 16, 16), (1, 1), ((1, 1), (1, 1))),
@@ -24,14 +22,6 @@ CASES = [
     ((1, 5, 5, 1), (1, 1, 1, 1), (1, 1), ((3, 3), (3, 3))),
 ]
 SLACK = {"float32": 2e-5, "bfloat16": 0.03}
-
-
-def xla(x, kernel, strides, padding):
-    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=LAYOUT)
-
-
-def mine(x, kernel, strides, padding):
-    return convolve(x, kernel, strides, padding, dimension_numbers=LAYOUT)
 
 
 def drawn(dtype, *shapes):
