@@ -175,13 +175,13 @@ def test_several_devices_have_the_convolutions_of_xla():
     ],
 )
 def test_onednn_needs_a_known_version_and_processor(version, flags, expected, monkeypatch):
+    arrays = [jnp.zeros(3, dtype) for dtype in ("float32", "bfloat16", "float16")]
     monkeypatch.setattr(_onednn, "_flags", _onednn._flags.__wrapped__)
     monkeypatch.setattr(jax, "__version_info__", version)
     monkeypatch.setattr(jax, "device_count", lambda: 1)
     monkeypatch.setattr(_onednn.platform, "system", lambda: "Linux")
     monkeypatch.setattr(_onednn.platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(Path, "read_text", lambda self, encoding: f"processor : 0\n{flags}\n")
-    arrays = [jnp.zeros(3, dtype) for dtype in ("float32", "bfloat16", "float16")]
     assert [_onednn.is_available(x) for x in arrays] == expected
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert not _onednn.is_available(arrays[0])
