@@ -16,14 +16,17 @@ Result = TypeVar("Result", Array, list[Array])
 
 def is_explicit(x: Array) -> bool:
     """Returns whether an array lies on explicit mesh axes."""
-    mesh = jax.typeof(x).sharding.mesh
-    return not mesh.empty and AxisType.Explicit in mesh.axis_types
+    return _has_axes(x, AxisType.Explicit)
 
 
 def is_manual(x: Array) -> bool:
     """Returns whether an array is a part of one inside ``jax.shard_map``."""
+    return _has_axes(x, AxisType.Manual)
+
+
+def _has_axes(x: Array, kind: AxisType) -> bool:
     mesh = jax.typeof(x).sharding.mesh
-    return not mesh.empty and AxisType.Manual in mesh.axis_types
+    return not mesh.empty and kind in mesh.axis_types
 
 
 def automatic(function: Callable[..., Result], arrays: Sequence[Array], *rest: PyTree, like: bool = True) -> Result:

@@ -41,8 +41,8 @@ def rounded(tree: PyTree, dtype: jnp.dtype | None, count: Array) -> PyTree:
     if dtype != jnp.bfloat16:
         return jax.tree.unflatten(structure, [leaf.astype(dtype) for leaf in leaves])
     key = jax.random.fold_in(jax.random.key(0), count)
-    pairs = [_stochastically(leaf, jax.random.fold_in(key, i)) for i, leaf in enumerate(leaves)]
-    return jax.tree.unflatten(structure, pairs)
+    halves = [_stochastically(leaf, jax.random.fold_in(key, i)) for i, leaf in enumerate(leaves)]
+    return jax.tree.unflatten(structure, halves)
 
 
 def _stochastically(values: Array, key: Array) -> Array:
