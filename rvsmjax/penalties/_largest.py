@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -109,8 +110,11 @@ class _Groups(NamedTuple):
 
     def total(self, values: Sequence[Array]) -> Array:
         """Returns the sums over each group of one value per array."""
-        stacked = jnp.stack(list(values))
-        return stacked if self.apart else jnp.sum(stacked, keepdims=True, dtype=stacked.dtype)
+        # The barriers keep XLA from repeating the sum in the program of each array.
+        stacked = jax.lax.optimization_barrier(jnp.stack(list(values)))
+        if self.apart:
+            return stacked
+        return jax.lax.optimization_barrier(jnp.sum(stacked, keepdims=True, dtype=stacked.dtype))
 
     def counts(self, holds: Sequence[Array]) -> Array:
         """Returns the number of True entries of each group."""
@@ -253,21 +257,25 @@ def _ends(groups: _Groups, marks: Sequence[Array], room: Array) -> Array:
     # By rows first: a cumulative sum over the whole vector is slow.
     rows = [jnp.pad(m.ravel(), (0, -m.size % ROW if m.size else ROW)).reshape(-1, ROW) for m in marks]
     sums = [jnp.sum(jax.lax.optimization_barrier(r.astype(jnp.int8)), axis=1, dtype=jnp.int32) for r in rows]
-    reached = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(jnp.concatenate(sums))])
-    fulls, firsts, rests = [], [], []
-    start = 0
-    for own, limit in zip(rows, groups.each(room), strict=True):
-        base = reached[start] if groups.apart else 0
-        after = reached[start + 1 : start + 1 + len(own)] - base
-        full = jnp.sum(after <= limit, dtype=jnp.int32)
-        fulls.append(full)
-        firsts.append(own[jnp.minimum(full, len(own) - 1)])
-        rests.append(limit - (reached[start + full] - base))
-        start += len(own)
-    inner = jnp.sum(jnp.cumsum(jnp.stack(firsts), axis=1, dtype=jnp.int32) <= jnp.stack(rests)[:, None], axis=1)
-    columns = zip(fulls, rows, marks, inner, strict=True)
-    ends = [jnp.where(full == len(own), mark.size, full * ROW + rest) for full, own, mark, rest in columns]
-    return jnp.stack(ends).astype(jnp.int32)
+    lengths = np.asarray([len(r) for r in rows])
+    lasts = np.cumsum(lengths)
+    starts = lasts - lengths
+
+    def cumulative(values: Array) -> Array:
+        return jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(values, dtype=jnp.int32)])
+
+    def along_rows(values: Array) -> Array:
+        return jnp.repeat(values, lengths, total_repeat_length=int(lasts[-1])) if groups.apart else values
+
+    reached = cumulative(jnp.concatenate(sums))
+    base = reached[starts] if groups.apart else jnp.zeros(1, jnp.int32)
+    fits = cumulative(reached[1:] - along_rows(base) <= along_rows(room))
+    full = jax.lax.optimization_barrier(fits[lasts] - fits[starts])
+    rest = room + base - reached[starts + full]
+    firsts = jnp.stack([r[at] for r, at in zip(rows, jnp.minimum(full, lengths - 1), strict=True)])
+    inner = jnp.sum(jnp.cumsum(firsts, axis=1, dtype=jnp.int32) <= rest[:, None], axis=1, dtype=jnp.int32)
+    sizes = np.asarray([m.size for m in marks])
+    return jnp.where(full == lengths, sizes, full * ROW + inner).astype(jnp.int32)
 
 
 def _sampled(groups: _Groups, k: Array) -> tuple[Array, Array]:

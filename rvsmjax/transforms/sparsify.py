@@ -257,8 +257,10 @@ def _scaled_gradients(marks: Marks, gradients: PyTree, updates: PyTree, kept: Py
     index = [i for i, rule in enumerate(marks.rules) if rule is not None]
     columns = [[marks.leaves(tree)[i] for i in index] for tree in (gradients, updates, kept)]
     rows = zip(*columns, [marks.axes[i] for i in index], strict=True)
-    sums = [_sums(*row) for row in rows]
-    whole = jax.tree.map(lambda *parts: jnp.sum(jnp.stack([jnp.sum(x) if x.ndim else x for x in parts])), *sums)
+    # The barriers keep XLA from repeating the sums of all leaves in the program of each.
+    sums = jax.lax.optimization_barrier([_sums(*row) for row in rows])
+    totals = jax.tree.map(lambda *parts: jnp.stack([jnp.sum(x) if x.ndim else x for x in parts]), *sums)
+    whole = jax.lax.optimization_barrier(jax.tree.map(jnp.sum, jax.lax.optimization_barrier(totals)))
     leaves = list(marks.leaves(gradients))
     for i, own in zip(index, sums, strict=True):
         here = jax.tree.map(lambda a, b, n=own.kept: jnp.where(n > 0, a, b), own, whole)
