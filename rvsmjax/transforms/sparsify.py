@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +18,10 @@ from rvsmjax.geometry import working_dtype
 from rvsmjax.penalties import L0, Penalty
 from rvsmjax.penalties._arranged import INPUTS, OTHER, OUTPUTS, Axes, stack_shape
 from rvsmjax.penalties.top_k import SCOPES
-from rvsmjax.schedules import cubic_sparsity
 from rvsmjax.transforms.layouts import Layout, check_layout
 from rvsmjax.transforms.marks import Marks, map_marked, masked
 from rvsmjax.transforms.metric import SECOND_MOMENT, Metric, next_metric, second_moment, start_metric
+from rvsmjax.transforms.optimizers import SCALED, Defaults, defaults_for
 from rvsmjax.transforms.precision import check_state_dtype, rounded
 from rvsmjax.transforms.rules import (
     Overrides,
@@ -36,8 +35,8 @@ from rvsmjax.transforms.rules import (
 )
 from rvsmjax.transforms.selection import Mask
 
-RAMP, FREEZE = 2 / 3, 0.8
-"""Shares of the training after which the sparsity has its final value, and the pattern no longer changes."""
+FREEZE = 0.8
+"""Share of the training after which the pattern no longer changes."""
 
 
 class SparsifyState(NamedTuple):
@@ -78,7 +77,7 @@ def sparsify(
     overrides: Overrides | None = None,
     scope: str = "global",
     pull: optax.ScalarOrSchedule | None = None,
-    rate: optax.ScalarOrSchedule = 1.0,
+    rate: optax.ScalarOrSchedule | None = None,
     freeze: int | None = None,
     dense: bool | None = None,
     layout: Layout | None = None,
@@ -98,8 +97,9 @@ def sparsify(
     over the nonzero components of its leaf (over the zero components if their gradient is larger).
 
     With the default penalty, ℓ0, u holds the largest components of w by magnitude. The sparsity rises along a cubic
-    schedule until two thirds of ``steps``; at four fifths the pattern is frozen and w becomes u. ℓ1 also shrinks what
-    it keeps, by a threshold that exceeds the steps of the zero components: for it, ``rvsm`` does better.
+    schedule until two thirds of ``steps``; for Muon, Lion and Adafactor it rises with the fifth power, earlier at first
+    and until three quarters. At four fifths the pattern is frozen and w becomes u. ℓ1 also shrinks what it keeps, by a
+    threshold that exceeds the steps of the zero components: for it, ``rvsm`` does better.
 
     Unlike in ``rvsm``, the gradient is taken at u and not at w. Parameters in bfloat16 need no float32 copy: the
     residual keeps what rounding takes from the selected leaves.
@@ -113,7 +113,8 @@ def sparsify(
       overrides: other penalties or sparsities for some leaves, see ``rvsm``.
       scope: whether the sparsity holds for all leaves together (``"global"``) or for each (``"leaf"``).
       pull: share α of the way from w to u per step, in [0, 1], a number or a schedule. Defaults to 1/steps.
-      rate: factor of the steps of the zero components, >= 0, a number or a schedule.
+      rate: factor of the steps of the zero components, >= 0, a number or a schedule. Defaults to 1; to
+        0.3 for optimizers without a second moment, like SGD, whose steps are as noisy as the gradient.
       freeze: step from which on the pattern is fixed. Defaults to four fifths of ``steps``.
       dense: whether the optimizer sees the gradient of the zero components and moves them. Defaults to whether its
         update is elementwise in the sense above.
@@ -152,18 +153,19 @@ def sparsify(
     freeze = max(1, round(FREEZE * steps)) if freeze is None else _checks.count("freeze", freeze)
     pull = 1 / steps if pull is None else pull
     _checks.share("pull", pull, schedule=True)
-    _checks.nonnegative("rate", rate, schedule=True)
+    if rate is not None:
+        _checks.nonnegative("rate", rate, schedule=True)
 
-    def ramped(sparsity: optax.ScalarOrSchedule) -> optax.ScalarOrSchedule:
-        if callable(sparsity):
-            return sparsity
-        return cubic_sparsity(sparsity, 0, max(1, min(round(RAMP * steps), freeze)))
+    def ramped(rule: Rule, suited: Defaults) -> Rule:
+        if rule.sparsity is None or callable(rule.sparsity):
+            return rule
+        end = max(1, min(round(suited.end * steps), freeze))
+        return rule._replace(sparsity=optax.polynomial_schedule(0.0, rule.sparsity, suited.power, end))
 
     penalty = L0() if penalty is None else penalty
     if sparsity is None and isinstance(penalty, Penalty) and not penalty.is_constraint:
         raise TypeError(f"sparsity must be given for a penalty that is no constraint, got None for {penalty.name}")
     rules = make_rules(penalty, None, overrides, sparsity)
-    rules = [rule if rule.sparsity is None else rule._replace(sparsity=ramped(rule.sparsity)) for rule in rules]
     inner = optax.with_extra_args_support(optimizer)
     moments = isinstance(metric, str)
     if isinstance(metric, str):
@@ -173,7 +175,7 @@ def sparsify(
         count = jnp.zeros((), jnp.int32)
         marks = mark_leaves(params, mask, overrides, rules, layout)
         zeros = masked(marks, jax.tree.map(lambda p: jnp.zeros_like(p, dtype or working_dtype(p)), params))
-        now, share = numbers_at(count, rules, pull)
+        now, share = numbers_at(count, [ramped(rule, SCALED) for rule in rules], pull)
         now = by_leaf(now, marks, params) if scope == "leaf" else now
         start = inner.init(params)
         if moments:
@@ -188,13 +190,15 @@ def sparsify(
             raise ValueError("params must be passed to update: sparsify sets components of params + updates to 0")
         marks, frozen = state.marks, state.count >= freeze
         weights = next_metric(state.metric, marks, extra.pop("metric", None))
-        rules_now, share = numbers_at(state.count, rules, pull, like=(state.rules, state.pull))
-        share = jnp.where(frozen, jnp.ones_like(share), share)
-        speed = rate(state.count) if callable(rate) else rate
         # A component that is zero in both u and w is not pruned: it starts at zero.
         kept = map_marked(lambda rest, u: (u != 0) | ((rest == 0) & ~frozen), marks, state.residual, params)
         optimize = functools.partial(inner.update, state=state.inner_state, params=params, **extra)
-        everywhere = dense if dense is not None else _is_elementwise(lambda: optimize(updates), state.inner_state)
+        suited = defaults_for(lambda: optimize(updates), state.inner_state)
+        everywhere = suited.dense if dense is None else dense
+        speed = suited.rate if rate is None else rate(state.count) if callable(rate) else rate
+        rising = [ramped(rule, suited) for rule in rules]
+        rules_now, share = numbers_at(state.count, rising, pull, like=(state.rules, state.pull))
+        share = jnp.where(frozen, jnp.ones_like(share), share)
         seen = map_marked(lambda g, m: jnp.where(m | (everywhere & ~frozen), g, 0), marks, updates, kept)
         steps_taken, inner_state = optimize(seen)
         metric_now = second_moment(inner_state, marks) if moments else weights
@@ -226,26 +230,6 @@ def sparsify(
         )
 
     return optax.GradientTransformationExtraArgs(init, update)
-
-
-def _is_elementwise(update: Callable[[], object], state: optax.OptState) -> bool:
-    """Returns whether ``update()`` has no sign (as Lion has), matrix product (Muon) or factored state (Adafactor)."""
-    nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, optax.FactoredState))
-    if any(isinstance(node, optax.FactoredState) for node in nodes):
-        return False
-
-    def found(jaxpr: Any) -> bool:
-        jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
-        for equation in jaxpr.eqns:
-            name, rank = equation.primitive.name, equation.outvars[0].aval.ndim if equation.outvars else 0
-            if name == "sign" or (name == "dot_general" and rank > 1):
-                return True
-            inside = jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns"))
-            if any(found(part) for part in inside if hasattr(part, "eqns") or hasattr(part, "jaxpr")):
-                return True
-        return False
-
-    return not found(jax.make_jaxpr(update)())
 
 
 def _scaled_gradients(marks: Marks, gradients: PyTree, updates: PyTree, kept: PyTree) -> PyTree:

@@ -16,6 +16,7 @@ OPTIMIZERS = {
     "adafactor": optax.adafactor(0.05),
     "muon": optax.contrib.muon(0.05),
 }
+BOUNDED = ("lion", "adafactor", "muon")
 
 
 def problem(seed=0, shapes=((6, 8), (8, 5))):
@@ -62,7 +63,8 @@ def rms(x, where):
 
 @pytest.mark.parametrize("dense", [True, False])
 def test_it_is_the_iteration_by_hand(dense, x64):
-    """Gradient descent with rate 0.1, α = 1/20, from u = w; cubic schedule until step 13, frozen from step 16."""
+    """Gradient descent with rate 0.1, α = 1/20, from u = w; zero components at 0.3 of the speed; a cubic schedule until
+    step 13, frozen from step 16."""
     params, target = jax.tree.map(lambda x: x.astype("float64"), problem())
     got, states = run(rv.sparsify(optax.sgd(0.1), 0.75, steps=STEPS, dense=dense), params, target)
     u, t = (list(map(np.asarray, jax.tree.leaves(tree))) for tree in (params, target))
@@ -74,7 +76,7 @@ def test_it_is_the_iteration_by_hand(dense, x64):
         for x, y, r, k in zip(u, t, rest, kept, strict=True):
             g = x - y
             ratio = 0.1 if dense else rms(0.1 * g, k) / max(rms(g, k), rms(g, ~k))
-            w.append(np.where(k, x - 0.1 * g, -ratio * g) + (step < 16) * (1 - 1 / STEPS) * r)
+            w.append(np.where(k, x - 0.1 * g, -0.3 * ratio * g) + (step < 16) * (1 - 1 / STEPS) * r)
         u = top(w, sparsity) if step < 16 else [np.where(k, x, 0) for x, k in zip(w, kept, strict=True)]
         rest = [(x - y) * (step < 16) for x, y in zip(w, u, strict=True)]
         for want, leaf, r, left in zip(u, jax.tree.leaves(got), rest, jax.tree.leaves(states.residual), strict=True):
@@ -89,19 +91,16 @@ def test_muon_lion_and_adafactor_see_the_sparse_network_alone(name):
     pruned = jax.tree.map(lambda w: jnp.abs(w) < 0.5, params)
     params = jax.tree.map(lambda w, p: jnp.where(p, 0, w), params, pruned)
     everywhere = gradient(params, target)
-    seen = (
-        jax.tree.map(lambda g, p: jnp.where(p, 0, g), everywhere, pruned)
-        if name in ("muon", "lion", "adafactor")
-        else everywhere
-    )
+    seen = jax.tree.map(lambda g, p: jnp.where(p, 0, g), everywhere, pruned) if name in BOUNDED else everywhere
     want, _ = optimizer.update(seen, optimizer.init(params), params)
     tx = rv.sparsify(optimizer, lambda count: 0.0, steps=STEPS)
     state = tx.init(params)._replace(residual=jax.tree.map(lambda p: jnp.where(p, 1e-3, 0), pruned))
     got, _ = jax.jit(tx.update)(everywhere, state, params)
     for a, b, p in zip(*map(jax.tree.leaves, (got, want, pruned)), strict=True):
         np.testing.assert_allclose(np.where(p, 0, a), np.where(p, 0, b), rtol=1e-4, atol=1e-6)
-        if name not in ("muon", "lion", "adafactor"):
-            np.testing.assert_allclose(np.where(p, a, 0), np.where(p, b + 0.95e-3, 0), rtol=1e-4, atol=1e-6)
+        if name not in BOUNDED:
+            moved = (0.3 if name == "sgd" else 1.0) * b
+            np.testing.assert_allclose(np.where(p, a, 0), np.where(p, moved + 0.95e-3, 0), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -109,9 +108,10 @@ def test_parameters_have_the_sparsity_with_any_optimizer(name):
     params, target = problem()
     got, _ = run(rv.sparsify(OPTIMIZERS[name], 0.75, steps=STEPS), params, target)
     size = sum(x.size for x in jax.tree.leaves(params))
-    schedule = rv.cubic_sparsity(0.75, 0, 13)
+    end, power = (15, 5) if name in BOUNDED else (13, 3)
     for step in range(STEPS):
-        assert abs(zeros(got, step) - float(schedule(step)) * size) <= 1
+        sparsity = 0.75 * (1 - (1 - min(step / end, 1)) ** power)
+        assert abs(zeros(got, step) - sparsity * size) <= 1
     frozen = [np.asarray(x[16:] != 0) for x in jax.tree.leaves(got)]
     assert all((pattern == pattern[0]).all() for pattern in frozen)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(got))

@@ -1,0 +1,55 @@
+"""What suits an optimizer, by the operations in its program: defaults of ``sparsify``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import optax
+
+
+class Defaults(NamedTuple):
+    """Defaults of ``sparsify`` for a kind of optimizer.
+
+    Attributes:
+      dense: whether it sees the gradient of all components.
+      rate: factor of the steps of the zero components.
+      end: share of the training after which the sparsity has its final value.
+      power: until then, the sparsity that is missing decreases as (1 − progress)**power.
+    """
+
+    dense: bool
+    rate: float
+    end: float
+    power: int
+
+
+PLAIN = Defaults(True, 0.3, 2 / 3, 3)
+"""Steps proportional to the gradient, as in SGD: at full speed its noise lets too many zero components return."""
+SCALED = Defaults(True, 1.0, 2 / 3, 3)
+"""Steps divided by the root of a second moment, as in Adam."""
+BOUNDED = Defaults(False, 1.0, 3 / 4, 5)
+"""Signs, matrix products or factored moments, as in Lion, Muon and Adafactor. The steps do not grow with the loss: what
+pruning costs must be regained before the learning rate falls."""
+
+
+def defaults_for(update: Callable[[], object], state: optax.OptState) -> Defaults:
+    """Returns what suits an optimizer with this ``update()`` and state."""
+    nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, optax.FactoredState))
+    if any(isinstance(node, optax.FactoredState) for node in nodes):
+        return BOUNDED
+    used = set(_operations(jax.make_jaxpr(update)()))
+    if any(name == "sign" or (name == "dot_general" and rank > 1) for name, rank in used):
+        return BOUNDED
+    return SCALED if any(name in ("sqrt", "rsqrt", "pow") and rank > 0 for name, rank in used) else PLAIN
+
+
+def _operations(jaxpr: Any) -> Iterator[tuple[str, int]]:
+    """Yields each operation of a program and the rank of its result."""
+    jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
+    for equation in jaxpr.eqns:
+        yield equation.primitive.name, equation.outvars[0].aval.ndim if equation.outvars else 0
+        for part in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")):
+            if hasattr(part, "eqns") or hasattr(part, "jaxpr"):
+                yield from _operations(part)
