@@ -243,3 +243,21 @@ def test_errors():
     tx = rv.sparsify(sgd, 0.5, steps=5)
     with pytest.raises(ValueError, match=r"^params must be passed to update"):
         tx.update(w, tx.init(w))
+
+
+@pytest.mark.slow
+@pytest.mark.optimized
+@pytest.mark.parametrize(
+    "tx",
+    [rv.rvsm(rv.TopK(0.9, scope="global"), beta=0.1), rv.sparsify(optax.lion(0.1), 0.9, steps=9)],
+    ids=["top_k", "lion"],
+)
+def test_compiled_programs_grow_in_proportion_to_the_leaves(tx):
+    """XLA must not repeat a sum over all leaves in the program of each."""
+
+    def length(leaves):
+        params = {f"kernel{i}": jnp.ones((8, 8 + 8 * (i % 3))) for i in range(leaves)}
+        state = tx.init(params)
+        return len(jax.jit(tx.update).lower(params, state, params).compile().as_text())
+
+    assert length(32) < 2 * length(16)
