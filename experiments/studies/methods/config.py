@@ -18,7 +18,9 @@ SPLITTINGS = ("rvsm-l1", "rvsm-l0", "rvsm-tl1", "rvsm-group-l1", "rvsm-group-l0"
 """rvsm with a penalty on components or filters, whose λ follows the sparsity."""
 BY_HAND = tuple(name.replace("rvsm", "fixed") for name in SPLITTINGS)
 """The same with a fixed λ, which whole trainings find."""
-METHODS = ("dense", "magnitude", "sparsify", *SPLITTINGS, *BY_HAND)
+METRIC = "sparsify-metric"
+"""sparsify with the optimizer's second moment as the metric, for adamw."""
+METHODS = ("dense", "magnitude", "sparsify", METRIC, *SPLITTINGS, *BY_HAND)
 OPTIMIZERS = ("sgd", "adamw", "lion", "adafactor", "muon")
 
 
@@ -54,7 +56,8 @@ class MethodsConfig(CommonFlags):
     network: Names = ("digits",)
     """Networks: digits, lenet, resnet, decoder, mixer, recurrent."""
     method: Names = ("dense", "magnitude", "sparsify")
-    """Methods: dense, magnitude (gradual pruning), sparsify; rvsm-l1, -l0, -tl1, -group-l1, -group-l0, whose λ follows
+    """Methods: dense, magnitude (gradual pruning), sparsify, sparsify-metric (adamw's second moment says which weights
+    matter); rvsm-l1, -l0, -tl1, -group-l1, -group-l0, whose λ follows
     the sparsity; fixed-l1 and so on, whose λ is fixed and found by several trainings."""
     optimizer: Names = OPTIMIZERS
     """Optimizers: sgd (momentum 0.9), adamw, lion, adafactor, muon."""

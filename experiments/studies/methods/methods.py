@@ -9,7 +9,7 @@ import optax
 import rvsmjax as rv
 
 from ...training.magnitude import magnitude_pruning
-from .config import BY_HAND, Setting
+from .config import BY_HAND, METRIC, Setting
 
 WARM_UP = 0.05
 """Share of the steps over which the learning rate rises, before it falls along a cosine to 0."""
@@ -36,8 +36,9 @@ def make(setting: Setting, rate: float, lam: float | None = None) -> optax.Gradi
     steps = setting.steps
     rates = optax.warmup_cosine_decay_schedule(0.0, rate, max(1, round(WARM_UP * steps)), steps)
     optimizer = OPTIMIZERS[setting.optimizer](rates)
-    if setting.method == "sparsify":
-        return rv.sparsify(optimizer, setting.sparsity, steps=steps)
+    if setting.method in ("sparsify", METRIC):
+        metric = "second_moment" if setting.method == METRIC else None
+        return rv.sparsify(optimizer, setting.sparsity, steps=steps, metric=metric)
     if setting.method == "magnitude":
         rising = rv.cubic_sparsity(setting.sparsity, 0, max(1, round(setting.ramp * steps)))
         return optax.chain(optimizer, magnitude_pruning(rising, every=1))

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import stats
 
 from ...reports.document import Section, Table
-from .config import BY_HAND, SPLITTINGS
+from .config import BY_HAND, METRIC, SPLITTINGS
 
 CELL = ["network", "optimizer", "sparsity"]
 
@@ -15,8 +15,12 @@ CELL = ["network", "optimizer", "sparsity"]
 def sections(runs: pd.DataFrame) -> list[Section]:
     """Returns the tables."""
     splitting = runs.method.isin([*SPLITTINGS, *BY_HAND])
-    compared, splittings = runs[~splitting], runs[splitting]
-    parts = ((_compared, compared), (_reached, splittings))
+    weighted = runs.merge(runs.loc[runs.method == METRIC, CELL].drop_duplicates(), on=CELL)
+    parts = (
+        (_compared, runs[~splitting & (runs.method != METRIC)]),
+        (_weighted, weighted[weighted.method.isin(["sparsify", METRIC])]),
+        (_reached, runs[splitting]),
+    )
     return [make(part) for make, part in parts if len(part)]
 
 
@@ -30,6 +34,26 @@ def _compared(runs: pd.DataFrame) -> Section:
     )
     tables = [_table(name, runs[runs.network == name]) for name in dict.fromkeys(runs.network)]
     return Section("Test loss at equal sparsity", [text, *tables])
+
+
+def _weighted(runs: pd.DataFrame) -> Section:
+    """Returns what the metric changes."""
+    text = (
+        'Test loss of `rv.sparsify(optax.adamw(…), sparsity, steps=n)` with `metric="second_moment"` and without; the '
+        "difference as above: below zero, the metric is better."
+    )
+    rows = []
+    for cell in (part for _, part in runs.groupby(CELL, sort=False)):
+        network, sparsity = str(cell.network.iloc[0]), float(cell.sparsity.iloc[0])
+        parts = [cell[cell.method == name] for name in ("sparsify", METRIC)]
+        losses, accuracies = (
+            [_spread(part.test_loss) for part in parts],
+            [_percent(part.test_accuracy) for part in parts],
+        )
+        change = _change(parts[1], parts[0])
+        rows.append([network, f"{100 * sparsity:g} %", *losses, change, *accuracies, str(cell.seed.nunique())])
+    columns = ["network", "zeros", "without", "with", "difference", "accuracy, without", "accuracy, with", "seeds"]
+    return Section("Which weights matter", [text, Table(columns, rows, labels=2)])
 
 
 def _reached(runs: pd.DataFrame) -> Section:
@@ -80,14 +104,18 @@ def _table(network: str, runs: pd.DataFrame) -> Table:
         dense = runs[(runs.method == "dense") & (runs.optimizer == optimizer)]
         by = {name: cell[cell.method == name] for name in ("magnitude", "sparsify")}
         shown = [_spread(part.test_loss) for part in (dense, *by.values())]
-        mean, half = difference(by["sparsify"], by["magnitude"]) if all(map(len, by.values())) else (np.nan, np.nan)
-        change = "–" if np.isnan(mean) else f"{mean:+.4f}" + ("" if np.isnan(half) else f" ± {half:.4f}")
+        change = _change(by["sparsify"], by["magnitude"])
         accuracy = [_percent(part.test_accuracy) for part in by.values()]
         rows.append([optimizer, f"{100 * sparsity:g} %", *shown, change, *accuracy, str(cell.seed.nunique())])
     columns = ["optimizer", "zeros", "dense", "magnitude", "sparsify", "difference"]
     columns += ["accuracy, magnitude", "accuracy, sparsify", "seeds"]
     title = f"{network}, {runs.steps.iloc[0]:,} steps"
     return Table(columns, sorted(rows, key=lambda row: row[0]), title, labels=2)
+
+
+def _change(one: pd.DataFrame, other: pd.DataFrame) -> str:
+    mean, half = difference(one, other) if len(one) and len(other) else (np.nan, np.nan)
+    return "–" if np.isnan(mean) else f"{mean:+.4f}" + ("" if np.isnan(half) else f" ± {half:.4f}")
 
 
 def _spread(values: pd.Series) -> str:

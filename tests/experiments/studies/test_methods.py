@@ -26,7 +26,7 @@ def test_dense_runs_once_and_magnitude_once_per_ramp():
     assert [s.seed for s in listed] == sorted(s.seed for s in listed)
 
 
-@pytest.mark.parametrize("method", ["magnitude", "sparsify", "rvsm-tl1"])
+@pytest.mark.parametrize("method", ["magnitude", "sparsify", "sparsify-metric", "rvsm-tl1"])
 def test_a_run_has_the_sparsity_and_repeats(method):
     setting = Setting("digits", method, "adamw", 0.8, 0.5 * (method == "magnitude"), 0, 20)
     one, two = train(setting, None), train(setting, None)
@@ -77,6 +77,7 @@ def test_the_record_and_what_is_kept(tmp_path, capsys):
         (["--sparsity", "1"], "sparsity must be"),
         (["--ramp", "1.5"], "ramp must be at most 1, got 1.5"),
         (["--seeds", "0"], "seeds must be"),
+        (["--method", "sparsify-metric"], "optimizer must be adamw for sparsify-metric, got sgd"),
         (["--finished"], "finished or minutes must leave at least one run"),
     ],
 )
@@ -110,6 +111,10 @@ def test_the_table_takes_the_better_ramp_and_pairs_seeds():
     (row,) = section.blocks[1].rows
     assert row[:2] == ["sgd", "90 %"]
     assert row[5].startswith(f"{mean:+.4f}")
+    sparse = runs[runs.method == "sparsify"]
+    with_metric = sparse.assign(method="sparsify-metric", test_loss=sparse.test_loss - 0.25)
+    _, section = report.sections(pd.concat([runs, with_metric]))
+    assert section.blocks[1].rows[0][4] == "-0.2500 ± 0.0000"
     held = runs[runs.method == "sparsify"].assign(method="rvsm-l1", zeros=90, size=100)
     (section,) = report.sections(held)
     assert section.blocks[1].rows[0][:3] == ["digits", "sgd, 10 steps", "l1"]
