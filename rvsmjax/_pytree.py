@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 from flax import serialization
+from flax.core import meta
 
 PyTree = Any
 """A tree of arrays: mypy can say no more of it."""
@@ -62,6 +63,18 @@ def _from_state_dict(module: Module, state: dict[str, PyTree]) -> Module:
 
 
 def unboxed(tree: PyTree) -> PyTree:
-    """Returns ``tree`` with Flax NNX Variables, which differ in a model and its ``nnx.Optimizer``, as plain arrays."""
+    """Returns ``tree`` with the values of Flax's boxes: NNX Variables, Linen's ``nn.Partitioned``.
+
+    A model and its ``nnx.Optimizer`` hold different Variables; programs remove Linen's boxes before or after ``init``.
+    """
     nnx = sys.modules.get("flax.nnx")  # whoever has Variables has imported it
-    return nnx.as_pure(tree) if nnx else tree
+    tree = nnx.as_pure(tree) if nnx else tree
+
+    def is_box(node: PyTree) -> bool:
+        return isinstance(node, meta.AxisMetadata)
+
+    def content(node: PyTree) -> PyTree:
+        return jax.tree.leaves(node, is_leaf=lambda inner: not is_box(inner))[0] if is_box(node) else node
+
+    boxed = any(map(is_box, jax.tree.leaves(tree, is_leaf=is_box)))
+    return jax.tree.map(content, tree, is_leaf=is_box) if boxed else tree

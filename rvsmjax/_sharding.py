@@ -1,11 +1,13 @@
-"""Arrays on explicit mesh axes, the default of ``jax.make_mesh``: computations without a sharding rule."""
+"""Arrays on a mesh: explicit axes, the default of ``jax.make_mesh``, and parts of arrays inside ``jax.shard_map``."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 from jax.sharding import AxisType, PartitionSpec
 
@@ -45,3 +47,15 @@ def automatic(function: Callable[..., Result], arrays: Sequence[Array], *rest: P
         automatically = jax.sharding.auto_axes(function, out_sharding=out)
         result: Result = automatically(arrays, *rest)
         return result
+
+
+def varying(tree: PyTree, arrays: Sequence[Array]) -> PyTree:
+    """Returns ``tree`` as values that may differ between devices if one of ``arrays`` does, inside ``jax.shard_map``.
+
+    Loops and branches must not change that of what they carry.
+    """
+    flags = [x.ravel()[0] != 0 for x in arrays if x.size and is_manual(x)]
+    if not flags:
+        return tree
+    differs = functools.reduce(jnp.logical_or, flags)
+    return jax.tree.map(lambda x: jnp.where(differs, x, x), tree)  # XLA removes it

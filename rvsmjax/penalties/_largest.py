@@ -24,7 +24,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from rvsmjax._sharding import automatic
+from rvsmjax._sharding import automatic, varying
 from rvsmjax.geometry import working_dtype
 
 SAMPLE = 1024
@@ -48,7 +48,10 @@ def largest(arrays: Sequence[Array], k: ArrayLike) -> list[Array]:
 
 
 def kth_largest(arrays: Sequence[Array], k: ArrayLike) -> Array:
-    """Returns the k-th largest magnitude over all arrays, a scalar; 0 where there are no entries. k >= 1."""
+    """Returns the k-th largest magnitude over all arrays, or those of each if k is a vector; 0 where there are none.
+
+    k >= 1.
+    """
     return automatic(_kth_largest, arrays, k, like=False)
 
 
@@ -57,8 +60,9 @@ def _kth_largest(arrays: Sequence[Array], k: ArrayLike) -> Array:
     dtype = working_dtype(*arrays)
     arrays = [jax.lax.stop_gradient(x) for x in arrays]
     if not sum(x.size for x in arrays):
-        return jnp.zeros((), dtype)
-    return jax.lax.bitcast_convert_type(_search(*_Groups.of(arrays, k), exact=True).low[0], dtype)
+        return jnp.zeros(jnp.shape(k), dtype)
+    found = jax.lax.bitcast_convert_type(_search(*_Groups.of(arrays, k), exact=True).low, dtype)
+    return found if jnp.ndim(k) else found[0]
 
 
 @jax.jit
@@ -79,7 +83,8 @@ def _largest(arrays: Sequence[Array], k: ArrayLike) -> list[Array]:
         return _ends(groups, [m == edge for m, edge in pairs], room)
 
     everywhere = jnp.asarray([x.size for x in arrays], jnp.int32)
-    ends = jax.lax.cond(jnp.any((bounds.above_low > k) & (k > 0)), first_tied, lambda: everywhere)
+    tied = jnp.any((bounds.above_low > k) & (k > 0))
+    ends = jax.lax.cond(tied, first_tied, lambda: varying(everywhere, arrays))
     masks = []
     for x, edge, end in zip(arrays, edges, ends, strict=True):
         index = jnp.arange(x.size, dtype=jnp.int32).reshape(x.shape)
@@ -138,6 +143,7 @@ def _search(groups: _Groups, k: Array, exact: bool = False) -> _Bounds:
     dtype = working_dtype(*arrays)
     top = _top(dtype)
     unsigned = top.dtype
+    zero = varying(jnp.zeros_like(k), arrays)
 
     def bin_of(b: Array, low: Array, shift: Array) -> Array:
         inner = jnp.minimum((b - low) >> shift, unsigned.type(BINS - 1)).astype(jnp.uint8) + jnp.uint8(1)
@@ -160,9 +166,9 @@ def _search(groups: _Groups, k: Array, exact: bool = False) -> _Bounds:
             above = groups.counts([c >= edge for c, edge in zip(codes, edges, strict=True)])
             return i + 1, now.updated(trial, above, k, exact)
 
-        zero = jnp.zeros_like(k)
         whole = _Bounds(zero, zero + BINS + 1, groups.sizes, zero)
         start = jax.tree.map(lambda a, b: jnp.where(at.known, a, b), at.bins, whole)
+        start = varying(start, arrays)
         _, closest = jax.lax.while_loop(lambda carry: jnp.any(carry[1].open(k, exact)), closer, (jnp.int32(0), start))
 
         def edge(code: Array) -> Array:
@@ -178,11 +184,11 @@ def _search(groups: _Groups, k: Array, exact: bool = False) -> _Bounds:
         bins = bounds._replace(low=zero + 1, high=jnp.minimum(last, BINS - 1) + 2)
         return _Round(bounds, bounds.low, shift, bins, jnp.array(True))
 
-    zero = jnp.zeros_like(k)
     low, high = _sampled(groups, k)
     bounds = _Bounds(jnp.zeros(k.shape, unsigned), jnp.full(k.shape, top), groups.sizes, zero)
     guess = bounds._replace(low=zero + 1, high=zero + BINS)
     first = _Round(bounds, low, _shift(low, jnp.maximum(low, high) + 1), guess, jnp.array(False))
+    first = varying(first, arrays)._replace(known=first.known)
     return jax.lax.while_loop(lambda at: jnp.any(at.bounds.open(k, exact)), narrow, first).bounds
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from rvsmjax._sharding import varying
 from rvsmjax.geometry import float_dtype, working_dtype
 from rvsmjax.penalties._arranged import Arranged, ArrangedGroups
 from rvsmjax.penalties.base import Penalty
@@ -200,5 +201,5 @@ def step_at(penalty: Penalty, threshold: Array) -> Array:
 
     largest = jax.lax.bitcast_convert_type(jnp.asarray(jnp.finfo(dtype).max, dtype), unsigned)
     ends = jnp.zeros_like(threshold, unsigned), jnp.full_like(threshold, largest, unsigned)
-    _, high = jax.lax.fori_loop(0, 8 * dtype.itemsize - 1, halve, ends)
+    _, high = jax.lax.fori_loop(0, 8 * dtype.itemsize - 1, halve, varying(ends, [threshold]))
     return jnp.where(threshold > 0, number(high), 0)

@@ -12,9 +12,10 @@ from jax.typing import DTypeLike
 
 from rvsmjax import _checks
 from rvsmjax._pytree import PyTree
+from rvsmjax._sharding import varying
 from rvsmjax.penalties import Penalty
 from rvsmjax.transforms.layouts import Layout, check_layout
-from rvsmjax.transforms.marks import Marks, evaluate, map_marked, masked
+from rvsmjax.transforms.marks import Marks, evaluate, map_marked, masked, require_arrays
 from rvsmjax.transforms.metric import Metric, next_metric, start_metric
 from rvsmjax.transforms.precision import check_state_dtype, rounded
 from rvsmjax.transforms.rules import Overrides, Rule, make_rules, map_rules, mark_leaves, numbers_at
@@ -111,7 +112,7 @@ def admm(
     def init(params: optax.Params) -> ADMMState:
         count = jnp.zeros((), jnp.int32)
         marks = mark_leaves(params, mask, overrides, rules, layout)
-        zeros = masked(marks, jax.tree.map(jnp.zeros_like, params))
+        zeros = masked(marks, map_marked(jnp.zeros_like, marks, params))
         now, strength = numbers_at(count, rules, rho)
         weights = start_metric(metric, marks, params, now)
         state = ADMMState(count, marks, now, strength, None, zeros, weights)
@@ -126,19 +127,20 @@ def admm(
             raise ValueError("params must be passed to update: admm adds rho * (params - u + z)")
         new_rules, rho_now = numbers_at(state.count, rules, rho, like=(state.rules, state.rho))
         marks = state.marks
+        require_arrays(marks, updates)
         weights = next_metric(state.metric, marks, extra.get("metric"))
         state = state._replace(rules=new_rules, rho=rho_now, metric=weights)
 
         def dual_step() -> tuple[PyTree, PyTree]:
-            u = masked(marks, state.sparse(params))
+            u = map_marked(lambda _, v: v, marks, state.u, state.sparse(params))  # params may be an Equinox model
             z = map_marked(lambda z, w, v: (z + w - v).astype(w.dtype), marks, state.z, params, u)
-            return rounded((u, z), dtype, state.count)
+            return varying(rounded((u, z), dtype, state.count), marks.marked(params))
 
         due = (state.count > 0) & (state.count % dual_every == 0)
         if isinstance(dual_every, int) and dual_every == 1:  # a branch would save only the first step
             u, z = jax.tree.map(lambda new, old: jnp.where(due, new, old), dual_step(), (state.u, state.z))
         else:
-            u, z = jax.lax.cond(due, dual_step, lambda: (state.u, state.z))
+            u, z = jax.lax.cond(due, dual_step, lambda: varying((state.u, state.z), marks.marked(params)))
 
         def add(g: Array, w: Array, v: Array, y: Array) -> Array:
             return g + (rho_now * (w - v + y)).astype(g.dtype)

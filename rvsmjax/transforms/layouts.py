@@ -13,7 +13,7 @@ from flax.core import meta
 from rvsmjax._pytree import KeyPath, PyTree, unboxed
 from rvsmjax.penalties import NM, Grouped, Penalty
 from rvsmjax.penalties._arranged import HEADS, INPUTS, OTHER, OUTPUTS, STACK, Axes, arranged
-from rvsmjax.transforms.selection import Mask, check_patterns, first_matches, path_name, select
+from rvsmjax.transforms.selection import Mask, check_patterns, first_matches, is_array, path_name, select
 
 Layout = Mapping[str, str]
 """Regular expression on the path -> a word for each axis in order, such as ``"stack in out"``; the first match wins.
@@ -76,7 +76,7 @@ def leaf_axes(params: PyTree, layout: Layout, selected: Sequence[bool]) -> list[
     found = first_matches("layout", list(layout), [None if is_masked(leaf) else name for name, leaf in leaves])
 
     def axes(name: str, leaf: PyTree, pattern: int | None) -> Axes | None:
-        shape = jnp.shape(leaf)
+        shape = jnp.shape(leaf) if is_array(leaf) else ()
         if pattern is None:
             words = _by_metadata(boxes.get(name, ()), len(shape))
         else:

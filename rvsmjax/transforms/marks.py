@@ -16,11 +16,11 @@ from rvsmjax.transforms.selection import difference, path_name
 
 
 @jax.tree_util.register_static
-class Marks:
+class Marks(tuple[()]):
     """The rule and the axes of each leaf of the parameters, as part of a state's structure: it holds no arrays.
 
-    Marks of a tree without leaves equal any others: ``optax.tree.map_params`` compares the state of its placeholder
-    for the parameters with a real one.
+    To programs that walk over a state by hand it is an empty tuple. Marks of a tree without leaves equal any others:
+    ``optax.tree.map_params`` compares the state of its placeholder for the parameters with a real one.
 
     Args:
       structure: structure of the parameters, without Flax's boxes.
@@ -28,8 +28,19 @@ class Marks:
       axes: axes of each leaf, None where no layout is declared.
     """
 
-    def __init__(self, structure: Structure, rules: Sequence[int | None], axes: Sequence[Axes | None]) -> None:
-        self.structure, self.rules, self.axes = structure, tuple(rules), tuple(axes)
+    structure: Structure
+    rules: tuple[int | None, ...]
+    axes: tuple[Axes | None, ...]
+
+    def __new__(cls, structure: Structure, rules: Sequence[int | None], axes: Sequence[Axes | None]) -> Marks:
+        """Returns the marks."""
+        marks = super().__new__(cls)
+        marks.structure, marks.rules, marks.axes = structure, tuple(rules), tuple(axes)
+        return marks
+
+    def __reduce__(self) -> tuple[Callable[..., Marks], tuple[PyTree, ...]]:
+        """A copy derives its structure from a tree: in a copied structure, sentinels of Equinox would be others."""
+        return _marks_of, (self.template(), self.rules, self.axes)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Marks):
@@ -86,6 +97,10 @@ class Marks:
         columns = zip(self.leaves(tree), self.axes, self.rules, strict=True)
         return [(leaf, axes) for leaf, axes, of in columns if of == rule]
 
+    def marked(self, tree: PyTree) -> list[PyTree]:
+        """Returns the marked leaves of a tree like the parameters."""
+        return [leaf for leaf, rule in zip(self.leaves(tree), self.rules, strict=True) if rule is not None]
+
     def replace(self, tree: PyTree, leaves: Sequence[PyTree]) -> PyTree:
         """Returns ``tree`` with other ``leaves``."""
         plain = unboxed(tree)
@@ -98,6 +113,10 @@ class Marks:
             whole = jax.tree.map(new, self.template(), plain, is_leaf=lambda node: node is None)
             leaves = jax.tree.leaves(whole, is_leaf=is_masked)
         return jax.tree.unflatten(structure, leaves)
+
+
+def _marks_of(template: PyTree, rules: Sequence[int | None], axes: Sequence[Axes | None]) -> Marks:
+    return Marks(jax.tree.structure(template), rules, axes)
 
 
 def _marks_to_state_dict(marks: Marks) -> dict[str, PyTree]:
@@ -128,6 +147,15 @@ def metric_leaves(marks: Marks, metric: PyTree) -> list[Array | None]:
         return [None] * len(marks.rules)
     leaves = zip(marks.rules, marks.leaves(metric), strict=True)
     return [None if rule is None or is_masked(leaf) else leaf for rule, leaf in leaves]
+
+
+def require_arrays(marks: Marks, updates: PyTree) -> None:
+    """Raises ``ValueError`` with the path where a marked leaf has no update: frozen leaves of Equinox have None."""
+    rows = zip(marks.paths_or_none, marks.leaves(updates), strict=True)
+    missing = [path for path, leaf in rows if path is not None and (leaf is None or is_masked(leaf))]
+    if missing:
+        rule = "updates must hold an array for each selected leaf: pass a mask, or init with the trained leaves alone"
+        raise ValueError(f"{rule}, got none at {missing[0]}")
 
 
 def masked(marks: Marks, tree: PyTree) -> PyTree:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -34,22 +34,30 @@ BOUNDED = Defaults(False, 1.0, 3 / 4, 5)
 pruning costs must be regained before the learning rate falls."""
 
 
-def defaults_for(update: Callable[[], object], state: optax.OptState) -> Defaults:
-    """Returns what suits an optimizer with this ``update()`` and state."""
+def defaults_for(update: Callable[[], object], state: optax.OptState, shapes: Collection[tuple[int, ...]]) -> Defaults:
+    """Returns what suits an optimizer.
+
+    Args:
+      update: the optimizer's update.
+      state: its state.
+      shapes: those of the parameters. An operation counts if its result has one of them: norms do not.
+    """
     nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, optax.FactoredState))
     if any(isinstance(node, optax.FactoredState) for node in nodes):
         return BOUNDED
     used = set(_operations(jax.make_jaxpr(update)()))
-    if any(name == "sign" or (name == "dot_general" and rank > 1) for name, rank in used):
+    if any(name == "dot_general" and len(shape) > 1 for name, shape in used):
         return BOUNDED
-    return SCALED if any(name in ("sqrt", "rsqrt", "pow") and rank > 0 for name, rank in used) else PLAIN
+    names = {name for name, shape in used if shape in shapes}
+    # Yogi takes both roots and signs.
+    return SCALED if names & {"sqrt", "rsqrt", "pow"} else BOUNDED if "sign" in names else PLAIN
 
 
-def _operations(jaxpr: Any) -> Iterator[tuple[str, int]]:
-    """Yields each operation of a program and the rank of its result."""
+def _operations(jaxpr: Any) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yields each operation of a program and the shape of its result."""
     jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
     for equation in jaxpr.eqns:
-        yield equation.primitive.name, equation.outvars[0].aval.ndim if equation.outvars else 0
+        yield equation.primitive.name, equation.outvars[0].aval.shape if equation.outvars else ()
         for part in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")):
             if hasattr(part, "eqns") or hasattr(part, "jaxpr"):
                 yield from _operations(part)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 from jax.typing import ArrayLike
@@ -19,8 +20,7 @@ from rvsmjax.penalties._arranged import Axes, along_stack, arranged, map_slices,
 from rvsmjax.penalties._weighted import weighted
 from rvsmjax.transforms.layouts import Layout, check_layout, is_masked, leaf_axes, named_leaves, require_fit
 from rvsmjax.transforms.marks import Marks, metric_leaves
-from rvsmjax.transforms.selection import Mask, check_patterns, first_matches, select
-from rvsmjax.transforms.target import step_for_sparsity
+from rvsmjax.transforms.selection import Mask, check_patterns, first_matches, is_array, select
 
 Overrides = Mapping[str, Mapping[str, Penalty | optax.ScalarOrSchedule] | None]
 """Regular expression on the path -> one or more of ``{"penalty": …, "lam": …, "sparsity": …}``, or None to skip."""
@@ -62,62 +62,6 @@ def numbers_at(
     """
     now = tuple(rule.at(count) for rule in rules), strong(strength(count) if callable(strength) else strength)
     return now if like is None else jax.tree.map(lambda a, b: jnp.broadcast_to(a.astype(b.dtype), b.shape), now, like)
-
-
-def by_leaf(rules: Sequence[Rule], marks: Marks, params: PyTree) -> tuple[Rule, ...]:
-    """Returns the rules of a state with one λ per leaf, or per slice of a stack, where λ follows a sparsity."""
-
-    def vector(index: int, rule: Rule) -> Rule:
-        if rule.sparsity is None:
-            return rule
-        shapes = [(axes, jnp.shape(leaf)) for leaf, axes in marks.leaves_of(index, params)]
-        count = sum(math.prod(stack_shape(axes, shape)) for axes, shape in shapes)
-        return rule._replace(lam=jnp.zeros(count, jnp.float32))
-
-    return tuple(vector(index, rule) for index, rule in enumerate(rules))
-
-
-def follow_sparsity(
-    rules: Sequence[Rule], marks: Marks, tree: PyTree, strength: ArrayLike = 1.0, metric: PyTree = None
-) -> tuple[Rule, ...]:
-    """Returns the rules with the λ at which the prox of ``tree`` at step λ/strength in a metric has their sparsity."""
-    weights = metric_leaves(marks, metric)
-
-    def solved(index: int, rule: Rule) -> Rule:
-        chosen = marks.leaves_of(index, tree)
-        if rule.sparsity is None or not chosen:
-            return rule
-        own = [m for m, of in zip(weights, marks.rules, strict=True) if of == index]
-        if jnp.ndim(rule.lam) > 0:
-            pairs = zip(chosen, own, strict=True)
-            step = jnp.stack([step for (leaf, axes), m in pairs for step in _steps(rule, leaf, axes, m)])
-        else:
-            step = step_for_sparsity(
-                rule.on([axes for _, axes in chosen], own).penalty, [leaf for leaf, _ in chosen], rule.sparsity
-            )
-        return rule._replace(lam=(step * strength).astype(jnp.result_type(rule.lam)))
-
-    return tuple(solved(index, rule) for index, rule in enumerate(rules))
-
-
-def hold_sparsity(rules: Sequence[Rule], last: Sequence[Rule], ratio: Array) -> tuple[Rule, ...]:
-    """Returns the rules with the λ of the last ones, times ``ratio``, where it follows a sparsity."""
-
-    def held(rule: Rule, old: Rule) -> Rule:
-        return rule if rule.sparsity is None else rule._replace(lam=(old.lam * ratio).astype(jnp.result_type(old.lam)))
-
-    return tuple(map(held, rules, last))
-
-
-def _steps(rule: Rule, leaf: Array, axes: Axes | None, metric: Array | None) -> list[Array]:
-    """Returns the step that gives the leaf its sparsity, one for each slice of a stack."""
-    share: Any = rule.sparsity
-
-    def solve(x: Array, *m: Array) -> Array:
-        return step_for_sparsity(rule.on([axes and axes.within], m).penalty, [x], share)
-
-    steps = map_slices(solve, axes, [leaf, *along_stack(axes, metric, leaf.shape)], like=False)
-    return [steps] if steps.ndim == 0 else list(steps.ravel())
 
 
 def _own_lams(rule: Rule, chosen: Sequence[tuple[Array, Axes | None]]) -> Iterator[Array]:
@@ -162,11 +106,11 @@ def make_rules(
         if penalty.is_constraint:
             raise TypeError(f"sparsity must be given to the constraint itself, got {sparsity!r} beside {penalty!r}")
         try:
-            penalty.threshold(1.0)
+            jax.eval_shape(penalty.threshold, jax.ShapeDtypeStruct((), jnp.float32))  # no transfer to a device
         except NotImplementedError:
             raise TypeError(f"sparsity must be given with a penalty that has a threshold, got {penalty!r}") from None
         _checks.fraction("sparsity", sparsity, schedule=True)
-        return Rule(penalty, jnp.zeros((), jnp.float32), sparsity)
+        return Rule(penalty, np.zeros((), np.float32), sparsity)
 
     rules = [rule(penalty, lam, sparsity)]
     for pattern, change in (overrides or {}).items():
@@ -216,7 +160,12 @@ def mark_leaves(
     )
 
     def rule_of(name: str, leaf: PyTree, selected: bool, override: int | None) -> int | None:
-        if is_masked(leaf) or not selected or (override is not None and changes[override] is None):
+        if (
+            is_masked(leaf)
+            or not is_array(leaf)
+            or not selected
+            or (override is not None and changes[override] is None)
+        ):
             return None
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
             raise TypeError(f"params must be floating-point where selected, got {jnp.result_type(leaf)} at {name}")
@@ -296,6 +245,6 @@ def _with_own(
 
 
 def strong(number: ArrayLike) -> Array:
-    """Returns ``number`` as a strongly typed array, so a saved and restored state does not recompile."""
-    array = jnp.asarray(number)
+    """Returns ``number`` as a new, strongly typed array, which can be donated; a restored state does not recompile."""
+    array = jnp.array(number)
     return jax.lax.convert_element_type(array, array.dtype)

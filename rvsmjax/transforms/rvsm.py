@@ -13,18 +13,17 @@ from jax.typing import DTypeLike
 
 from rvsmjax import _checks
 from rvsmjax._pytree import PyTree
+from rvsmjax._sharding import varying
 from rvsmjax.penalties import Penalty
 from rvsmjax.penalties.top_k import SCOPES
+from rvsmjax.transforms.follow import by_leaf, follow_sparsity, hold_sparsity
 from rvsmjax.transforms.layouts import Layout, check_layout
-from rvsmjax.transforms.marks import Marks, evaluate, map_marked, masked
+from rvsmjax.transforms.marks import Marks, evaluate, map_marked, masked, require_arrays
 from rvsmjax.transforms.metric import Metric, next_metric, start_metric
 from rvsmjax.transforms.precision import check_state_dtype, rounded
 from rvsmjax.transforms.rules import (
     Overrides,
     Rule,
-    by_leaf,
-    follow_sparsity,
-    hold_sparsity,
     make_rules,
     map_rules,
     mark_leaves,
@@ -191,6 +190,7 @@ def rvsm(
     ) -> tuple[optax.Updates, RVSMState]:
         if params is None:
             raise ValueError("params must be passed to update: rvsm adds beta * (params - u)")
+        require_arrays(state.marks, updates)
         weights = next_metric(state.metric, state.marks, extra.get("metric"))
         new_rules, new_beta = numbers_at(state.count, rules, beta, like=(state.rules, state.beta))
         old, state = state, state._replace(beta=new_beta, metric=weights)
@@ -200,9 +200,15 @@ def rvsm(
             now = state._replace(rules=follow_sparsity(new_rules, state.marks, params, new_beta, weights))
             if not update_every:
                 return now
-            return now._replace(u=rounded(masked(now.marks, _prox(now, params)), dtype, now.count))
+            u = map_marked(lambda _, v: v, now.marks, state.u, _prox(now, params))  # params may be an Equinox model
+            return now._replace(u=rounded(u, dtype, now.count))
 
-        state = refreshed() if every == 1 else jax.lax.cond(state.count % every == 0, refreshed, lambda: held)
+        if every == 1:
+            state = refreshed()
+        else:
+            chosen = state.marks.marked(params)
+            due = state.count % every == 0
+            state = jax.lax.cond(due, lambda: varying(refreshed(), chosen), lambda: varying(held, chosen))
         if update_every:
             force = map_marked(lambda w, u: w - u, state.marks, params, state.u)
         else:
@@ -224,7 +230,11 @@ def _prox(state: RVSMState, params: optax.Params) -> PyTree:
 def _certify(
     state: RVSMState, params: optax.Params, u: PyTree, last: SplittingCertificate | None
 ) -> SplittingCertificate:
-    support = masked(state.marks, map_marked(lambda x: x != 0, state.marks, u))
+    marks = state.marks
+    supports = [
+        optax.MaskedNode() if of is None else x != 0 for of, x in zip(marks.rules, marks.leaves(u), strict=True)
+    ]
+    support = jax.tree.unflatten(marks.structure, supports)  # u may be an Equinox model
 
     def total(function: Callable[..., Array], *trees: PyTree) -> Array:
         columns = zip(*map(state.marks.leaves, trees), strict=True)

@@ -16,10 +16,17 @@ from rvsmjax._pytree import KeyPath, PyTree, Structure
 
 Mask = None | bool | Callable[[str], bool] | str | re.Pattern[str] | PyTree
 """None (default), True (every leaf), a predicate on the path, a regular expression, or a tree of booleans."""
-NAMES = {"bias", "scale", "offset", "gamma", "beta", "cls", "cls_token", "mask_token", "pos", "pos_emb", "probe"}
+NORMS = re.compile(r"norm(_?[a-z]?\d*)?$|^ln(_?\w?\d*)?$|_ln$|^[bg]n\d*$|^rms\d*$")
+"""Layers that normalize, whose parameters the default skips: ``LayerNorm_0``, ``attention_norm``, ``ln_1``, ``bn``."""
+TABLES = re.compile(r"embed|(^|_)embs?$|^wte$|^wpe$")
+"""Layers that are tables, whose ``weight`` or ``w`` the default skips; their ``kernel`` is a projection."""
+VECTORS = re.compile(
+    r"bias|^b(_\w+|\d+|[qkvo])?$|(^|_)(scale|offset|gain|gamma|beta|g)$"  # biases, scales
+    r"|embed|(^|_)embs?$|^wte$|^wpe$|(^|_)pos(_|$|emb|ition)|(^|_)pe$|codebook|vocab"  # tables
+    r"|^cls$|tokens?$|^probe$|^latents?$|^(h0|c0|init(ial)?_state)$"  # learned inputs and initial states
+    r"|(^|_)lora|^(log_\w+|\w+_log)$|^(running|moving)_"  # LoRA factors, rates of state-space models, running means
+)
 """Parameters that the default skips at any rank: stacked and scanned layers add an axis."""
-LAYERS = re.compile(r"embed|^wte$|^wpe$|norm|^ln|_ln$|^bn")
-"""Layers whose ``weight`` or ``w`` the default skips: embeddings and norms in Equinox and Haiku."""
 
 
 def path_name(path: KeyPath) -> str:
@@ -36,8 +43,8 @@ def path_name(path: KeyPath) -> str:
 def select(params: PyTree, mask: Mask = None) -> PyTree:
     """Returns a tree of booleans with the structure of ``params``, True at the selected leaves.
 
-    ``None`` selects real leaves of rank >= 2 by name: kernels, but not biases, norms, embeddings, class and position
-    tokens or LoRA factors (``NAMES``, ``LAYERS``). If ``params`` is a bare real array, ``None`` selects it.
+    ``None`` selects real arrays of rank >= 2 by name: kernels, but not biases, norms, embeddings, class and position
+    tokens or LoRA factors (``NORMS``, ``TABLES``, ``VECTORS``), or a bare array.
 
     Args:
       params: tree of arrays.
@@ -56,7 +63,7 @@ def select(params: PyTree, mask: Mask = None) -> PyTree:
         bare = jax.tree_util.treedef_is_leaf(jax.tree.structure(params))
 
         def chosen(path: KeyPath, leaf: ArrayLike) -> bool:
-            real = not jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating)
+            real = is_array(leaf) and not jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating)
             return real and (bare or _by_default(path_name(path), leaf))
 
         return jax.tree_util.tree_map_with_path(chosen, params)
@@ -66,15 +73,21 @@ def select(params: PyTree, mask: Mask = None) -> PyTree:
     return selected
 
 
+def is_array(leaf: PyTree) -> bool:
+    """Returns whether a leaf is an array or a number; an Equinox model also holds functions."""
+    return hasattr(leaf, "dtype") or isinstance(leaf, (bool, int, float, complex))
+
+
 def _by_default(name: str, leaf: ArrayLike) -> bool:
     *layers, last = name.lower().split("/")
     if np.ndim(leaf) < 2:
         return False
-    if last in ("weight", "w"):
-        return not (layers and LAYERS.search(layers[-1]))
-    if last == "b" and layers:  # Haiku's bias, not a matrix B
+    layer = layers[-1] if layers else ""
+    if last == "b" and not layers:  # a matrix B, not Haiku's bias
+        return True
+    if NORMS.search(layer) or NORMS.search(last) or VECTORS.search(last):
         return False
-    return last not in NAMES and not re.search(r"embed|(^|_)lora", last)
+    return not (last in ("weight", "w") and TABLES.search(layer))
 
 
 def _explicit(params: PyTree, mask: Mask) -> PyTree:

@@ -14,22 +14,21 @@ from jax.typing import DTypeLike
 
 from rvsmjax import _checks
 from rvsmjax._pytree import PyTree
+from rvsmjax._sharding import varying
 from rvsmjax.geometry import working_dtype
 from rvsmjax.penalties import L0, Penalty
 from rvsmjax.penalties._arranged import INPUTS, OTHER, OUTPUTS, Axes, stack_shape
 from rvsmjax.penalties.top_k import SCOPES
+from rvsmjax.transforms.follow import by_leaf, prox_with_floor
 from rvsmjax.transforms.layouts import Layout, check_layout
-from rvsmjax.transforms.marks import Marks, map_marked, masked
+from rvsmjax.transforms.marks import Marks, map_marked, masked, require_arrays
 from rvsmjax.transforms.metric import SECOND_MOMENT, Metric, next_metric, second_moment, start_metric
 from rvsmjax.transforms.optimizers import SCALED, Defaults, defaults_for
 from rvsmjax.transforms.precision import check_state_dtype, rounded
 from rvsmjax.transforms.rules import (
     Overrides,
     Rule,
-    by_leaf,
-    follow_sparsity,
     make_rules,
-    map_rules,
     mark_leaves,
     numbers_at,
 )
@@ -37,6 +36,10 @@ from rvsmjax.transforms.selection import Mask
 
 FREEZE = 0.8
 """Share of the training after which the pattern no longer changes."""
+
+
+FLOOR = 0.2
+"""No leaf is sparser than if it kept a fifth of its share."""
 
 
 class SparsifyState(NamedTuple):
@@ -76,6 +79,7 @@ def sparsify(
     mask: Mask = None,
     overrides: Overrides | None = None,
     scope: str = "global",
+    floor: float = FLOOR,
     pull: optax.ScalarOrSchedule | None = None,
     rate: optax.ScalarOrSchedule | None = None,
     freeze: int | None = None,
@@ -112,6 +116,8 @@ def sparsify(
       mask: which leaves, see ``select``.
       overrides: other penalties or sparsities for some leaves, see ``rvsm``.
       scope: whether the sparsity holds for all leaves together (``"global"``) or for each (``"leaf"``).
+      floor: least fraction of nonzero components in each leaf, as a multiple of that in all leaves together, in [0, 1],
+        with ℓ0 or groups of it and the scope ``"global"``. Without, a leaf of small weights can lose all of them.
       pull: share α of the way from w to u per step, in [0, 1], a number or a schedule. Defaults to 1/steps.
       rate: factor of the steps of the zero components, >= 0, a number or a schedule. Defaults to 1; to
         0.3 for optimizers without a second moment, like SGD, whose steps are as noisy as the gradient.
@@ -149,6 +155,7 @@ def sparsify(
     layout = check_layout(layout)
     dtype = check_state_dtype(state_dtype)
     _checks.one_of("scope", scope, SCOPES)
+    _checks.share("floor", floor)
     steps = _checks.count("steps", steps)
     freeze = max(1, round(FREEZE * steps)) if freeze is None else _checks.count("freeze", freeze)
     pull = 1 / steps if pull is None else pull
@@ -174,7 +181,7 @@ def sparsify(
     def init(params: optax.Params) -> SparsifyState:
         count = jnp.zeros((), jnp.int32)
         marks = mark_leaves(params, mask, overrides, rules, layout)
-        zeros = masked(marks, jax.tree.map(lambda p: jnp.zeros_like(p, dtype or working_dtype(p)), params))
+        zeros = masked(marks, map_marked(lambda p: jnp.zeros_like(p, dtype or working_dtype(p)), marks, params))
         now, share = numbers_at(count, [ramped(rule, SCALED) for rule in rules], pull)
         now = by_leaf(now, marks, params) if scope == "leaf" else now
         start = inner.init(params)
@@ -189,12 +196,15 @@ def sparsify(
         if params is None:
             raise ValueError("params must be passed to update: sparsify sets components of params + updates to 0")
         marks, frozen = state.marks, state.count >= freeze
+        require_arrays(marks, updates)
         weights = next_metric(state.metric, marks, extra.pop("metric", None))
         # A component that is zero in both u and w is not pruned: it starts at zero.
         kept = map_marked(lambda rest, u: (u != 0) | ((rest == 0) & ~frozen), marks, state.residual, params)
         optimize = functools.partial(inner.update, state=state.inner_state, params=params, **extra)
-        suited = defaults_for(lambda: optimize(updates), state.inner_state)
-        everywhere = suited.dense if dense is None else dense
+        suited = defaults_for(lambda: optimize(updates), state.inner_state, {x.shape for x in marks.marked(params)})
+        # Gradients of single examples, as DP-SGD takes them, have other shapes: no component moves by them.
+        by_example = any(g.shape != w.shape for g, w in zip(marks.marked(updates), marks.marked(params), strict=True))
+        everywhere = suited.dense or by_example if dense is None else dense
         speed = suited.rate if rate is None else rate(state.count) if callable(rate) else rate
         rising = [ramped(rule, suited) for rule in rules]
         rules_now, share = numbers_at(state.count, rising, pull, like=(state.rules, state.pull))
@@ -213,13 +223,15 @@ def sparsify(
         w = map_marked(move, marks, state.residual, params, steps_taken, at_zeros, kept)
 
         def thresholded() -> tuple[PyTree, tuple[Rule, ...]]:
-            found = follow_sparsity(rules_now, marks, w, metric=metric_now)
-            return map_rules(lambda r, ws: r.penalty.prox_leaves(ws, r.lam), found, marks, w, metric_now), found
+            return prox_with_floor(rules_now, marks, w, metric_now, floor)
 
         def only_kept() -> tuple[PyTree, tuple[Rule, ...]]:
             return map_marked(lambda v, m: jnp.where(m, v, 0), marks, w, kept), state.rules
 
-        u, rules_now = jax.lax.cond(frozen, only_kept, thresholded)
+        chosen = marks.marked(w)
+        u, rules_now = jax.lax.cond(
+            frozen, lambda: varying(only_kept(), chosen), lambda: varying(thresholded(), chosen)
+        )
         changes = map_marked(lambda d, p, x: (x.astype(p.dtype) - p).astype(d.dtype), marks, steps_taken, params, u)
         # u as ``optax.apply_updates`` rounds it; a component that became zero keeps none of w once it is frozen.
         at_params = map_marked(lambda d, p: (p + d).astype(p.dtype), marks, changes, params)

@@ -84,6 +84,24 @@ def test_the_default_selects_a_bare_array():
         ("query/lora_a", (8, 2), False),
         ("exploration", (8, 2), True),  # no LoRA factor
         ("q_einsum/w", (2, 8, 4), True),
+        ("wte", (9, 8), False),  # GPT-2 as a flat dict
+        ("layers/ln1_scale", (3, 8), False),
+        ("layers/ln1_bias", (3, 8), False),
+        ("layers/b1", (3, 8), False),
+        ("layers/w1", (3, 8, 8), True),
+        ("layers/attention_norm/kernel", (3, 8), False),  # LLaMA in EasyLM
+        ("layers/attn_norm", (3, 8), False),
+        ("h/ln_1/g", (3, 8), False),
+        ("tok_emb/weight", (9, 8), False),
+        ("pos_embs", (9, 8), False),
+        ("attn/relative_position_bias_table", (9, 8), False),  # Swin
+        ("register_tokens", (4, 8), False),  # DINOv2
+        ("latents", (4, 8), False),  # Perceiver
+        ("mixer/A_log", (8, 4), False),  # Mamba
+        ("mixer/in_proj/kernel", (8, 4), True),
+        ("blocks/linear/kernel", (3, 8, 8), True),
+        ("position_mlp/kernel", (8, 8), True),
+        ("B", (8, 8), True),
     ],
 )
 def test_the_default_knows_the_names_of_other_libraries(path, shape, selected):

@@ -231,6 +231,7 @@ def test_errors():
         (lambda: rv.sparsify(sgd, 1.5, steps=5), ValueError, r"^sparsity must be .*got 1.5"),
         (lambda: rv.sparsify(sgd, 0.5, steps=0), ValueError, r"^steps must be .*got 0"),
         (lambda: rv.sparsify(sgd, 0.5, steps=5, pull=2), ValueError, r"^pull must be .*got 2"),
+        (lambda: rv.sparsify(sgd, 0.5, steps=5, floor=2), ValueError, r"^floor must be in \[0, 1\], got 2"),
         (lambda: rv.sparsify(sgd, 0.5, steps=5, rate=-1), ValueError, r"^rate must be .*got -1"),
         (lambda: rv.sparsify(sgd, 0.5, steps=5, freeze=0), ValueError, r"^freeze must be .*got 0"),
         (lambda: rv.sparsify(sgd, 0.5, steps=5, scope="x"), ValueError, r"^scope must be .*got 'x'"),
@@ -243,6 +244,48 @@ def test_errors():
     tx = rv.sparsify(sgd, 0.5, steps=5)
     with pytest.raises(ValueError, match=r"^params must be passed to update"):
         tx.update(w, tx.init(w))
+
+
+@pytest.mark.parametrize(("floor", "layout"), [(0.2, None), (0.5, None), (0.5, {"stack": "stack in out"})])
+def test_every_leaf_keeps_its_floor(floor, layout):
+    """Against thresholds by sorting: the largest of each leaf stay up to the floor, then the largest of all."""
+    rng = np.random.default_rng(3)
+    scales = {"large": 1.0, "small": 1e-3, "stack": np.array([1.0, 1e-3, 2.0])[:, None, None]}
+    params = {
+        name: {"kernel": jnp.asarray(scale * rng.normal(size=(3, 8, 10)), "float32")} for name, scale in scales.items()
+    }
+    tx = rv.sparsify(optax.sgd(0.1), lambda _: 0.9, steps=100, floor=floor, layout=layout)
+    updates, _ = jax.jit(tx.update)(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
+    got = optax.apply_updates(params, updates)
+    by_name = {name: np.asarray(leaf["kernel"]) for name, leaf in params.items()}
+    parts = [by_name["large"], by_name["small"], *(by_name["stack"] if layout else [by_name["stack"]])]
+    scores = []
+    for part in parts:
+        magnitude = np.abs(part).ravel()
+        first = np.argsort(-magnitude)[: round(floor * 0.1 * part.size)]
+        magnitude[first] = np.inf
+        scores.append(magnitude)
+    edge = np.sort(np.concatenate(scores))[-72]
+    want = [np.where(score.reshape(part.shape) >= edge, part, 0) for score, part in zip(scores, parts, strict=True)]
+    have = [np.asarray(got["large"]["kernel"]), np.asarray(got["small"]["kernel"])]
+    have += [*np.asarray(got["stack"]["kernel"])] if layout else [np.asarray(got["stack"]["kernel"])]
+    for a, b in zip(have, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+    without = rv.sparsify(optax.sgd(0.1), lambda _: 0.9, steps=100, floor=0, layout=layout)
+    updates, _ = without.update(jax.tree.map(jnp.zeros_like, params), without.init(params), params)
+    assert not np.any(params["small"]["kernel"] + updates["small"]["kernel"])
+
+
+def test_no_leaf_loses_all_its_groups():
+    rng = np.random.default_rng(4)
+    params = {
+        name: {"kernel": jnp.asarray(s * rng.normal(size=(6, 10)), "float32")} for name, s in (("a", 1), ("b", 1e-3))
+    }
+    tx = rv.sparsify(optax.sgd(0.1), lambda _: 0.5, steps=9, penalty=rv.Grouped(rv.L0(), "filters"), floor=0.1)
+    updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
+    kept = np.any(np.asarray(params["b"]["kernel"] + updates["b"]["kernel"]) != 0, axis=0)
+    norms = np.linalg.norm(params["b"]["kernel"], axis=0)
+    assert list(np.flatnonzero(kept)) == [np.argmax(norms)]
 
 
 @pytest.mark.slow

@@ -1,0 +1,184 @@
+"""What training programs do to a transformation and its state: donation, copies, boxes, models, meshes."""
+
+import copy
+import pickle
+
+import chex
+import equinox as eqx
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import rvsmjax as rv
+from rvsmjax.transforms.optimizers import BOUNDED, PLAIN, SCALED, defaults_for
+
+TRANSFORMATIONS = {
+    "sparsify": rv.sparsify(optax.adam(0.01), 0.75, steps=8),
+    "rvsm": rv.rvsm(rv.L0(), sparsity=0.75, beta=0.1),
+    "rvsm with u": rv.rvsm(rv.L1(), jnp.float32(0.1), jnp.float32(0.1), update_every=2, certificate=True),
+    "admm": rv.admm(rv.TopK(sparsity=0.75), rho=jnp.float32(0.1), dual_every=2),
+}
+
+
+def kernels(seed=0, shapes=((8, 6), (6, 4))):
+    keys = jax.random.split(jax.random.key(seed), len(shapes))
+    return {f"dense{i}": {"kernel": jax.random.normal(k, s)} for i, (k, s) in enumerate(zip(keys, shapes, strict=True))}
+
+
+@pytest.fixture(params=TRANSFORMATIONS)
+def tx(request):
+    return TRANSFORMATIONS[request.param]
+
+
+def test_a_donated_state_shares_no_array_with_the_next(tx):
+    params = kernels()
+    step = jax.jit(tx.update, donate_argnums=1)
+    for _ in range(2):
+        jax.block_until_ready(step(params, tx.init(params), params))
+
+
+def test_nothing_is_moved_to_a_device_before_init():
+    params = kernels()
+    with jax.transfer_guard("disallow"):
+        for tx in (
+            rv.sparsify(optax.adam(0.01), 0.75, steps=8),
+            rv.rvsm(rv.Grouped(rv.TransformedL1(), "filters"), sparsity=0.5, beta=0.1),
+            rv.admm(rv.TopK(sparsity=0.75), rho=0.1),
+        ):
+            jax.jit(tx.update)(params, jax.jit(tx.init)(params), params)
+
+
+@pytest.mark.parametrize("make", [copy.deepcopy, lambda tree: pickle.loads(pickle.dumps(tree))])
+def test_copies_of_a_state_go_on_without_a_new_trace(tx, make):
+    params = kernels()
+    step = jax.jit(chex.assert_max_traces(tx.update, 1))
+    _, state = step(params, tx.init(params), params)
+    same = make(state)
+    assert jax.tree.structure(same) == jax.tree.structure(state)
+    chex.assert_trees_all_equal(step(params, same, params), step(params, state, params))
+    chex.clear_trace_counter()
+
+
+def test_copies_of_the_state_of_an_equinox_model(tx):
+    params = eqx.filter(eqx.nn.MLP(4, 2, 8, 1, key=jax.random.key(0)), eqx.is_inexact_array)
+    step = jax.jit(chex.assert_max_traces(tx.update, 1))
+    _, state = step(params, tx.init(params), params)
+    copied, same = copy.deepcopy((params, state))
+    chex.assert_trees_all_equal(step(copied, same, copied), step(params, state, params))
+    chex.clear_trace_counter()
+
+
+def test_the_marks_are_an_empty_tuple_to_those_who_walk_over_a_state(tx):
+    marks = tx.init(kernels()).marks
+    assert isinstance(marks, tuple)
+    assert list(marks) == []
+    assert marks.paths == ["dense0/kernel", "dense1/kernel"]
+
+
+def test_boxes_of_flax_can_go_after_init(tx):
+    init = nn.with_logical_partitioning(nn.initializers.normal(), ("in", "out"))
+    boxed = nn.Dense(6, kernel_init=init).init(jax.random.key(0), jnp.ones((1, 8)))["params"]
+    params, state = nn.unbox((boxed, tx.init(boxed)))
+    gradient = jax.tree.map(jnp.ones_like, params)
+    want, _ = tx.update(gradient, tx.init(params), params)
+    got, _ = jax.jit(tx.update)(gradient, state, params)
+    chex.assert_trees_all_close(got, want, rtol=1e-6)
+
+
+def test_functions_in_a_model_are_no_parameters(tx):
+    params = kernels() | {"activation": jax.nn.relu}
+    arrays = kernels()
+    gradient = jax.tree.map(jnp.ones_like, arrays) | {"activation": None}
+    if tx is TRANSFORMATIONS["sparsify"]:  # Adam itself takes arrays alone
+        tx = rv.sparsify(optax.sgd(0.01), 0.75, steps=8)
+    state = tx.init(params)
+    want, _ = tx.update(jax.tree.map(jnp.ones_like, arrays), tx.init(arrays), arrays)
+    for _ in range(3):
+        got, state = tx.update(gradient, state, params)
+    assert got.pop("activation") is None
+    first, _ = tx.update(gradient, tx.init(params), params)
+    chex.assert_trees_all_equal({name: first[name] for name in want}, want)
+
+
+def test_a_selected_leaf_without_a_gradient_is_named(tx):
+    params = kernels()
+    gradient = params | {"dense1": {"kernel": None}}
+    with pytest.raises(
+        ValueError, match=r"^updates must hold an array for each selected leaf.*got none at dense1/kernel"
+    ):
+        tx.update(gradient, tx.init(params), params)
+
+
+@pytest.mark.parametrize(
+    "tx",
+    [
+        rv.sparsify(optax.adam(0.01), 0.75, steps=8),
+        rv.sparsify(optax.lion(0.01), 0.75, steps=8, scope="leaf"),
+        rv.rvsm(rv.TopK(sparsity=0.75, scope="global"), beta=0.1),
+        rv.rvsm(rv.TransformedL1(), sparsity=0.75, beta=0.1),
+        rv.admm(rv.TopK(sparsity=0.75), rho=0.1, dual_every=2),
+    ],
+    ids=["sparsify", "by leaf", "top_k", "tl1", "admm"],
+)
+def test_shard_map_checks_what_varies_between_devices(tx):
+    mesh = jax.make_mesh((4,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
+    spec = jax.sharding.PartitionSpec("x")
+
+    def local(params):
+        out, state = params, tx.init(params)
+        for _ in range(2):
+            updates, state = tx.update(jax.tree.map(jnp.ones_like, out), state, out)
+            out = optax.apply_updates(out, updates)
+        return rv.sparse_params(state, out)
+
+    run = [
+        jax.jit(jax.shard_map(local, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=check))
+        for check in (True, False)
+    ]
+    params = kernels(shapes=((16, 6), (8, 8)))
+    got, want = (one(params) for one in run)
+    chex.assert_trees_all_equal(got, want)
+    parts = [jax.tree.map(lambda x, i=i: np.split(np.asarray(x), 4)[i], params) for i in range(4)]
+    alone = [jax.jit(local)(part) for part in parts]
+    together = jax.tree.map(lambda *xs: np.concatenate(xs), *alone)
+    chex.assert_trees_all_close(got, together, rtol=1e-6)
+
+
+def test_gradients_of_single_examples_reach_the_optimizer():
+    private = optax.contrib.differentially_private_aggregate(1.0, 0.1, key=jax.random.key(0))
+    tx = rv.sparsify(optax.chain(private, optax.sgd(0.1)), 0.5, steps=6)
+    params = kernels()
+    state = tx.init(params)
+    for _ in range(6):
+        examples = jax.tree.map(lambda w: jnp.stack([w, -w, w]), params)
+        updates, state = tx.update(examples, state, params)
+        params = optax.apply_updates(params, updates)
+    chex.assert_trees_all_equal_shapes(params, kernels())
+    assert int(rv.sparsity(params).total.zeros) == 36
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "kind"),
+    [
+        (optax.sgd(0.1, momentum=0.9), PLAIN),
+        (optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.1)), PLAIN),
+        (optax.chain(optax.adaptive_grad_clip(0.1), optax.sgd(0.1)), PLAIN),
+        (optax.lars(0.1), PLAIN),
+        (optax.adamw(0.1), SCALED),
+        (optax.lamb(0.1), SCALED),
+        (optax.yogi(0.1), SCALED),
+        (optax.rmsprop(0.1), SCALED),
+        (optax.rprop(0.1), BOUNDED),
+        (optax.lion(0.1), BOUNDED),
+        (optax.adafactor(0.1), BOUNDED),
+        (optax.contrib.muon(0.1), BOUNDED),
+    ],
+    ids=["sgd", "clipped", "agc", "lars", "adamw", "lamb", "yogi", "rmsprop", "rprop", "lion", "adafactor", "muon"],
+)
+def test_kinds_of_optimizers(optimizer, kind):
+    params = kernels()
+    state = optimizer.init(params)
+    assert defaults_for(lambda: optimizer.update(params, state, params), state, {(8, 6), (6, 4)}) is kind
