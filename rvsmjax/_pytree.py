@@ -53,12 +53,16 @@ def _unflatten(cls: type[Module], aux: tuple[object, ...], leaves: Iterable[PyTr
 
 
 def _to_state_dict(module: Module) -> dict[str, PyTree]:
-    return {name: serialization.to_state_dict(getattr(module, name)) for name in _names(type(module), static=False)}
+    # Without fields that are None: some checkpointers cannot store them.
+    children, _ = _flatten_with_keys(module)
+    return {key.name: serialization.to_state_dict(child) for key, child in children if child is not None}
 
 
 def _from_state_dict(module: Module, state: dict[str, PyTree]) -> Module:
     children, aux = _flatten_with_keys(module)
-    leaves = [serialization.from_state_dict(leaf, state[key.name]) for key, leaf in children]
+    leaves = [
+        None if child is None else serialization.from_state_dict(child, state[key.name]) for key, child in children
+    ]
     return _unflatten(type(module), aux, leaves)
 
 

@@ -10,8 +10,8 @@ from jax import Array
 from rvsmjax._pytree import PyTree
 from rvsmjax.penalties import NM
 from rvsmjax.penalties._arranged import Axes
-from rvsmjax.transforms.layouts import Layout, selected_leaves
-from rvsmjax.transforms.selection import Mask, select
+from rvsmjax.transforms.leaves.layouts import Layout, selected_leaves
+from rvsmjax.transforms.leaves.selection import Mask, select
 
 
 def to_bcoo(params: PyTree, mask: Mask = None) -> PyTree:

@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 
 from rvsmjax._pytree import KeyPath, PyTree
-from rvsmjax.transforms.selection import path_name
+from rvsmjax.transforms.leaves.selection import path_name
 
 DTYPES = "__dtypes__"
 

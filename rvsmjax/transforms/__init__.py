@@ -2,7 +2,9 @@
 
 from rvsmjax.transforms.admm import ADMMState as ADMMState
 from rvsmjax.transforms.admm import admm as admm
-from rvsmjax.transforms.layouts import Layout as Layout
+from rvsmjax.transforms.leaves.layouts import Layout as Layout
+from rvsmjax.transforms.leaves.selection import Mask as Mask
+from rvsmjax.transforms.leaves.selection import select as select
 from rvsmjax.transforms.metric import Metric as Metric
 from rvsmjax.transforms.patterns import KeepZerosState as KeepZerosState
 from rvsmjax.transforms.patterns import adaptive_hard_threshold as adaptive_hard_threshold
@@ -11,8 +13,6 @@ from rvsmjax.transforms.rvsm import RVSMState as RVSMState
 from rvsmjax.transforms.rvsm import SplittingCertificate as SplittingCertificate
 from rvsmjax.transforms.rvsm import rvsm as rvsm
 from rvsmjax.transforms.scalars import scalars as scalars
-from rvsmjax.transforms.selection import Mask as Mask
-from rvsmjax.transforms.selection import select as select
 from rvsmjax.transforms.sparse import Sparsity as Sparsity
 from rvsmjax.transforms.sparse import lam_for_sparsity as lam_for_sparsity
 from rvsmjax.transforms.sparse import sparse_params as sparse_params

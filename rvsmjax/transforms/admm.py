@@ -14,12 +14,12 @@ from rvsmjax import _checks
 from rvsmjax._pytree import PyTree
 from rvsmjax._sharding import varying
 from rvsmjax.penalties import Penalty
-from rvsmjax.transforms.layouts import Layout, check_layout
-from rvsmjax.transforms.marks import Marks, evaluate, map_marked, masked, require_arrays
+from rvsmjax.transforms.leaves.layouts import Layout, check_layout
+from rvsmjax.transforms.leaves.marks import Marks, evaluate, map_marked, masked, require_arrays
+from rvsmjax.transforms.leaves.selection import Mask
 from rvsmjax.transforms.metric import Metric, next_metric, start_metric
 from rvsmjax.transforms.precision import check_state_dtype, rounded
 from rvsmjax.transforms.rules import Overrides, Rule, make_rules, map_rules, mark_leaves, numbers_at
-from rvsmjax.transforms.selection import Mask
 
 
 class ADMMState(NamedTuple):

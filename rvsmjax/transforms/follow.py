@@ -16,7 +16,7 @@ from rvsmjax._sharding import varying
 from rvsmjax.geometry import working_dtype
 from rvsmjax.penalties import L0, Grouped
 from rvsmjax.penalties._arranged import Axes, along_stack, map_slices, stack_shape
-from rvsmjax.transforms.marks import Marks, map_marked, metric_leaves
+from rvsmjax.transforms.leaves.marks import Marks, map_marked, metric_leaves
 from rvsmjax.transforms.rules import Rule, map_rules
 from rvsmjax.transforms.target import step_for_sparsity, steps_for_sparsity
 

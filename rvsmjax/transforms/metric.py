@@ -13,10 +13,10 @@ from jax import Array
 from rvsmjax import _checks
 from rvsmjax._pytree import PyTree, unboxed
 from rvsmjax.geometry import working_dtype
-from rvsmjax.transforms.layouts import is_masked
-from rvsmjax.transforms.marks import Marks, evaluate, masked, metric_leaves
+from rvsmjax.transforms.leaves.layouts import is_masked
+from rvsmjax.transforms.leaves.marks import Marks, evaluate, masked, metric_leaves
+from rvsmjax.transforms.leaves.selection import difference
 from rvsmjax.transforms.rules import Rule, map_rules
-from rvsmjax.transforms.selection import difference
 
 Metric = PyTree | Callable[[PyTree], PyTree] | None
 """None (the identity), a tree like the parameters, or a function of the initial parameters that returns one."""

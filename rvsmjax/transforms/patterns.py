@@ -13,10 +13,10 @@ from jax.typing import ArrayLike
 from rvsmjax import _checks
 from rvsmjax._pytree import PyTree
 from rvsmjax.penalties import TopK
-from rvsmjax.transforms.layouts import Layout, check_layout, is_masked
-from rvsmjax.transforms.marks import Marks, evaluate, map_leaf_slices, masked
+from rvsmjax.transforms.leaves.layouts import Layout, check_layout, is_masked
+from rvsmjax.transforms.leaves.marks import Marks, evaluate, map_leaf_slices, masked
+from rvsmjax.transforms.leaves.selection import Mask, path_name, require_same_structure
 from rvsmjax.transforms.rules import mark_leaves
-from rvsmjax.transforms.selection import Mask, path_name, require_same_structure
 
 
 class HardThresholdState(NamedTuple):

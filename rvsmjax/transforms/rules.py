@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,9 +19,9 @@ from rvsmjax._pytree import PyTree, Structure, unboxed
 from rvsmjax.penalties import Penalty
 from rvsmjax.penalties._arranged import Axes, along_stack, arranged, map_slices, stack_shape
 from rvsmjax.penalties._weighted import weighted
-from rvsmjax.transforms.layouts import Layout, check_layout, is_masked, leaf_axes, named_leaves, require_fit
-from rvsmjax.transforms.marks import Marks, metric_leaves
-from rvsmjax.transforms.selection import Mask, check_patterns, first_matches, is_array, select
+from rvsmjax.transforms.leaves.layouts import Layout, check_layout, is_masked, leaf_axes, named_leaves, require_fit
+from rvsmjax.transforms.leaves.marks import Marks, metric_leaves
+from rvsmjax.transforms.leaves.selection import Mask, check_patterns, first_matches, is_array, select
 
 Overrides = Mapping[str, Mapping[str, Penalty | optax.ScalarOrSchedule] | None]
 """Regular expression on the path -> one or more of ``{"penalty": …, "lam": …, "sparsity": …}``, or None to skip."""
@@ -174,6 +175,10 @@ def mark_leaves(
     selected = jax.tree.leaves(select(unboxed(params), mask), is_leaf=is_masked)
     columns = zip(leaves, selected, found, strict=True)
     indices = [rule_of(name, leaf, chosen, override) for (name, leaf), chosen, override in columns]
+    if mask is None and not any(selected) and not any(is_masked(leaf) for _, leaf in leaves):
+        warnings.warn(
+            f"no leaf is selected by default, so nothing becomes sparse; pass mask. Got {names}", stacklevel=4
+        )
     axes = leaf_axes(params, layout, [index is not None for index in indices])
     for (name, leaf), index, of in zip(leaves, indices, axes, strict=True):
         if rules and index is not None:

@@ -17,8 +17,9 @@ from rvsmjax._sharding import varying
 from rvsmjax.penalties import Penalty
 from rvsmjax.penalties.top_k import SCOPES
 from rvsmjax.transforms.follow import by_leaf, follow_sparsity, hold_sparsity
-from rvsmjax.transforms.layouts import Layout, check_layout
-from rvsmjax.transforms.marks import Marks, evaluate, map_marked, masked, require_arrays
+from rvsmjax.transforms.leaves.layouts import Layout, check_layout
+from rvsmjax.transforms.leaves.marks import Marks, evaluate, map_marked, masked, require_arrays
+from rvsmjax.transforms.leaves.selection import Mask
 from rvsmjax.transforms.metric import Metric, next_metric, start_metric
 from rvsmjax.transforms.precision import check_state_dtype, rounded
 from rvsmjax.transforms.rules import (
@@ -30,7 +31,6 @@ from rvsmjax.transforms.rules import (
     numbers_at,
     penalty_value,
 )
-from rvsmjax.transforms.selection import Mask
 
 SOLVE_EVERY = 10
 """Steps between solutions for λ by default."""

@@ -10,7 +10,7 @@ from jax import Array
 
 from rvsmjax.geometry import working_dtype
 from rvsmjax.transforms.admm import ADMMState
-from rvsmjax.transforms.marks import Marks
+from rvsmjax.transforms.leaves.marks import Marks
 from rvsmjax.transforms.rules import Rule
 from rvsmjax.transforms.rvsm import RVSMState
 from rvsmjax.transforms.sparse import count_zeros, sparse_params, splitting_states

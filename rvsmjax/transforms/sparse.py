@@ -17,9 +17,9 @@ from rvsmjax._pytree import PyTree, unboxed
 from rvsmjax.penalties import Penalty
 from rvsmjax.penalties._arranged import arranged
 from rvsmjax.transforms.admm import ADMMState
-from rvsmjax.transforms.layouts import Layout, selected_leaves
+from rvsmjax.transforms.leaves.layouts import Layout, selected_leaves
+from rvsmjax.transforms.leaves.selection import Mask, path_name, select
 from rvsmjax.transforms.rvsm import RVSMState
-from rvsmjax.transforms.selection import Mask, path_name, select
 from rvsmjax.transforms.sparsify import SparsifyState
 
 SPLITTING = (RVSMState, ADMMState, SparsifyState)
@@ -43,7 +43,8 @@ def sparse_params(opt_state: optax.OptState, params: optax.Params) -> PyTree:
 
     Raises:
       ValueError: if ``opt_state`` holds no splitting transformation, or two that select the same leaf, if it is
-        replicated or batched, or if ``params`` has a different structure from the parameters passed to ``init``.
+        replicated or batched, if ``params`` has a different structure from the parameters passed to ``init``, or if it
+        is not what ``sparsify`` made sparse.
     """
     states = splitting_states(opt_state)
     if not states:
@@ -59,7 +60,25 @@ def sparse_params(opt_state: optax.OptState, params: optax.Params) -> PyTree:
             )
         claimed |= paths
         u = state.sparse(u)
+    for state in states:
+        if isinstance(state, SparsifyState):
+            _require_zeros(state, params)
     return u
+
+
+def _require_zeros(state: SparsifyState, params: optax.Params) -> None:
+    """Raises ``ValueError`` if parameters, unless traced, have less than half of the zeros of the last update."""
+    for index, rule in enumerate(state.rules):
+        leaves = {str(i): leaf for i, (leaf, _) in enumerate(state.marks.leaves_of(index, params))}
+        if rule.sparsity is None or any(isinstance(x, jax.core.Tracer) for x in (rule.sparsity, *leaves.values())):
+            continue
+        asked = float(rule.sparsity)
+        got = float(count_zeros({name: leaf == 0 for name, leaf in leaves.items()}).total.fraction)
+        if leaves and got < asked / 2:
+            raise ValueError(
+                f"params must be those that sparsify left {asked:.4g} sparse, got {got:.4g}: a wrapper that changes "
+                "updates, such as schedule_free, goes inside sparsify, not around it"
+            )
 
 
 def _require_fit(state: RVSMState | ADMMState | SparsifyState, params: optax.Params) -> None:

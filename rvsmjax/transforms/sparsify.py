@@ -20,8 +20,9 @@ from rvsmjax.penalties import L0, Penalty
 from rvsmjax.penalties._arranged import INPUTS, OTHER, OUTPUTS, Axes, stack_shape
 from rvsmjax.penalties.top_k import SCOPES
 from rvsmjax.transforms.follow import by_leaf, prox_with_floor
-from rvsmjax.transforms.layouts import Layout, check_layout
-from rvsmjax.transforms.marks import Marks, map_marked, masked, require_arrays
+from rvsmjax.transforms.leaves.layouts import Layout, check_layout
+from rvsmjax.transforms.leaves.marks import Marks, map_marked, masked, require_arrays
+from rvsmjax.transforms.leaves.selection import Mask
 from rvsmjax.transforms.metric import SECOND_MOMENT, Metric, next_metric, second_moment, start_metric
 from rvsmjax.transforms.optimizers import SCALED, Defaults, defaults_for
 from rvsmjax.transforms.precision import check_state_dtype, rounded
@@ -32,7 +33,6 @@ from rvsmjax.transforms.rules import (
     mark_leaves,
     numbers_at,
 )
-from rvsmjax.transforms.selection import Mask
 
 FREEZE = 0.8
 """Share of the training after which the pattern no longer changes."""

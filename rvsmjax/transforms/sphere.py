@@ -9,10 +9,10 @@ import optax
 
 from rvsmjax._sharding import automatic
 from rvsmjax.geometry import norm, unit
-from rvsmjax.transforms.layouts import Layout, check_layout
-from rvsmjax.transforms.marks import Marks, map_leaf_slices
+from rvsmjax.transforms.leaves.layouts import Layout, check_layout
+from rvsmjax.transforms.leaves.marks import Marks, map_leaf_slices
+from rvsmjax.transforms.leaves.selection import Mask
 from rvsmjax.transforms.rules import mark_leaves
-from rvsmjax.transforms.selection import Mask
 
 
 class UnitSphereState(NamedTuple):

@@ -182,3 +182,21 @@ def test_kinds_of_optimizers(optimizer, kind):
     params = kernels()
     state = optimizer.init(params)
     assert defaults_for(lambda: optimizer.update(params, state, params), state, {(8, 6), (6, 4)}) is kind
+
+
+def test_a_wrapper_around_sparsify_that_changes_parameters_is_an_error():
+    tx = optax.contrib.schedule_free(rv.sparsify(optax.sgd(0.1), 0.9, steps=8), 0.1, b1=0.9)
+    params = kernels()
+    state = tx.init(params)
+    for _ in range(8):
+        updates, state = tx.update(params, state, params)
+        params = optax.apply_updates(params, updates)
+    with pytest.raises(ValueError, match=r"^params must be those that sparsify left 0.9 sparse, got 0: a wrapper"):
+        rv.sparse_params(state, params)
+    inside = rv.sparsify(optax.contrib.schedule_free(optax.sgd(0.1), 0.1, b1=0.9), 0.5, steps=8)
+    params = kernels()
+    state = inside.init(params)
+    for _ in range(8):
+        updates, state = inside.update(params, state, params)
+        params = optax.apply_updates(params, updates)
+    assert int(rv.sparsity(rv.sparse_params(state, params)).total.zeros) == 36

@@ -250,3 +250,8 @@ def test_a_penalty_that_does_not_fit_a_leaf_names_it_at_init(penalty):
     fits = {"stem": {"penalty": rv.TopK(k=1)}}
     with pytest.raises(ValueError, match=r"^ax.* \(3, 5\) at 'head/kernel'$"):
         rv.rvsm(penalty, 0.1, 0.5, overrides=fits).init(params)
+
+
+def test_a_default_that_selects_nothing_warns():
+    with pytest.warns(UserWarning, match="no leaf is selected by default, .*pass a mask for loc, scale"):
+        rv.rvsm(rv.L1(), 0.1, 0.1).init({"loc": jnp.ones(4), "scale": jnp.ones(4)})

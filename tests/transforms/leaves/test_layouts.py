@@ -13,7 +13,7 @@ import pytest
 from flax import nnx
 
 import rvsmjax as rv
-from rvsmjax.transforms.layouts import check_layout
+from rvsmjax.transforms.leaves.layouts import check_layout
 
 OPTIMIZER = optax.sgd(0.1, momentum=0.9)
 SHAPES = {"conv": {"kernel": (3, 4, 8)}, "dense": {"kernel": (8, 4), "bias": (4,)}}

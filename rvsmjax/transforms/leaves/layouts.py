@@ -13,7 +13,7 @@ from flax.core import meta
 from rvsmjax._pytree import KeyPath, PyTree, unboxed
 from rvsmjax.penalties import NM, Grouped, Penalty
 from rvsmjax.penalties._arranged import HEADS, INPUTS, OTHER, OUTPUTS, STACK, Axes, arranged
-from rvsmjax.transforms.selection import Mask, check_patterns, first_matches, is_array, path_name, select
+from rvsmjax.transforms.leaves.selection import Mask, check_patterns, first_matches, is_array, path_name, select
 
 Layout = Mapping[str, str]
 """Regular expression on the path -> a word for each axis in order, such as ``"stack in out"``; the first match wins.

@@ -11,8 +11,8 @@ from jax import Array
 
 from rvsmjax._pytree import PyTree, Structure, unboxed
 from rvsmjax.penalties._arranged import Axes, map_slices
-from rvsmjax.transforms.layouts import is_masked
-from rvsmjax.transforms.selection import difference, path_name
+from rvsmjax.transforms.leaves.layouts import is_masked
+from rvsmjax.transforms.leaves.selection import difference, path_name
 
 
 @jax.tree_util.register_static
