@@ -176,9 +176,8 @@ def mark_leaves(
     columns = zip(leaves, selected, found, strict=True)
     indices = [rule_of(name, leaf, chosen, override) for (name, leaf), chosen, override in columns]
     if mask is None and not any(selected) and not any(is_masked(leaf) for _, leaf in leaves):
-        warnings.warn(
-            f"no leaf is selected by default, so nothing becomes sparse; pass mask. Got {names}", stacklevel=4
-        )
+        text = f"no leaf is selected by default, so nothing becomes sparse: pass a mask for {', '.join(names)}"
+        warnings.warn(text, stacklevel=4)
     axes = leaf_axes(params, layout, [index is not None for index in indices])
     for (name, leaf), index, of in zip(leaves, indices, axes, strict=True):
         if rules and index is not None:
