@@ -36,8 +36,6 @@ from rvsmjax.transforms.rules import (
 
 FREEZE = 0.8
 """Share of the training after which the pattern no longer changes."""
-
-
 FLOOR = 0.2
 """No leaf is sparser than if it kept a fifth of its share."""
 
@@ -119,8 +117,8 @@ def sparsify(
       floor: least fraction of nonzero components in each leaf, as a multiple of that in all leaves together, in [0, 1],
         with ℓ0 or groups of it and the scope ``"global"``. Without, a leaf of small weights can lose all of them.
       pull: share α of the way from w to u per step, in [0, 1], a number or a schedule. Defaults to 1/steps.
-      rate: factor of the steps of the zero components, >= 0, a number or a schedule. Defaults to 1; to
-        0.3 for optimizers without a second moment, like SGD, whose steps are as noisy as the gradient.
+      rate: factor of the steps of the zero components, >= 0, a number or a schedule. Defaults to 1; to 0.3 for
+        optimizers without a second moment, like SGD, whose steps are as noisy as the gradient.
       freeze: step from which on the pattern is fixed. Defaults to four fifths of ``steps``.
       dense: whether the optimizer sees the gradient of the zero components and moves them. Defaults to whether its
         update is elementwise in the sense above.
