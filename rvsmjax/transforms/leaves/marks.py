@@ -88,7 +88,8 @@ class Marks(tuple[()]):
         except ValueError:
             where = difference(self.template(), tree)
             raise ValueError(
-                f"params must have the structure of the parameters passed to init; it differs at: {where}"
+                "params must have the structure of the parameters passed to init, and so must updates; it "
+                f"differs at: {where}"
             ) from None
         return picked
 

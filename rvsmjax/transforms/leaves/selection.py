@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.tree_util import DictKey, GetAttrKey
 from jax.typing import ArrayLike
 
@@ -146,8 +147,9 @@ def require_same_structure(name: str, tree: PyTree, params: PyTree) -> None:
 
 def difference(tree: PyTree, params: PyTree, is_leaf: Callable[[PyTree], bool] | None = None) -> str:
     """Returns the paths that only one of two trees has, or the first place where their containers differ."""
-    theirs = {path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_leaf)}
-    ours = {path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)}
+    stands_in = is_leaf or (lambda node: isinstance(node, optax.MaskedNode))
+    theirs = {path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree, is_leaf=stands_in)}
+    ours = {path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params, is_leaf=stands_in)}
     return ", ".join(sorted(ours ^ theirs)) or _other_container(tree, params, ())
 
 
