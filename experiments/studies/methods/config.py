@@ -98,6 +98,8 @@ def settings(config: MethodsConfig) -> Iterator[Setting]:
     cells = itertools.product(range(config.seeds), config.network, config.optimizer, config.sparsity, config.method)
     seen = set()
     for seed, network, optimizer, sparsity, method in cells:
+        if method == METRIC and optimizer != "adamw":
+            continue
         for ramp in config.ramp if method == "magnitude" else (0.0,):
             share = 0.0 if method == "dense" else sparsity
             steps = config.steps or (SHORT if method in (*SPLITTINGS, *BY_HAND) else DEFAULT_STEPS)[network]

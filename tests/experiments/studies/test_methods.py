@@ -24,6 +24,8 @@ def test_dense_runs_once_and_magnitude_once_per_ramp():
     assert len(set(listed)) == len(listed) == 3 * 2 * (1 + 2 * 2 + 2)
     assert len({s.name() for s in listed}) == len(listed)
     assert [s.seed for s in listed] == sorted(s.seed for s in listed)
+    metric = settings(MethodsConfig(method=("sparsify-metric",), seeds=1))
+    assert {s.optimizer for s in metric} == {"adamw"}
 
 
 @pytest.mark.parametrize("method", ["magnitude", "sparsify", "sparsify-metric", "rvsm-tl1"])
@@ -77,7 +79,10 @@ def test_the_record_and_what_is_kept(tmp_path, capsys):
         (["--sparsity", "1"], "sparsity must be"),
         (["--ramp", "1.5"], "ramp must be at most 1, got 1.5"),
         (["--seeds", "0"], "seeds must be"),
-        (["--method", "sparsify-metric"], "optimizer must be adamw for sparsify-metric, got sgd"),
+        (
+            ["--method", "sparsify-metric", "--optimizer", "sgd"],
+            "optimizer must include adamw for sparsify-metric, got sgd",
+        ),
         (["--finished"], "finished or minutes must leave at least one run"),
     ],
 )
