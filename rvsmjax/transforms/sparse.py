@@ -68,6 +68,8 @@ def sparse_params(opt_state: optax.OptState, params: optax.Params) -> PyTree:
 
 def _require_zeros(state: SparsifyState, params: optax.Params) -> None:
     """Raises ``ValueError`` if parameters, unless traced, have less than half of the zeros of the last update."""
+    if isinstance(state.count, jax.core.Tracer) or state.count == 0:  # before the first update they are dense
+        return
     for index, rule in enumerate(state.rules):
         leaves = {str(i): leaf for i, (leaf, _) in enumerate(state.marks.leaves_of(index, params))}
         if rule.sparsity is None or any(isinstance(x, jax.core.Tracer) for x in (rule.sparsity, *leaves.values())):

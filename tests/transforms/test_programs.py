@@ -188,6 +188,7 @@ def test_a_wrapper_around_sparsify_that_changes_parameters_is_an_error():
     tx = optax.contrib.schedule_free(rv.sparsify(optax.sgd(0.1), 0.9, steps=8), 0.1, b1=0.9)
     params = kernels()
     state = tx.init(params)
+    chex.assert_trees_all_equal(rv.sparse_params(state, params), params)
     for _ in range(8):
         updates, state = tx.update(params, state, params)
         params = optax.apply_updates(params, updates)
@@ -200,3 +201,8 @@ def test_a_wrapper_around_sparsify_that_changes_parameters_is_an_error():
         updates, state = inside.update(params, state, params)
         params = optax.apply_updates(params, updates)
     assert int(rv.sparsity(rv.sparse_params(state, params)).total.zeros) == 36
+
+
+def test_before_the_first_update_parameters_are_dense_without_an_error():
+    tx, params = rv.sparsify(optax.sgd(0.1), lambda _: 0.75, steps=8), kernels()
+    chex.assert_trees_all_equal(rv.sparse_params(tx.init(params), params), params)
