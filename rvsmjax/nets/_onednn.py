@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -26,6 +27,8 @@ VERSIONS = (0, 10), (0, 12)
 AVX512 = {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
 """What oneDNN needs for bfloat16."""
 LAYOUT = ("NHWC", "HWIO", "NHWC")
+SHORT = 8
+"""Longest side of an image for which, without AVX-512, the derivative by the kernel has an image for each channel."""
 KERNELS = {"HWIO": (0, 1, 2, 3), "IHWO": (1, 2, 0, 3)}
 """Orders of a kernel's axes, and where its height, width, inputs and outputs are: oneDNN reorders it anyway."""
 
@@ -144,6 +147,8 @@ def _transpose_images(
 ) -> Array:
     """Returns the cotangent of the images: a convolution with the turned kernel."""
     kernel = kernel.transpose(KERNELS[order])
+    if strides != (1, 1) and dilation == (1, 1):
+        return _by_phases(cotangent, x.aval.shape[1:3], kernel, strides, pads)
     sizes = zip(x.aval.shape[1:3], cotangent.shape[1:3], kernel.shape[:2], strides, pads, dilation, strict=True)
     around = []
     for side, out, window, stride, (low, _), d in sizes:
@@ -154,18 +159,59 @@ def _transpose_images(
     return convolution(spread, turned, (1, 1), _kept(around), dilation)
 
 
+def _by_phases(cotangent: Array, sides: Pair, kernel: Array, strides: Pair, pads: Pads) -> Array:
+    """Returns the cotangent of the images of a convolution with strides, without products with the zeros between.
+
+    Rows of the images whose numbers have the same remainder modulo the stride depend on the same rows of the kernel. So
+    do columns, and the remainders are output channels of one convolution with stride 1.
+    """
+    taps = [-(-window // stride) for window, stride in zip(kernel.shape, strides, strict=False)]
+    fill = [(0, tap * stride - window) for tap, stride, window in zip(taps, strides, kernel.shape, strict=False)]
+    inputs, outputs = kernel.shape[2:]
+    phases = jnp.pad(kernel, (*fill, (0, 0), (0, 0))).reshape(taps[0], strides[0], taps[1], strides[1], inputs, outputs)
+    turned = jnp.flip(phases, (0, 2)).transpose(0, 2, 5, 1, 3, 4).reshape(*taps, outputs, -1)
+    rows = [-(-(side + low) // stride) for side, stride, (low, _) in zip(sides, strides, pads, strict=True)]
+    around = [(tap - 1, row - out) for tap, row, out in zip(taps, rows, cotangent.shape[1:3], strict=True)]
+    y = convolution(cotangent, turned, (1, 1), around)
+    y = y.reshape(-1, *rows, *strides, inputs).transpose(0, 1, 3, 2, 4, 5)
+    y = y.reshape(-1, rows[0] * strides[0], rows[1] * strides[1], inputs)
+    (top, _), (left, _) = pads
+    return y[:, top : top + sides[0], left : left + sides[1]]
+
+
 def _transpose_kernel(
     cotangent: Array, x: Array, kernel: Any, *, strides: Pair, pads: Pads, dilation: Pair, order: str
 ) -> Array:
-    """Returns the cotangent of the kernel: a convolution over the images as channels, the cotangent as kernel."""
-    window = [kernel.aval.shape[i] for i in KERNELS[order][:2]]
-    sizes = zip(x.shape[1:3], cotangent.shape[1:3], window, strides, pads, dilation, strict=True)
-    around = [
+    """Returns the cotangent of the kernel: a convolution whose channels are the images, its kernel the cotangent.
+
+    Columns and channels are one axis of it, so that a row of its output, (s, c), is long enough for fast products of
+    matrices. Where that is not faster, or the kernel is dilated, each channel is an image.
+    """
+    window = tuple(kernel.aval.shape[i] for i in KERNELS[order][:2])
+    with set_xla_metadata(inlineable="false"):  # else XLA computes the images again, in the order of their transpose
+        gradient: Array = _kernel_gradient(cotangent, x, window, strides, pads, dilation)
+    return gradient if order == "HWIO" else gradient.transpose(2, 0, 1, 3)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3, 4, 5))
+def _kernel_gradient(cotangent: Array, x: Array, window: Pair, strides: Pair, pads: Pads, dilation: Pair) -> Array:
+    n, height, width, inputs = x.shape
+    sizes = zip((height, width), cotangent.shape[1:3], window, strides, pads, dilation, strict=True)
+    rows, columns = [
         (low, d * (length - 1) + stride * (out - 1) + 1 - side - low)
         for side, out, length, stride, (low, _), d in sizes
     ]
-    by_channel = convolution(x.transpose(3, 1, 2, 0), cotangent, dilation, around, strides, "IHWO")
-    return by_channel if order == "IHWO" else by_channel.transpose(1, 2, 0, 3)
+    if window == (1, 1):
+        ends = [stride * (out - 1) + 1 for stride, out in zip(strides, cotangent.shape[1:3], strict=True)]
+        seen = jnp.pad(x, ((0, 0), *pads, (0, 0)))[:, : ends[0] : strides[0], : ends[1] : strides[1]]
+        return jnp.einsum("nhwc,nhwo->co", seen, cotangent)[None, None]
+    if dilation != (1, 1) or not ((_flags() or set()) >= AVX512 or max(height, width) > SHORT):
+        by_channel = convolution(x.transpose(3, 1, 2, 0), cotangent, dilation, (rows, columns), strides, "IHWO")
+        return by_channel.transpose(1, 2, 0, 3)
+    x = x.reshape(n, -1).T.reshape(1, height, width * inputs, n)
+    columns, spread = (columns[0] * inputs, columns[1] * inputs), (strides[0], strides[1] * inputs)
+    by_row = convolution(x, cotangent, (1, 1), (rows, columns), spread, "IHWO")
+    return by_row.reshape(*window, inputs, -1)
 
 
 def _batched(args: Sequence[Array], dims: Sequence[int | None], **numbers: Any) -> tuple[Array, int]:

@@ -23,8 +23,6 @@ FEW = 3
 """Largest number of input channels for which it is, too."""
 TINY = 2
 """Longest side of an output for which it is faster than oneDNN's, in float32."""
-WIDE = 128
-"""Smallest number of input channels for which the derivative by the kernel is, unless the output is small."""
 
 Pair = tuple[int, int]
 Numbers = tuple[Pair, tuple[Pair, Pair]]
@@ -104,9 +102,8 @@ def _tangent(numbers: Numbers, primals: Sequence[Array], tangents: Sequence[Arra
     if not isinstance(by_x, SymbolicZero):
         parts.append(_convolve(by_x, kernel, numbers))
     if not isinstance(by_kernel, SymbolicZero):
-        wide = x.shape[3] >= WIDE and max(_sides(x, kernel, numbers)) > SMALL and x.dtype == jnp.float32
-        onednn = _onednn.is_available(x) and not wide
-        parts.append(_by_platform(_by_onednn if onednn else _by_dots, numbers, x, by_kernel))
+        way = _by_onednn if _onednn.is_available(x) else _by_dots
+        parts.append(_by_platform(way, numbers, x, by_kernel))
     return out, sum(parts[1:], parts[0])
 
 
