@@ -9,7 +9,6 @@ import sys
 from .cli.main import INTERRUPTED, main
 from .records.program import PROGRAM
 
-
 ONE_HEAP, NO_MAPPINGS, KEPT, AHEAD = (-8, 1), (-4, 0), (-1, 2**31 - 1), (-2, 2**26)
 """Arguments of glibc's ``mallopt``: M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD."""
 

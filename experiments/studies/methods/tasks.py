@@ -100,7 +100,7 @@ TASKS = {
     "resnet": Task(
         128,
         {"sgd": 0.1, "adamw": 3e-3, "lion": 3e-4, "muon": 0.02, "adafactor": 0.02},
-        lambda rngs: nets.ResNet(blocks=(3, 3, 3), width=16, rngs=rngs),
+        lambda rngs: nets.ResNet(blocks=(3, 3, 3), width=16, dtype=jnp.bfloat16, rngs=rngs),
         _draw_augmented,
         _load_images("cifar10"),
     ),
