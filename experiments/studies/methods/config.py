@@ -48,9 +48,9 @@ class Setting:
 class MethodsConfig(CommonFlags):
     """Train networks to several sparsities with several methods and optimizers, at equal steps; a table with spread.
 
-    digits: 64-32-10 on scikit-learn's digits. lenet: LeNet on MNIST. resnet: ResNet-20 on CIFAR-10 in bfloat16, about one epoch.
-    decoder: a transformer of two layers on the characters of the Python reference. mixer: two blocks on the digits.
-    recurrent: a gated recurrent unit on the characters.
+    digits: 64-32-10 on scikit-learn's digits. lenet: LeNet on MNIST. resnet: ResNet-20 on CIFAR-10 in bfloat16, about
+    one epoch. decoder: a transformer of two layers on the characters of the Python reference. mixer: two blocks on the
+    digits. recurrent: a gated recurrent unit on the characters.
     """
 
     network: Names = ("digits",)
