@@ -130,7 +130,7 @@ TASKS = {
 
 def loss(scores: Array, labels: Array) -> Array:
     """Returns the mean cross-entropy, in nats per label."""
-    return optax.softmax_cross_entropy_with_integer_labels(scores, labels).mean()
+    return optax.softmax_cross_entropy_with_integer_labels(scores.astype(jnp.float32), labels).mean()
 
 
 def evaluate(graph: Graph, params: optax.Params, rest: PyTree, data: PyTree) -> dict[str, float]:
