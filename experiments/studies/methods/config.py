@@ -20,13 +20,15 @@ BY_HAND = tuple(name.replace("rvsm", "fixed") for name in SPLITTINGS)
 """The same with a fixed λ, which whole trainings find."""
 METRIC = "sparsify-metric"
 """sparsify with the optimizer's second moment as the metric, for adamw."""
-METHODS = ("dense", "magnitude", "sparsify", METRIC, *SPLITTINGS, *BY_HAND)
+TUNED = "rvsm"
+"""rvsm with ℓ0, whose β validation data chooses."""
+METHODS = ("dense", "magnitude", "sparsify", METRIC, TUNED, *SPLITTINGS, *BY_HAND)
 OPTIMIZERS = ("sgd", "adamw", "lion", "adafactor", "muon")
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """One training. ``sparsity`` and ``ramp`` are 0 where the method has none."""
+    """One training. ``sparsity``, ``ramp`` and ``beta`` are 0 where the method has none."""
 
     network: str
     method: str
@@ -36,10 +38,11 @@ class Setting:
     seed: int
     steps: int
     key: int = 0
+    beta: float = 0.0
 
     def name(self) -> str:
         """Returns the name of its file."""
-        numbers = [f"{x:g}" for x in (self.sparsity, self.ramp) if x]
+        numbers = [f"{x:g}" for x in (self.sparsity, self.ramp, self.beta) if x]
         ends = [f"{self.steps}steps", f"seed{self.seed}", *[f"key{self.key}"] * bool(self.key)]
         return "-".join([self.network, self.optimizer, self.method, *numbers, *ends])
 
@@ -57,14 +60,16 @@ class MethodsConfig(CommonFlags):
     """Networks: digits, lenet, resnet, decoder, mixer, recurrent."""
     method: Names = ("dense", "magnitude", "sparsify")
     """Methods: dense, magnitude (gradual pruning), sparsify, sparsify-metric (adamw's second moment says which weights
-    matter); rvsm-l1, -l0, -tl1, -group-l1, -group-l0, whose λ follows
-    the sparsity; fixed-l1 and so on, whose λ is fixed and found by several trainings."""
+    matter), rvsm (ℓ0, the best β on validation data); rvsm-l1, -l0, -tl1, -group-l1, -group-l0, whose λ follows the
+    sparsity; fixed-l1 and so on, whose λ is fixed and found by several trainings."""
     optimizer: Names = OPTIMIZERS
     """Optimizers: sgd (momentum 0.9), adamw, lion, adafactor, muon."""
     sparsity: Numbers = (0.8, 0.9, 0.95)
     """Shares of zeros of all kernels."""
     ramp: Numbers = (0.5, 0.667)
     """Shares of the steps over which magnitude pruning reaches the sparsity; the best on validation data counts."""
+    beta: Numbers = (0.1, 1.0, 10.0)
+    """β of the method rvsm; the best on validation data counts."""
     seeds: WholeNumber = 3
     """Runs of each setting."""
     steps: WholeNumber = 0
@@ -100,10 +105,12 @@ def settings(config: MethodsConfig) -> Iterator[Setting]:
     for seed, network, optimizer, sparsity, method in cells:
         if method == METRIC and optimizer != "adamw":
             continue
-        for ramp in config.ramp if method == "magnitude" else (0.0,):
+        ramps = config.ramp if method == "magnitude" else (0.0,)
+        betas = config.beta if method == TUNED else (0.0,)
+        for ramp, beta in itertools.product(ramps, betas):
             share = 0.0 if method == "dense" else sparsity
             steps = config.steps or (SHORT if method in (*SPLITTINGS, *BY_HAND) else DEFAULT_STEPS)[network]
-            setting = Setting(network, method, optimizer, share, ramp, seed, steps, config.key)
+            setting = Setting(network, method, optimizer, share, ramp, seed, steps, config.key, beta)
             if setting not in seen:
                 seen.add(setting)
                 yield setting

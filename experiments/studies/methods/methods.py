@@ -9,7 +9,7 @@ import optax
 import rvsmjax as rv
 
 from ...training.magnitude import magnitude_pruning
-from .config import BY_HAND, METRIC, Setting
+from .config import BY_HAND, METRIC, TUNED, Setting
 
 WARM_UP = 0.05
 """Share of the steps over which the learning rate rises, before it falls along a cosine to 0."""
@@ -42,6 +42,9 @@ def make(setting: Setting, rate: float, lam: float | None = None) -> optax.Gradi
     if setting.method == "magnitude":
         rising = rv.cubic_sparsity(setting.sparsity, 0, max(1, round(setting.ramp * steps)))
         return optax.chain(optimizer, magnitude_pruning(rising, every=1))
+    if setting.method == TUNED:
+        rising = rv.cubic_sparsity(setting.sparsity, 0, max(1, round(RAMP * steps)))
+        return optax.chain(rv.rvsm(rv.L0(), sparsity=rising, beta=setting.beta), optimizer)
     if setting.method in PENALTIES:
         rising = rv.cubic_sparsity(setting.sparsity, 0, max(1, round(RAMP * steps)))
         return optax.chain(rv.rvsm(PENALTIES[setting.method], sparsity=rising, beta=BETA), optimizer)

@@ -7,9 +7,11 @@ import pandas as pd
 from scipy import stats
 
 from ...reports.document import Section, Table
-from .config import BY_HAND, METRIC, SPLITTINGS
+from .config import BY_HAND, METRIC, SPLITTINGS, TUNED
 
 CELL = ["network", "optimizer", "sparsity"]
+CHOSEN = {"magnitude": "ramp", TUNED: "beta"}
+"""Numbers that validation data chooses, by method."""
 
 
 def sections(runs: pd.DataFrame) -> list[Section]:
@@ -29,8 +31,10 @@ def _compared(runs: pd.DataFrame) -> Section:
     text = (
         "Loss on test data in nats, mean ± standard deviation over seeds; all methods have the same steps, learning "
         "rate, initial weights and batches. Magnitude: gradual pruning, the ramp being the best one on validation "
-        "data; sparsify: `rv.sparsify(optimizer, sparsity, steps=n)`, nothing chosen. The difference is that of the "
-        "two, seed by seed, with half of Student's 95 % interval: below zero, sparsify is better."
+        "data; sparsify: `rv.sparsify(optimizer, sparsity, steps=n)`, nothing chosen; rvsm: `rv.rvsm(rv.L0(), "
+        "sparsity=…, beta=β)` before the optimizer, u at the end, with the best β of three on validation data. The "
+        "difference is that of sparsify and magnitude, seed by seed, with half of Student's 95 % interval: below zero, "
+        "sparsify is better."
     )
     tables = [_table(name, runs[runs.network == name]) for name in dict.fromkeys(runs.network)]
     return Section("Test loss at equal sparsity", [text, *tables])
@@ -80,11 +84,14 @@ def _reached(runs: pd.DataFrame) -> Section:
 
 
 def chosen(runs: pd.DataFrame) -> pd.DataFrame:
-    """Returns the runs without those of ramps that are not the best of their cell on validation data."""
-    cells = runs[runs.method == "magnitude"].groupby([*CELL, "ramp"], as_index=False).validation_loss.mean()
-    best = cells.loc[cells.groupby(CELL).validation_loss.idxmin(), [*CELL, "ramp"]] if len(cells) else cells
-    kept = runs[runs.method == "magnitude"].merge(best, on=[*CELL, "ramp"])
-    return pd.concat([runs[runs.method != "magnitude"], kept], ignore_index=True)
+    """Returns the runs without those whose ramp or β is not the best of their cell on validation data."""
+    parts = [runs[~runs.method.isin(list(CHOSEN))]]
+    for method, number in CHOSEN.items():
+        own = runs[runs.method == method]
+        if len(own):
+            cells = own.groupby([*CELL, number], as_index=False).validation_loss.mean()
+            parts.append(own.merge(cells.loc[cells.groupby(CELL).validation_loss.idxmin(), [*CELL, number]]))
+    return pd.concat(parts, ignore_index=True)
 
 
 def difference(one: pd.DataFrame, other: pd.DataFrame, metric: str = "test_loss") -> tuple[float, float]:
@@ -105,9 +112,12 @@ def _table(network: str, runs: pd.DataFrame) -> Table:
         by = {name: cell[cell.method == name] for name in ("magnitude", "sparsify")}
         shown = [_spread(part.test_loss) for part in (dense, *by.values())]
         change = _change(by["sparsify"], by["magnitude"])
+        tuned = cell[cell.method == TUNED]
+        best = f"{_spread(tuned.test_loss)} (β = {tuned.beta.iloc[0]:g})" if len(tuned) else "–"
         accuracy = [_percent(part.test_accuracy) for part in by.values()]
-        rows.append([optimizer, f"{100 * sparsity:g} %", *shown, change, *accuracy, str(cell.seed.nunique())])
-    columns = ["optimizer", "zeros", "dense", "magnitude", "sparsify", "difference"]
+        seeds = cell[cell.method == "sparsify"].seed.nunique() or cell.seed.nunique()
+        rows.append([optimizer, f"{100 * sparsity:g} %", *shown, change, best, *accuracy, str(seeds)])
+    columns = ["optimizer", "zeros", "dense", "magnitude", "sparsify", "difference", "rvsm, β chosen"]
     columns += ["accuracy, magnitude", "accuracy, sparsify", "seeds"]
     title = f"{network}, {runs.steps.iloc[0]:,} steps"
     return Table(columns, sorted(rows, key=lambda row: row[0]), title, labels=2)

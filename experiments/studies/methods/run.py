@@ -79,7 +79,7 @@ def _numbers(outcome: Facts) -> Facts:
 def _check(config: MethodsConfig) -> None:
     from rvsmjax import _checks
 
-    check_axes(config, "network", "method", "optimizer", "sparsity", "ramp")
+    check_axes(config, "network", "method", "optimizer", "sparsity", "ramp", "beta")
     for name, known in (("network", NETWORKS), ("method", METHODS), ("optimizer", OPTIMIZERS)):
         for value in getattr(config, name):
             require_one_of(name, value, known)
@@ -90,8 +90,9 @@ def _check(config: MethodsConfig) -> None:
         _checks.integer("steps", config.steps, at_least=0)
         for value in config.sparsity:
             _checks.fraction("sparsity", value)
-        for value in config.ramp:
-            _checks.positive("ramp", value)
+        for name in ("ramp", "beta"):
+            for value in getattr(config, name):
+                _checks.positive(name, value)
     if max(config.ramp) > 1:
         raise BadInput(f"ramp must be at most 1, got {max(config.ramp):g}")
     if config.docs and not Path(config.docs).is_file():

@@ -19,7 +19,7 @@ from rvsmjax._pytree import PyTree
 from ...records.environment import describe
 from ...records.folder import BadInput, Facts
 from ...training.programs import SETTLE_STEPS, Graph, split
-from .config import BY_HAND, SPLITTINGS, Setting
+from .config import BY_HAND, SPLITTINGS, TUNED, Setting
 from .methods import make
 from .tasks import TASKS, Task, evaluate, loss
 
@@ -85,7 +85,7 @@ def train_once(setting: Setting, folder: Path | None, lam: float | None = None, 
     value = float(last)
     seconds = time.perf_counter() - start
     params, rest, state = carry
-    if setting.method in (*SPLITTINGS, *BY_HAND):
+    if setting.method in (TUNED, *SPLITTINGS, *BY_HAND):
         params = rv.sparse_params(state, params)
         rest = _settled(task, graph, params, rest, parts[0], data_key)
     if not np.isfinite(value):

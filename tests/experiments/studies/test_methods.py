@@ -26,11 +26,15 @@ def test_dense_runs_once_and_magnitude_once_per_ramp():
     assert [s.seed for s in listed] == sorted(s.seed for s in listed)
     metric = settings(MethodsConfig(method=("sparsify-metric",), seeds=1))
     assert {s.optimizer for s in metric} == {"adamw"}
+    tuned = list(
+        settings(MethodsConfig(method=("rvsm",), optimizer=("sgd",), sparsity=(0.9,), beta=(0.1, 2.0), seeds=1))
+    )
+    assert [s.name() for s in tuned] == [f"digits-sgd-rvsm-0.9-{beta}-600steps-seed0" for beta in (0.1, 2)]
 
 
-@pytest.mark.parametrize("method", ["magnitude", "sparsify", "sparsify-metric", "rvsm-tl1"])
+@pytest.mark.parametrize("method", ["magnitude", "sparsify", "sparsify-metric", "rvsm", "rvsm-tl1"])
 def test_a_run_has_the_sparsity_and_repeats(method):
-    setting = Setting("digits", method, "adamw", 0.8, 0.5 * (method == "magnitude"), 0, 20)
+    setting = Setting("digits", method, "adamw", 0.8, 0.5 * (method == "magnitude"), 0, 20, beta=method == "rvsm")
     one, two = train(setting, None), train(setting, None)
     assert abs(one["zeros"] - 0.8 * one["size"]) < 1
     assert one["validation_loss"] == two["validation_loss"]
@@ -117,6 +121,9 @@ def test_the_table_takes_the_better_ramp_and_pairs_seeds():
     assert row[:2] == ["sgd", "90 %"]
     assert row[5].startswith(f"{mean:+.4f}")
     sparse = runs[runs.method == "sparsify"]
+    tuned = [sparse.assign(method="rvsm", beta=beta, validation_loss=beta, test_loss=beta) for beta in (2.0, 1.0)]
+    (section,) = report.sections(pd.concat([runs.assign(beta=0.0), *tuned]))
+    assert section.blocks[1].rows[0][6] == "1.0000 ± 0.0000 (β = 1)"
     with_metric = sparse.assign(method="sparsify-metric", test_loss=sparse.test_loss - 0.25)
     _, section = report.sections(pd.concat([runs, with_metric]))
     assert section.blocks[1].rows[0][4] == "-0.2500 ± 0.0000"
