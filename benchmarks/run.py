@@ -126,8 +126,9 @@ def main(
     import jax
 
     from benchmarks import cifar, convolution, imports, rates, training, transforms
-    from experiments.records.environment import usable_cores
+    from experiments.records.environment import keep_memory, usable_cores
 
+    keep_memory()
     cores = usable_cores()
     if {"sweep", "rates"} & set(only):
         jax.config.update("jax_num_cpu_devices", cores)

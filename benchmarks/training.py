@@ -23,15 +23,25 @@ from experiments.studies.lenet.recipes import preparation
 from experiments.training.programs import TrainState, make_step, split
 from rvsmjax.nets import LeNet
 
-CHAINS: dict[str, list[optax.GradientTransformation]] = {
-    "none": [],
-    "l1": [rv.rvsm(rv.L1(), 1e-4, 1e-2)],
-    "l0": [rv.rvsm(rv.L0(), 1e-4, 1e-2)],
-    "tl1": [rv.rvsm(rv.TransformedL1(1.0), 1e-4, 1e-2)],
-    "group lasso": [rv.rvsm(rv.Grouped(rv.L1(), axes="filters"), 1e-4, 1e-2)],
-    "top-k, global, u every 10 steps": [
-        rv.rvsm(rv.TopK(sparsity=0.9, scope="global"), 1.0, 1e-2, update_every=10),
-    ],
+Around = Callable[[optax.GradientTransformation], optax.GradientTransformation]
+
+
+def before(link: optax.GradientTransformation) -> Around:
+    """Returns the function that puts a link before an optimizer."""
+    return lambda optimizer: optax.chain(link, optimizer)
+
+
+CHAINS: dict[str, Around] = {
+    "none": lambda optimizer: optimizer,
+    "l1": before(rv.rvsm(rv.L1(), 1e-4, 1e-2)),
+    "l0": before(rv.rvsm(rv.L0(), 1e-4, 1e-2)),
+    "tl1": before(rv.rvsm(rv.TransformedL1(1.0), 1e-4, 1e-2)),
+    "group lasso": before(rv.rvsm(rv.Grouped(rv.L1(), axes="filters"), 1e-4, 1e-2)),
+    "l1, sparsity given": before(rv.rvsm(rv.L1(), sparsity=0.9, beta=1e-2)),
+    "top-k, global, u every 10 steps": before(
+        rv.rvsm(rv.TopK(sparsity=0.9, scope="global"), 1.0, 1e-2, update_every=10)
+    ),
+    "sparsify": lambda optimizer: rv.sparsify(optimizer, lambda _: 0.9, steps=10**6),
 }
 RATE, MOMENTUM, STEPS = 1e-3, 0.9, 10
 """Settings of SGD, and steps per turn."""
@@ -48,7 +58,7 @@ def ours(name: str, batch: int) -> Callable[[], Any]:
     pictures, labels = images()
     data = Labelled(jnp.asarray(pictures), jnp.asarray(labels, jnp.int32))
     graph, params, rest = split(LeNet(rngs=nnx.Rngs(0)))
-    tx = optax.chain(*CHAINS[name], optax.sgd(RATE, momentum=MOMENTUM))
+    tx = CHAINS[name](optax.sgd(RATE, momentum=MOMENTUM))
     step = make_step(graph, tx.update, preparation(0), batch)
     order, key = jnp.asarray(np.random.default_rng(1).permutation(len(labels))), jax.random.key(0)
     held = TrainState(params, rest, tx.init(params)), jnp.zeros(2)
