@@ -15,6 +15,7 @@ The bins are ranges of bit patterns: the bit patterns of non-negative floats sor
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ from jax.typing import ArrayLike
 
 from rvsmjax._sharding import automatic, varying
 from rvsmjax.geometry import working_dtype
+from rvsmjax.penalties._tables import Tables
 
 SAMPLE = 1024
 """Size of the sorted sample that initializes the search."""
@@ -61,7 +63,7 @@ def _kth_largest(arrays: Sequence[Array], k: ArrayLike) -> Array:
     arrays = [jax.lax.stop_gradient(x) for x in arrays]
     if not sum(x.size for x in arrays):
         return jnp.zeros(jnp.shape(k), dtype)
-    found = jax.lax.bitcast_convert_type(_search(*_Groups.of(arrays, k), exact=True).low, dtype)
+    found = jax.lax.bitcast_convert_type(_search(*Tables.of(arrays, k), exact=True).low, dtype)
     return found if jnp.ndim(k) else found[0]
 
 
@@ -71,66 +73,32 @@ def _largest(arrays: Sequence[Array], k: ArrayLike) -> list[Array]:
     arrays = [jax.lax.stop_gradient(x) for x in arrays]
     if not sum(x.size for x in arrays):
         return [jnp.zeros(x.shape, bool) for x in arrays]
-    groups, k = _Groups.of(arrays, k)
+    groups, k = Tables.of(arrays, k)
     bounds = _search(groups, k)
     edges = groups.each(jnp.where(k > 0, bounds.low, _top(dtype)))
 
-    def first_tied() -> Array:
-        # Keep only the first entries that equal the edge: for each array, the flat index at which to stop.
-        magnitudes = [_magnitude(x, dtype) for x in arrays]
+    def first_tied() -> list[Array]:
+        # Keep only the first entries that equal the edge: for each row, the index at which to stop.
+        magnitudes = [_magnitude(x, dtype) for x in groups.tables]
         pairs = list(zip(magnitudes, edges, strict=True))
         room = k - groups.counts([m > edge for m, edge in pairs])
         return _ends(groups, [m == edge for m, edge in pairs], room)
 
-    everywhere = jnp.asarray([x.size for x in arrays], jnp.int32)
+    everywhere = [
+        jnp.full(len(rows), x.size // len(rows), jnp.int32) for x, rows in zip(groups.tables, groups.rows, strict=True)
+    ]
     tied = jnp.any((bounds.above_low > k) & (k > 0))
     ends = jax.lax.cond(tied, first_tied, lambda: varying(everywhere, arrays))
     masks = []
-    for x, edge, end in zip(arrays, edges, ends, strict=True):
-        index = jnp.arange(x.size, dtype=jnp.int32).reshape(x.shape)
+    for x, edge, end, packed in zip(groups.tables, edges, ends, groups.packed, strict=True):
+        index = jnp.arange(x.size // len(end), dtype=jnp.int32)
+        index, end = (index[None], end[:, None]) if packed else (index.reshape(x.shape), end[0])
         magnitude = _magnitude(x, dtype)
         masks.append((magnitude > edge) | ((magnitude == edge) & (index < end)))
-    return masks
+    return groups.unpacked(masks, arrays)
 
 
-class _Groups(NamedTuple):
-    """Arrays that are searched as one, or each by itself; what belongs to a group is an entry of a vector."""
-
-    arrays: list[Array]
-    apart: bool
-
-    @classmethod
-    def of(cls, arrays: list[Array], k: ArrayLike) -> tuple[_Groups, Array]:
-        """Returns the groups that k, a number or a vector, means, and k as a vector of at most their sizes."""
-        groups = cls(arrays, jnp.ndim(k) > 0)
-        most = max(x.size for x in arrays) if groups.apart else sum(x.size for x in arrays)
-        if most >= 2**31:
-            raise ValueError(f"leaves counted together must have fewer than 2**31 components, got {most:,}")
-        return groups, jnp.minimum(jnp.atleast_1d(jnp.asarray(k, jnp.int32)), groups.sizes)
-
-    @property
-    def sizes(self) -> Array:
-        """Returns the number of entries of each group."""
-        return self.total([jnp.asarray(x.size, jnp.int32) for x in self.arrays])
-
-    def total(self, values: Sequence[Array]) -> Array:
-        """Returns the sums over each group of one value per array."""
-        # The barriers keep XLA from repeating the sum in the program of each array.
-        stacked = jax.lax.optimization_barrier(jnp.stack(list(values)))
-        if self.apart:
-            return stacked
-        return jax.lax.optimization_barrier(jnp.sum(stacked, keepdims=True, dtype=stacked.dtype))
-
-    def counts(self, holds: Sequence[Array]) -> Array:
-        """Returns the number of True entries of each group."""
-        return self.total(_count(holds))
-
-    def each(self, values: Array) -> list[Array]:
-        """Returns the entry of its group for each array."""
-        return list(values) if self.apart else [values[0]] * len(self.arrays)
-
-
-def _search(groups: _Groups, k: Array, exact: bool = False) -> _Bounds:
+def _search(groups: Tables, k: Array, exact: bool = False) -> _Bounds:
     """Returns bounds, as bit patterns, between which the k-th largest magnitude of each group lies.
 
     Two bounds bracket the k-th largest: at least k entries reach the lower bound, fewer than k reach the upper. Each
@@ -139,7 +107,7 @@ def _search(groups: _Groups, k: Array, exact: bool = False) -> _Bounds:
     sorted sample, so two or three rounds suffice. Unless the k-th largest is wanted itself, ``exact``, the search ends
     when exactly k entries reach the lower bound.
     """
-    arrays = groups.arrays
+    arrays = groups.tables
     dtype = working_dtype(*arrays)
     top = _top(dtype)
     unsigned = top.dtype
@@ -243,61 +211,55 @@ def _shift(low: Array, high: Array) -> Array:
     return jnp.maximum(length - 8, 0).astype(low.dtype)
 
 
-def _count(holds: Sequence[Array]) -> list[Array]:
-    """Returns the number of True entries of each array."""
+def _ends(groups: Tables, marks: Sequence[Array], room: Array) -> list[Array]:
+    """Returns for each row of each table how many of its first entries hold the first ``room`` True ones of its group.
 
-    def plain(x: Array) -> Array:
-        return jnp.sum(x, dtype=jnp.int32)
-
-    def by_eighths(x: Array) -> Array:
-        # On a CPU, XLA sums a comparison one entry at a time; adding slices to each other is vectorized.
-        flat, part = x.ravel(), x.size // 8
-        eighths = sum(flat[i * part : (i + 1) * part].astype(jnp.int8) for i in range(8))
-        return plain(jax.lax.optimization_barrier(eighths)) + plain(flat[8 * part :])
-
-    return [jax.lax.platform_dependent(x, cpu=by_eighths, default=plain) for x in holds]
-
-
-def _ends(groups: _Groups, marks: Sequence[Array], room: Array) -> Array:
-    """Returns for each array how many of its first entries hold the first ``room`` True entries of its group."""
-    # By rows first: a cumulative sum over the whole vector is slow.
-    rows = [jnp.pad(m.ravel(), (0, -m.size % ROW if m.size else ROW)).reshape(-1, ROW) for m in marks]
-    sums = [jnp.sum(jax.lax.optimization_barrier(r.astype(jnp.int8)), axis=1, dtype=jnp.int32) for r in rows]
-    lengths = np.asarray([len(r) for r in rows])
-    lasts = np.cumsum(lengths)
-    starts = lasts - lengths
-
-    def cumulative(values: Array) -> Array:
-        return jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(values, dtype=jnp.int32)])
-
-    def along_rows(values: Array) -> Array:
-        return jnp.repeat(values, lengths, total_repeat_length=int(lasts[-1])) if groups.apart else values
-
-    reached = cumulative(jnp.concatenate(sums))
-    base = reached[starts] if groups.apart else jnp.zeros(1, jnp.int32)
-    fits = cumulative(reached[1:] - along_rows(base) <= along_rows(room))
-    full = jax.lax.optimization_barrier(fits[lasts] - fits[starts])
-    rest = room + base - reached[starts + full]
-    firsts = jnp.stack([r[at] for r, at in zip(rows, jnp.minimum(full, lengths - 1), strict=True)])
-    inner = jnp.sum(jnp.cumsum(firsts, axis=1, dtype=jnp.int32) <= rest[:, None], axis=1, dtype=jnp.int32)
-    sizes = np.asarray([m.size for m in marks])
-    return jnp.where(full == lengths, sizes, full * ROW + inner).astype(jnp.int32)
+    By parts of a row first: a cumulative sum over a whole row is slow.
+    """
+    ends = []
+    before: Array = jnp.zeros(1, jnp.int32)
+    for mark, rows in zip(marks, groups.rows, strict=True):
+        flat = mark.reshape(len(rows), -1)
+        length = flat.shape[1]
+        parts = jnp.pad(flat, ((0, 0), (0, -length % ROW))).reshape(len(rows), -1, ROW)
+        sums = jnp.sum(jax.lax.optimization_barrier(parts.astype(jnp.int8)), axis=2, dtype=jnp.int32)
+        reached = jnp.cumsum(sums, axis=1, dtype=jnp.int32)
+        left = room[np.asarray([row[0] for row in rows])] if groups.apart else jnp.maximum(room - before, 0)
+        full = jnp.sum(reached <= left[:, None], axis=1, dtype=jnp.int32)
+        held = jnp.pad(reached, ((0, 0), (1, 0)))
+        at = functools.partial(jnp.take_along_axis, axis=1)
+        rest = left - at(held, full[:, None])[:, 0]
+        last = at(parts, jnp.minimum(full, parts.shape[1] - 1)[:, None, None])[:, 0]
+        inner = jnp.sum(jnp.cumsum(last, axis=1, dtype=jnp.int32) <= rest[:, None], axis=1, dtype=jnp.int32)
+        ends.append(jnp.where(full == parts.shape[1], length, full * ROW + inner).astype(jnp.int32))
+        before = before + reached[:, -1]
+    return ends
 
 
-def _sampled(groups: _Groups, k: Array) -> tuple[Array, Array]:
+def _sampled(groups: Tables, k: Array) -> tuple[Array, Array]:
     """Returns two values for each group that very likely bracket its k-th largest, estimated from a sample."""
-    arrays, dtype = groups.arrays, working_dtype(*groups.arrays)
-    size = sum(x.size for x in arrays)
-    strides = [max(1, (x.size if groups.apart else size) // SAMPLE) | 1 for x in arrays]
-    drawn = [_magnitude(x.ravel()[::stride], dtype) for x, stride in zip(arrays, strides, strict=True)]
+    dtype = working_dtype(*groups.tables)
+    lengths: ArrayLike
+    sizes: ArrayLike = groups.sizes
     if groups.apart:
-        length = max(len(own) for own in drawn)
-        table = jnp.stack([jnp.pad(own, (0, length - len(own)), constant_values=_top(dtype)) for own in drawn])
-        lengths = jnp.asarray([len(own) for own in drawn], jnp.float32)
+        by_row = [x.reshape(len(rows), -1) for x, rows in zip(groups.tables, groups.rows, strict=True)]
+        drawn = [x[:, :: max(1, x.shape[1] // SAMPLE) | 1] for x in by_row]
+        length = max(x.shape[1] for x in drawn)
+        filled = [
+            jnp.pad(_magnitude(x, dtype), ((0, 0), (0, length - x.shape[1])), constant_values=_top(dtype))
+            for x in drawn
+        ]
+        order = np.argsort(groups.members())
+        table = jnp.concatenate(filled)[order]
+        lengths, sizes = (
+            np.concatenate([np.full(len(x), x.shape[1], np.float32) for x in parts])[order] for parts in (drawn, by_row)
+        )
     else:
-        table = jnp.concatenate(drawn)[None]
-        lengths = jnp.asarray([table.size], jnp.float32)
-    rank = lengths * (1 - k / jnp.maximum(groups.sizes, 1))
+        stride = max(1, sum(x.size for x in groups.tables) // SAMPLE) | 1
+        table = jnp.concatenate([_magnitude(x.ravel()[::stride], dtype) for x in groups.tables])[None]
+        lengths = np.asarray([table.size], np.float32)
+    # With the zeros that fill a row up, the k-th largest is the same.
+    rank = lengths * (1 - k / jnp.maximum(sizes, 1))
     spread = 3 * jnp.sqrt(rank * (1 - rank / jnp.maximum(lengths, 1))) + 1
     ranks = (jnp.clip(at, 0, jnp.maximum(lengths - 1, 0)) for at in (rank - spread, rank + spread))
     table = jnp.sort(table, axis=1)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import rvsmjax as rv
+from rvsmjax.penalties import _tables
 from rvsmjax.penalties.top_k import largest
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -204,9 +205,19 @@ def test_top_k_counts_are_exact():
     assert np.count_nonzero(jax.jit(rv.TopK(sparsity=0.9).prox)(v)) == 100
 
 
+@pytest.fixture(params=[1, 60, 2**16], ids=["apart", "some packed", "packed"])
+def packed(request, monkeypatch):
+    """Arrays with so many entries and more are not packed into tables."""
+    monkeypatch.setattr(_tables, "SMALL", request.param)
+    monkeypatch.setattr(_tables, "PACK", max(request.param, 100))
+    jax.clear_caches()
+    yield
+    jax.clear_caches()
+
+
 @pytest.mark.parametrize("kind", ["normal", "ties", "wide", "zeros", "equal", "infinite"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_top_k_of_large_arrays_against_a_stable_sort(kind, dtype):
+def test_top_k_of_large_arrays_against_a_stable_sort(kind, dtype, packed):
     rng = np.random.default_rng(11)
 
     def draw(shape):
@@ -239,7 +250,7 @@ def test_top_k_value_is_the_indicator():
     assert float(envelope(np.array([3.0, -1.0, 2.0]))) == 0.5
 
 
-def test_top_k_of_each_of_several_leaves_and_of_all():
+def test_top_k_of_each_of_several_leaves_and_of_all(packed):
     """Against a stable sort; leaves of other sizes, scales and dtypes, with ties and zeros, an empty one among them."""
     rng = np.random.default_rng(0)
     for trial in range(12):
