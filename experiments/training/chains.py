@@ -17,10 +17,10 @@ from rvsmjax._pytree import PyTree
 from rvsmjax.transforms import ADMMState, select
 
 from ..penalties.registry import PENALTIES, find
-from .magnitude import magnitude_pruning
 from .programs import Restart
-from .released_admm import SignedPercentile
 from .settings import Recipe
+from .transforms.magnitude import magnitude_pruning
+from .transforms.released_admm import SignedPercentile
 
 RAMP = 2 / 3
 """Fraction of the training over which a schedule of sparsity or λ rises."""

@@ -15,8 +15,8 @@ from experiments.records.folder import BadInput
 from experiments.studies.lenet.recipes import LeNetRecipe
 from experiments.training import recipes
 from experiments.training.augment import shifted
-from experiments.training.magnitude import magnitude_pruning
 from experiments.training.recipes import keep_largest, make_optimizer
+from experiments.training.transforms.magnitude import magnitude_pruning
 from rvsmjax.nets import LeNet
 
 KERNELS = 430_500

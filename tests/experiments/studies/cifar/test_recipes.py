@@ -15,8 +15,8 @@ from experiments.studies.cifar.recipes import convolutions, modern, preparation,
 from experiments.training.augment import flipped
 from experiments.training.chains import restart_all, restart_momentum
 from experiments.training.recipes import make_optimizer, make_task
-from experiments.training.released_admm import SignedPercentile
 from experiments.training.study import KEPT
+from experiments.training.transforms.released_admm import SignedPercentile
 
 W = {
     "conv": {"kernel": np.random.default_rng(0).normal(size=(3, 3, 2, 2)) * 0.05},

@@ -1,0 +1,1 @@
+"""Gradient transformations of the studies: baselines, and the average of the parameters."""
