@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+Padding = Literal["zeros", "reflect"]
+"""What fills the pixels that a shift uncovers: zeros, or the image reflected at its outermost pixels."""
 
-def shifted(images: Array, key: Array, limit: int) -> Array:
-    """Returns the images, randomly shifted by up to ``limit`` pixels along both axes and padded with zeros."""
+
+def shifted(images: Array, key: Array, limit: int, padding: Padding = "zeros") -> Array:
+    """Returns the images, randomly shifted by up to ``limit`` pixels along both axes."""
     n, height, width, _ = images.shape
-    padded = jnp.pad(images, ((0, 0), (limit, limit), (limit, limit), (0, 0)))
+    mode = "constant" if padding == "zeros" else "reflect"
+    padded = jnp.pad(images, ((0, 0), (limit, limit), (limit, limit), (0, 0)), mode=mode)
     down, right = jax.random.randint(key, (2, n, 1), 0, 2 * limit + 1)
     rows, columns = down + jnp.arange(height), right + jnp.arange(width)
     return padded[jnp.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]

@@ -19,6 +19,7 @@ from rvsmjax.transforms import ADMMState, select
 from ..penalties.registry import PENALTIES, find
 from .programs import Restart
 from .settings import Recipe
+from .transforms.averaged import averaged
 from .transforms.magnitude import magnitude_pruning
 from .transforms.released_admm import SignedPercentile
 
@@ -67,7 +68,7 @@ class NumberedState(NamedTuple):
 
 
 def make_optimizer(recipe: Recipe, steps: int, params: optax.Params) -> optax.GradientTransformation:
-    """Returns the chain: weight decay, splitting before or after the momentum, learning rate, pruning.
+    """Returns the chain: weight decay, splitting before or after the momentum, learning rate, pruning or averaging.
 
     Recipes that differ only in numbers or seed share one ``update``, hence one compiled step; if the numbers are equal
     too, they share the chain.
@@ -78,7 +79,7 @@ def make_optimizer(recipe: Recipe, steps: int, params: optax.Params) -> optax.Gr
       params: initial parameters.
     """
     lam = recipe.lam
-    if recipe.method == "rvsm" and recipe.penalty not in SHARES and recipe.sparsity:
+    if recipe.method == "rvsm" and recipe.penalty not in SHARES and recipe.sparsity and not recipe.follow:
         lam = _lam_of(recipe, params)
     selected = jax.tree.leaves(select(params, recipe.mask()))
     sizes = [leaf.size for leaf, chosen in zip(jax.tree.leaves(params), selected, strict=True) if chosen]
@@ -133,26 +134,41 @@ def _update(form: Recipe, steps: int) -> Callable[..., tuple[optax.Updates, Numb
 def _chain(form: Recipe, steps: int, numbers: Numbers) -> optax.GradientTransformation:
     total = steps * form.epochs
     ramp = max(1, round(RAMP * total))
-    rates: optax.Schedule
-    if form.schedule == "cosine":
-        rates = optax.cosine_decay_schedule(form.learning_rate, total)
-    else:
-        decays = {round(fraction * total): 0.1 for fraction in form.milestones}
-        rates = optax.piecewise_constant_schedule(form.learning_rate, decays)
     split = []
     if form.method == "rvsm":
         split = [_rvsm(form, ramp, numbers)]
     elif form.method == "admm":
-        split = [_admm(form, steps, numbers)]
+        split = [_admm(form, steps, ramp, numbers)]
     moments = optax.trace(form.momentum, nesterov=form.nesterov)
     parts = [*split, moments] if form.placement == "coupled" else [moments, *split]
-    parts = [optax.add_decayed_weights(form.weight_decay), *parts, optax.scale_by_learning_rate(rates)]
+    decay = optax.add_decayed_weights(form.weight_decay, _kernels if form.decay == "kernels" else None)
+    parts = [decay, *parts, optax.scale_by_learning_rate(_rates(form, total))]
     if form.method == "frozen":
         parts.append(rv.keep_zeros(mask=form.mask()))
     elif form.method == "magnitude":
         sparsity = rv.cubic_sparsity(numbers.sparsity, 0, ramp)
         parts.append(magnitude_pruning(sparsity, every=10, mask=form.mask()))
+    elif form.method == "sparsify":
+        return rv.sparsify(optax.chain(*parts), numbers.sparsity, steps=total, mask=form.mask())
+    if form.averaged:
+        parts.append(averaged(form.averaged))
     return optax.chain(*parts)
+
+
+def _kernels(params: optax.Params) -> PyTree:
+    return select(params, lambda path: path.endswith("kernel"))
+
+
+def _rates(form: Recipe, total: int) -> optax.Schedule:
+    """Returns the schedule of the learning rate over ``total`` steps."""
+    if form.schedule == "cosine":
+        warm_up = min(round(form.warm_up * total), total - 1)
+        falling = optax.cosine_decay_schedule(form.learning_rate, total - warm_up)
+        if not warm_up:
+            return falling
+        return optax.join_schedules([optax.linear_schedule(0.0, form.learning_rate, warm_up), falling], [warm_up])
+    decays = {round(fraction * total): 0.1 for fraction in form.milestones}
+    return optax.piecewise_constant_schedule(form.learning_rate, decays)
 
 
 def _rvsm(form: Recipe, ramp: int, numbers: Numbers) -> optax.GradientTransformation:
@@ -164,15 +180,23 @@ def _rvsm(form: Recipe, ramp: int, numbers: Numbers) -> optax.GradientTransforma
             top = rv.TopK(sparsity=sparsity, scope="global")
             return rv.rvsm(top, 1.0, beta, mask, update_every=10, overrides=overrides)
         return rv.rvsm(rv.Grouped(rv.TopK(sparsity=sparsity), axes="filters"), 1.0, beta, mask, overrides=overrides)
+    if form.follow and form.sparsity:
+        sparsity = rv.cubic_sparsity(numbers.sparsity, 0, ramp)
+        return rv.rvsm(penalty_of(form.penalty), beta=beta, mask=mask, sparsity=sparsity, overrides=overrides)
     lam = numbers.lam
     rising = (lambda step: lam * jnp.clip(step / ramp, 0, 1) ** 2) if form.sparsity else lam
     return rv.rvsm(penalty_of(form.penalty), rising, beta, mask, overrides=overrides)
 
 
-def _admm(form: Recipe, steps: int, numbers: Numbers) -> optax.GradientTransformation:
-    constraint: rv.Penalty = rv.TopK(k=numbers.kept, scope="global")
+def _admm(form: Recipe, steps: int, ramp: int, numbers: Numbers) -> optax.GradientTransformation:
+    constraint: rv.Penalty
+    rising = rv.cubic_sparsity(numbers.sparsity, 0, ramp)
     if form.penalty == "signed_percentile":
-        constraint = SignedPercentile(numbers.sparsity)
+        constraint = SignedPercentile(rising if form.follow else numbers.sparsity)
+    elif form.follow:
+        constraint = rv.TopK(sparsity=rising, scope="global")
+    else:
+        constraint = rv.TopK(k=numbers.kept, scope="global")
     return rv.admm(constraint, numbers.beta, dual_every=1 if form.dual_every == "step" else steps, mask=form.mask())
 
 

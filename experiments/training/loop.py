@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import math
 import time
 from collections.abc import Callable
@@ -21,22 +20,19 @@ import optax
 from flax import nnx
 from jax import Array
 
-import rvsmjax as rv
 from rvsmjax._pytree import PyTree
-from rvsmjax.transforms import Sparsity, splitting_states
 
 from ..data.labelled import Labelled
 from ..records.checkpoints import Checkpoints
 from ..records.folder import BadInput, Facts
+from .evaluation import Evaluation, Settle, make_look, make_settle_of, sparse
 from .programs import EVALUATED as EVALUATED
-from .programs import Epoch, Graph, Prepare, Restart, lowerable, make_count, make_epoch, make_settle, scans, split
+from .programs import Epoch, Prepare, Restart, lowerable, make_count, make_epoch, scans, split
 from .programs import TrainState as TrainState
-from .programs import make_step as make_step
 from .settings import Network
 
 Row = Facts
 """Metrics of an epoch."""
-Settle = Callable[[TrainState, optax.Params, Array], PyTree]
 
 
 class Diverged(BadInput):
@@ -60,6 +56,7 @@ class Task:
       overwrite: whether to set the parameters to u at the end of each epoch.
       restart: applied to the state of the chain before each epoch; None for no change.
       settle: whether to estimate running means for u; otherwise u is evaluated with those of w.
+      label_smoothing: see ``cross_entropy``.
     """
 
     network: Network
@@ -70,6 +67,7 @@ class Task:
     overwrite: bool = False
     restart: Restart | None = None
     settle: bool = True
+    label_smoothing: float = 0.0
 
 
 class Fit(NamedTuple):
@@ -79,23 +77,6 @@ class Fit(NamedTuple):
     u: optax.Params
     rest_u: PyTree
     history: list[Row]
-
-
-class Evaluation(NamedTuple):
-    """Measurements after an epoch, on the device.
-
-    Attributes:
-      u: sparse parameters.
-      rest_u: rest of the network for u.
-      right_w, right_u: correct predictions on the held-out examples.
-      zeros: ``rv.sparsity`` of u.
-    """
-
-    u: optax.Params
-    rest_u: PyTree
-    right_w: Array
-    right_u: Array
-    zeros: Sparsity
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,10 +116,10 @@ def make_programs(task: Task, batch: int, whole: bool | None = None) -> Programs
     has_means = bool(jax.tree.leaves(nnx.state(task.network, nnx.BatchStat)))
     settles = task.settle and has_means
     return Programs(
-        epoch=make_epoch(graph, task.optimizer.update, task.prepare, batch, task.restart, whole),
-        look=_make_look(graph, evaluated, task.prepare, settles, whole),
+        epoch=make_epoch(graph, task.optimizer.update, task.prepare, batch, task.restart, whole, task.label_smoothing),
+        look=make_look(graph, evaluated, task.prepare, settles, whole),
         sparse=_sparse if whole else sparse,
-        settle=_make_settle(graph, task.prepare, settles, whole),
+        settle=make_settle_of(graph, task.prepare, settles, whole),
         count=make_count(evaluated, task.prepare, whole),
         whole=whole,
     )
@@ -261,35 +242,7 @@ def _measures(evaluation: Evaluation | None, held_out: Labelled) -> Row:
     }
 
 
-def sparse(state: TrainState) -> optax.Params:
-    """Returns u, or the parameters if the chain has no splitting."""
-    return rv.sparse_params(state.opt_state, state.params) if splitting_states(state.opt_state) else state.params
-
-
 _sparse = jax.jit(sparse)
-
-
-def _make_settle(graph: Graph, prepare: Prepare, settles: bool, whole: bool) -> Settle:
-    settle = make_settle(graph, prepare, whole)
-    return lambda state, u, images: (
-        settle(u, state.rest, images) if settles and splitting_states(state.opt_state) else state.rest
-    )
-
-
-@functools.cache
-def _make_look(
-    graph: Graph, evaluated: Graph, prepare: Prepare, settles: bool, whole: bool
-) -> Callable[[TrainState, Array, Labelled], Evaluation]:
-    count, settle = make_count(evaluated, prepare, whole), _make_settle(graph, prepare, settles, whole)
-
-    def look(state: TrainState, images: Array, held_out: Labelled) -> Evaluation:
-        u = sparse(state)
-        rest_u = settle(state, u, images)
-        right_w = count(state.params, state.rest, held_out)
-        right_u = count(u, rest_u, held_out) if splitting_states(state.opt_state) else right_w
-        return Evaluation(u, rest_u, right_w, right_u, rv.sparsity(u))
-
-    return jax.jit(look) if whole else look
 
 
 def evaluator(task: Task, whole: bool | None = None) -> Callable[[optax.Params, PyTree, Labelled], float]:

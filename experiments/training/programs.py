@@ -74,12 +74,12 @@ def scans() -> bool:
 
 
 @functools.cache
-def make_step(graph: Graph, update: Update, prepare: Prepare, batch: int) -> Step:
+def make_step(graph: Graph, update: Update, prepare: Prepare, batch: int, label_smoothing: float = 0.0) -> Step:
     """Returns the compiled step (state, sums, data, order, i, key) -> (state, sums) on batch i of the order.
 
     ``sums`` accumulates the loss and the number of correct predictions; state and sums are donated.
     """
-    return jax.jit(_step(graph, update, prepare, batch), donate_argnums=(0, 1))
+    return jax.jit(_step(graph, update, prepare, batch, label_smoothing), donate_argnums=(0, 1))
 
 
 @functools.cache
@@ -90,6 +90,7 @@ def make_epoch(
     batch: int,
     restart: Restart | None = None,
     whole: bool = False,
+    label_smoothing: float = 0.0,
 ) -> Epoch:
     """Returns the function (state, data, key, epoch) -> (state, sums), which donates the state.
 
@@ -100,6 +101,7 @@ def make_epoch(
       batch: images per step; an incomplete last batch is dropped.
       restart: applied to the state of the chain before the first step; None for no change.
       whole: whether the epoch is a single program; otherwise each step is one.
+      label_smoothing: see ``cross_entropy``.
     """
 
     def shuffled(data: Labelled, key: Array, epoch: Array) -> tuple[Array, Array]:
@@ -112,14 +114,14 @@ def make_epoch(
     def loop(state: TrainState, data: Labelled, key: Array, epoch: Array) -> tuple[TrainState, Array]:
         order, augment_key = shuffled(data, key, epoch)
         state, sums = restarted(state), jnp.zeros(2)
-        step = make_step(graph, update, prepare, batch)
+        step = make_step(graph, update, prepare, batch, label_smoothing)
         for i in range(len(order) // batch):
             state, sums = step(state, sums, data, order, jnp.int32(i), augment_key)
         return state, sums
 
     def scan(state: TrainState, data: Labelled, key: Array, epoch: Array) -> tuple[TrainState, Array]:
         order, augment_key = shuffled(data, key, epoch)
-        step = _step(graph, update, prepare, batch)
+        step = _step(graph, update, prepare, batch, label_smoothing)
 
         def body(carry: tuple[TrainState, Array], i: Array) -> tuple[tuple[TrainState, Array], None]:
             return step(*carry, data, order, i, augment_key), None
@@ -130,7 +132,7 @@ def make_epoch(
     return jax.jit(scan, donate_argnums=0) if whole else loop
 
 
-def _step(graph: Graph, update: Update, prepare: Prepare, batch: int) -> Step:
+def _step(graph: Graph, update: Update, prepare: Prepare, batch: int, label_smoothing: float) -> Step:
     def step(
         state: TrainState, sums: Array, data: Labelled, order: Array, i: Array, key: Array
     ) -> tuple[TrainState, Array]:
@@ -142,7 +144,7 @@ def _step(graph: Graph, update: Update, prepare: Prepare, batch: int) -> Step:
             network = nnx.merge(graph, params, state.rest, copy=True)
             scores = network(x).astype(jnp.float32)
             rest = split(network)[2]
-            losses = optax.softmax_cross_entropy_with_integer_labels(scores, labels)
+            losses = cross_entropy(scores, labels, label_smoothing)
             return losses.mean(), (rest, jnp.stack([losses.sum(), jnp.sum(scores.argmax(-1) == labels)]))
 
         grads, (rest, batch_sums) = jax.grad(loss, has_aux=True)(state.params)
@@ -150,6 +152,14 @@ def _step(graph: Graph, update: Update, prepare: Prepare, batch: int) -> Step:
         return TrainState(optax.apply_updates(state.params, updates), rest, opt_state), sums + batch_sums
 
     return step
+
+
+def cross_entropy(scores: Array, labels: Array, smoothing: float = 0.0) -> Array:
+    """Returns the cross entropy of each row of scores, with a share ``smoothing`` of its label over all classes."""
+    if not smoothing:
+        return optax.softmax_cross_entropy_with_integer_labels(scores, labels)
+    targets = optax.smooth_labels(jax.nn.one_hot(labels, scores.shape[-1]), smoothing)
+    return optax.softmax_cross_entropy(scores, targets)
 
 
 @functools.cache

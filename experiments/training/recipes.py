@@ -54,6 +54,7 @@ def task_of(recipe: Recipe, network: Network, train: Labelled, held_out: Labelle
         overwrite=recipe.overwrite and recipe.method == "rvsm",
         restart=RESTARTS[recipe.restart],
         settle=recipe.settle,
+        label_smoothing=recipe.label_smoothing,
     )
 
 

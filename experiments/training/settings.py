@@ -14,7 +14,7 @@ from jax import Array
 
 from rvsmjax.transforms import Mask
 
-from ..records.folder import Facts
+from ..records.folder import BadInput, Facts
 
 
 class Network(Protocol):
@@ -32,17 +32,25 @@ class Recipe(abc.ABC):
     """Settings of one training; subclasses define the network.
 
     Attributes:
-      method: ``sgd`` (no splitting), ``rvsm``, ``admm``, ``magnitude`` (gradual pruning) or ``frozen`` (fine-tuning of
-        u from ``start``, pruned to ``sparsity``).
+      method: ``sgd`` (no splitting), ``rvsm``, ``admm``, ``magnitude`` (gradual pruning), ``sparsify`` (around the
+        whole optimizer, with its defaults; the parameters are u) or ``frozen`` (fine-tuning of u from ``start``, pruned
+        to ``sparsity``).
       penalty: a name of ``chains.penalty_of``, ``top_k`` (over all selected leaves) or ``group_top_k`` (groups of each
         leaf); for ADMM ``top_k`` or ``signed_percentile``, see ``SignedPercentile``.
       lam: λ; if ``sparsity`` is given, λ is computed from it instead.
       beta: β, or ρ of ADMM.
       sparsity: target sparsity over all selected leaves.
+      follow: whether λ of ``rvsm`` follows a rising sparsity throughout, so that u ends with the target, and the
+        sparsity of ``admm`` rises too. Otherwise λ is that of the initial weights, and ``admm`` starts at the target.
       placement: β(w − u) before the momentum (``coupled``) or after it (``decoupled``).
       overwrite: whether ``rvsm`` sets w to u at the end of each epoch.
       schedule: learning rate schedule: ``step`` (times 0.1 at each of ``milestones``) or ``cosine``.
       milestones: fractions of the training at which the learning rate drops.
+      warm_up: fraction of the training in which the learning rate of ``cosine`` first rises linearly from 0.
+      label_smoothing: share of each label that is spread over all classes, in the loss trained on and reported.
+      decay: leaves with weight decay: ``all``, or only ``kernels``, without scales and biases.
+      averaged: decay per step of an average of the parameters, 0 for none. The average is what is evaluated as u, with
+        running means estimated for it. Only for ``sgd``: an average of sparse parameters has fewer zeros.
       key, seed: the root key of all randomness, and the seed folded into it.
       start: run whose final u is the start of this one.
       restart: what is reset to zero before each epoch: ``nothing``, the ``momentum``, or ``all`` (momentum and dual
@@ -54,11 +62,12 @@ class Recipe(abc.ABC):
         evaluations during training use the test images, and nothing may be selected by them.
     """
 
-    method: Literal["sgd", "rvsm", "admm", "magnitude", "frozen"] = "sgd"
+    method: Literal["sgd", "rvsm", "admm", "magnitude", "sparsify", "frozen"] = "sgd"
     penalty: str = ""
     lam: float = 0.0
     beta: float = 1.0
     sparsity: float = 0.0
+    follow: bool = False
     placement: Literal["coupled", "decoupled"] = "coupled"
     overwrite: bool = False
     epochs: int = 100
@@ -66,9 +75,13 @@ class Recipe(abc.ABC):
     learning_rate: float = 1e-3
     schedule: Literal["step", "cosine"] = "step"
     milestones: tuple[float, ...] = (0.6,)
+    warm_up: float = 0.0
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 5e-4
+    decay: Literal["all", "kernels"] = "all"
+    label_smoothing: float = 0.0
+    averaged: float = 0.0
     key: int = 0
     seed: int = 0
     start: Recipe | None = None
@@ -77,6 +90,16 @@ class Recipe(abc.ABC):
     pull_per_layer: bool = False
     settle: bool = True
     train_on: Literal["part", "all"] = "part"
+
+    def __post_init__(self) -> None:
+        """Raises ``BadInput`` for shares outside [0, 1), and for those that do not apply to the schedule or method."""
+        for name in ("warm_up", "label_smoothing", "averaged"):
+            if not 0 <= getattr(self, name) < 1:
+                raise BadInput(f"{name} must be in [0, 1), got {getattr(self, name):g}")
+        if self.warm_up and self.schedule != "cosine":
+            raise BadInput(f"warm_up must be 0 with the schedule {self.schedule!r}, got {self.warm_up:g}")
+        if self.averaged and self.method != "sgd":
+            raise BadInput(f"averaged must be 0 with the method {self.method!r}, got {self.averaged:g}")
 
     @abc.abstractmethod
     def make_network(self) -> Network:

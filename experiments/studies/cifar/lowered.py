@@ -30,8 +30,8 @@ def make_recipe(net: str, method: str, batch: int = 128, dtype: str = "bfloat16"
 
     Args:
       net: key of ``experiments.studies.cifar.recipes.NETS``.
-      method: ``sgd``, ``admm``, ``admm-released``, ``magnitude``, or the penalty of ``rvsm``: a key of ``SHARES`` or an
-        argument of ``chains.penalty_of``.
+      method: ``sgd``, ``admm``, ``admm-released``, ``magnitude``, ``sparsify``, or the penalty of ``rvsm``: a key of
+        ``SHARES`` or an argument of ``chains.penalty_of``.
       batch: batch size.
       dtype: precision of the computation.
     """
@@ -40,7 +40,7 @@ def make_recipe(net: str, method: str, batch: int = 128, dtype: str = "bfloat16"
         return modern(net, "rvsm", method, sparsity=0.9, **common)
     if method == "admm-released":
         return released(net, "admm", "signed_percentile", **common)
-    if method == "magnitude":
+    if method in ("magnitude", "sparsify"):
         return modern(net, method, "", sparsity=0.9, **common)
     if method in ("sgd", "admm"):
         return released(net, method, "", **common)
@@ -76,7 +76,7 @@ def program_of(recipe: CifarRecipe, whole_epoch: bool = True) -> tuple[jax.stage
         return lowerable(make_programs(task, recipe.batch, whole=True).epoch), (state, task.train, key, number)
     sums, order = ShapeDtypeStruct((2,), jnp.float32), ShapeDtypeStruct(task.train.labels.shape, jnp.int32)
     graph = split(task.network)[0]
-    step = make_step(graph, task.optimizer.update, task.prepare, recipe.batch)
+    step = make_step(graph, task.optimizer.update, task.prepare, recipe.batch, task.label_smoothing)
     return lowerable(step), (state, sums, task.train, order, number, key)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
 import rvsmjax as rv
+from rvsmjax.schedules import Schedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,12 +20,12 @@ class SignedPercentile(rv.Penalty):
     Components symmetric about 0 get the sparsity max(2p − 1, 0) instead of the intended p: 60 % at p = 0.8.
 
     Args:
-      sparsity: p in (0, 1).
+      sparsity: p in (0, 1), in ``rv.admm`` also a schedule.
 
     Source: the ADMM of the authors' released code for I.
     """
 
-    sparsity: float | Array
+    sparsity: float | Array | Schedule
 
     def value(self, x: ArrayLike) -> Array:
         """Returns 0: the projection has no constraint set."""
@@ -32,7 +34,8 @@ class SignedPercentile(rv.Penalty):
     def prox(self, v: ArrayLike, step: ArrayLike) -> Array:
         """Returns ``v`` with its small components set to zero, for any step."""
         v = jnp.asarray(v)
-        return jnp.where(jnp.abs(v) < jnp.quantile(v, self.sparsity), 0, v)
+        share: Any = self.sparsity
+        return jnp.where(jnp.abs(v) < jnp.quantile(v, share), 0, v)
 
     def threshold(self, step: ArrayLike) -> Array:
         """Raises NotImplementedError: the threshold depends on the components."""

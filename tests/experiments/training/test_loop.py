@@ -15,9 +15,12 @@ from sklearn.datasets import load_digits
 import rvsmjax as rv
 from experiments.data.labelled import Labelled
 from experiments.records.folder import BadInput
-from experiments.training import loop as training
+from experiments.training import evaluation
 from experiments.training.chains import restart_momentum
-from experiments.training.loop import Diverged, OutOfTime, Task, fit, make_programs, sparse
+from experiments.training.evaluation import sparse
+from experiments.training.loop import Diverged, OutOfTime, Task, fit, make_programs
+from experiments.training.programs import TrainState, make_step, split
+from experiments.training.transforms.averaged import averaged
 
 bit_equality = pytest.mark.optimized
 
@@ -71,7 +74,7 @@ def bits(tree):
 
 def test_it_learns_and_measures_w_and_u(tmp_path, monkeypatch):
     rows, calls = [], []
-    monkeypatch.setattr(training, "sparse", lambda state: calls.append(1) or sparse(state))
+    monkeypatch.setattr(evaluation, "sparse", lambda state: calls.append(1) or sparse(state))
     end = fit(task(0.1, TOP), epochs=6, batch=50, key=KEY, folder=tmp_path, on_epoch=rows.append)
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6]
     assert len(calls) == 6
@@ -83,6 +86,42 @@ def test_it_learns_and_measures_w_and_u(tmp_path, monkeypatch):
     zeros = rv.sparsity(end.u).total
     assert int(zeros.zeros) == round(0.8 * zeros.size)
     assert float(rv.sparsity(end.state.params).total.fraction) < 0.01
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_one_step_with_smoothed_labels_written_out(smoothing):
+    """The share of a label that is smoothed goes to all ten classes alike, its own included."""
+    graph, params, rest = split(Small(nnx.Rngs(3)))
+    optimizer, train = optax.sgd(0.5), data()[0]
+    order = jax.random.permutation(jax.random.key(1), len(train.labels))
+    rows = order[50:100]
+    x, labels = prepare(train.images[rows], jax.random.fold_in(KEY, 1), True), train.labels[rows]
+
+    def loss(params):
+        logs = jax.nn.log_softmax(nnx.merge(graph, params, rest, copy=True)(x))
+        return -jnp.mean((1 - smoothing) * logs[jnp.arange(50), labels] + smoothing * logs.mean(1))
+
+    want, gradients = jax.value_and_grad(loss)(params)
+    expected = jax.tree.map(lambda w, g: w - 0.5 * g, params, gradients)
+    state = TrainState(*jax.tree.map(jnp.copy, (params, rest)), optimizer.init(params))
+    step = make_step(graph, optimizer.update, prepare, 50, smoothing)
+    state, sums = step(state, jnp.zeros(2), train, order, jnp.int32(1), KEY)
+    assert float(sums[0]) == pytest.approx(50 * float(want), rel=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), state.params, expected)
+
+
+def test_an_average_is_evaluated_with_running_means_of_its_own():
+    """One of w after each of the 24 steps of an epoch: w itself stays as it is without the average."""
+    plain = Task(Small(nnx.Rngs(0)), optax.sgd(0.1), *data(), prepare)
+    averaging = dataclasses.replace(plain, optimizer=optax.chain(optax.sgd(0.1), averaged(0.9)))
+    end, other = (fit(each, epochs=1, batch=50, key=KEY, folder=None) for each in (averaging, plain))
+    assert bits(end.state.params) == bits(other.state.params)
+    hidden = prepare(data()[0].images, KEY, False) @ end.u["hidden"]["kernel"][...] + end.u["hidden"]["bias"][...]
+    mean_w, mean_u = (rest["norm"]["mean"][...] for rest in (end.state.rest, end.rest_u))
+    ratio = jnp.linalg.norm(mean_u - hidden.mean(0)) / jnp.linalg.norm(mean_w - hidden.mean(0))
+    assert float(ratio) == pytest.approx(0.99**5, abs=0.01)
+    assert end.history[0]["accuracy_w"] == other.history[0]["accuracy_w"] == other.history[0]["accuracy_u"]
+    assert end.history[0]["accuracy_u"] != end.history[0]["accuracy_w"]
 
 
 def test_running_means_move_towards_those_of_u(tmp_path):

@@ -165,6 +165,12 @@ def test_images_are_shifted_independently():
         shifts.add(shift)
     assert len(shifts) > 12
     assert {i for i, _ in shifts} == {j for _, j in shifts} == set(range(5))
+    reflected = np.asarray(shifted(pictures, jax.random.key(0), 2, "reflect"))
+    whole = np.pad(pictures, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="reflect")
+    for zeros, before, after in zip(moved, whole, reflected, strict=True):
+        ways = [before[i : i + 6, j : j + 6] for i in range(5) for j in range(5)]
+        assert sum((way == after).all() for way in ways) == 1
+        np.testing.assert_array_equal(np.where(zeros == 0, after, zeros), after)  # the same shift
 
 
 def test_digits_in_the_shape_of_mnist():

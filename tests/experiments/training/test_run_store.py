@@ -49,17 +49,25 @@ def test_the_test_set_is_read_only_at_the_end(tmp_path, data):
     assert a["test_accuracy_u"] != b["test_accuracy_u"]
 
 
-def test_out_of_time_resumes_to_the_same_bits(tmp_path, data):
-    whole = Runs(tmp_path / "whole", lambda: data).result(RECIPE)
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"method": "sparsify", "sparsity": 0.9}, {"averaged": 0.8, "label_smoothing": 0.1}],
+    ids=["sgd", "sparsify", "averaged"],
+)
+def test_out_of_time_resumes_to_the_same_bits(settings, tmp_path, data):
+    recipe = dataclasses.replace(RECIPE, **settings)
+    whole = Runs(tmp_path / "whole", lambda: data).result(recipe)
     parts = tmp_path / "parts"
     with pytest.raises(OutOfTime):
-        Runs(parts, lambda: data, time_limit=0).result(RECIPE)
-    assert not (parts / f"{RECIPE.name()}.json").exists()
+        Runs(parts, lambda: data, time_limit=0).result(recipe)
+    assert not (parts / f"{recipe.name()}.json").exists()
     seen = []
-    again = Runs(parts, lambda: data, lambda recipe, row: seen.append(row["epoch"])).result(RECIPE)
+    again = Runs(parts, lambda: data, lambda recipe, row: seen.append(row["epoch"])).result(recipe)
     assert seen == [2]
     assert again["curves"] == whole["curves"]
-    with np.load(tmp_path / "whole" / f"{RECIPE.name()}.npz") as a, np.load(parts / f"{RECIPE.name()}.npz") as b:
+    zeros, size = (sum(counts) for counts in zip(*whole["zeros_by_leaf"].values(), strict=True))
+    assert zeros == round(recipe.sparsity * size)
+    with np.load(tmp_path / "whole" / f"{recipe.name()}.npz") as a, np.load(parts / f"{recipe.name()}.npz") as b:
         assert a.files == b.files
         assert all(a[name].tobytes() == b[name].tobytes() for name in a.files)
 
