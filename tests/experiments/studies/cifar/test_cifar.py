@@ -6,17 +6,33 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+import rvsmjax as rv
 from experiments.cli import main as cli
 from experiments.studies.cifar import report as cifar_report
 from experiments.studies.cifar.config import CifarConfig, make_study, settled
 from tests.experiments.studies.lenet.test_lenet import outcome
 
-KERNELS, HEAD = 77_056, 640
+
+class Square(rv.Penalty):
+    """A penalty without a threshold, and so without a λ for a sparsity."""
+
+    def value(self, x):
+        return jnp.sum(x**2) / 2
+
+    def prox(self, v, step):
+        return v / (1 + step)
+
+    def __repr__(self):
+        return "Square()"
+
+
+KERNELS, HEAD = 77_360, 640
 """Weights of the slim network in kernels, and in the head, which is not thresholded."""
 
 
@@ -61,6 +77,13 @@ def test_one_run_per_strength():
         for name in ("rvsm top_k", "admm", "magnitude")
         for text, share in (("50", 0.5), ("99.5", 0.995))
     }
+    fast = make_study(
+        settled(CifarConfig(preset="fast", net="slim", method=("rvsm", "sparsify"), penalty=("l1",), seeds=1))
+    )
+    assert {label: (group[0].sparsity, group[0].epochs) for label, group in fast.items()} == {
+        "rvsm l1": (0.9, 40),
+        "sparsify": (0.9, 40),
+    }
     several = make_study(dataclasses.replace(config, penalty=("l0",), method=("rvsm",), lam=(1e-6, 1e-5), beta=0.1))
     assert {label: (group[0].lam, group[0].beta) for label, group in several.items()} == {
         "rvsm l0 λ = 1e-06": (1e-6, 0.1),
@@ -94,13 +117,16 @@ def test_the_verdict_on_the_papers_table():
     ("flags", "message"),
     [
         ("--net alexnet", "--net must be one of resnet18, vgg16, resnet20, slim, got 'alexnet'"),
-        ("--preset old", "--preset must be one of released, modern, short, got 'old'"),
+        ("--preset old", "--preset must be one of released, modern, short, fast, got 'old'"),
         ("--dtype float16", "--dtype must be one of float32, bfloat16, got 'float16'"),
         ("--method sgd sgd", "--method must hold distinct values, at least one, got ['sgd', 'sgd']"),
-        ("--method prune", "--method must be one of sgd, rvsm, admm, admm-released, magnitude, got 'prune'"),
+        ("--method prune", "--method must be one of sgd, rvsm, admm, admm-released, magnitude, sparsify, got 'prune'"),
         ("--penalty l2", "--penalty must be one of top_k, group_top_k, group_l1, group_l0, group_tl1, channel_l1, "),
         ("--penalty top_k", "--sparsity must be given for top_k, which has no λ"),
         ("--method magnitude", "--sparsity must be given for magnitude, which has no λ"),
+        ("--method sparsify", "--sparsity must be given for sparsify, which has no λ"),
+        (f"--preset fast --penalty {__name__}:Square",
+         "--sparsity must be given with a penalty that has a threshold, got Square()"),
         ("--sparsity 1", "--sparsity must be in (0, 1), got 1"),
         ("--sparsity 0.5 0.5", "--sparsity must hold distinct values, at least one, got [0.5, 0.5]"),
         ("--sparsity 0.5 --lam 1", "--lam must be left out with --sparsity"),

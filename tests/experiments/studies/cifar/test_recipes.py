@@ -11,9 +11,11 @@ from flax import nnx
 
 import rvsmjax as rv
 from experiments.data import images
-from experiments.studies.cifar.recipes import convolutions, modern, preparation, released, short
+from experiments.data.labelled import Labelled
+from experiments.studies.cifar.recipes import convolutions, fast, modern, preparation, released, short
 from experiments.training.augment import flipped
 from experiments.training.chains import restart_all, restart_momentum
+from experiments.training.loop import fit
 from experiments.training.recipes import make_optimizer, make_task
 from experiments.training.study import KEPT
 from experiments.training.transforms.released_admm import SignedPercentile
@@ -152,6 +154,33 @@ def test_the_papers_settings():
     assert [short("slim", method, "").sparsity for method in ("sgd", "admm", "magnitude")] == [0, 0.6, 0.6]
 
 
+def test_the_fast_settings():
+    large, small = fast("resnet18", "rvsm", "l1", batch=512), fast("slim", "sgd", "")
+    assert (large.learning_rate, small.learning_rate, large.warm_up, large.schedule) == (0.4, 0.1, 0.1, "cosine")
+    assert (large.momentum, large.nesterov, large.weight_decay, large.decay) == (0.9, True, 5e-4, "kernels")
+    nets = ("resnet18", "vgg16", "resnet20", "slim")
+    assert [fast(net, "sgd", "").label_smoothing for net in nets] == [0.1, 0.1, 0, 0]
+    assert (large.crop, large.standardize, large.train_on, large.averaged) == ("reflect", True, "part", 0)
+    assert (large.beta, large.placement) == (modern("resnet18", "rvsm", "l1").beta, "decoupled")
+    methods = ("sgd", "rvsm", "admm", "magnitude", "sparsify")
+    recipes = [fast("slim", method, "l0" if method == "rvsm" else "") for method in methods]
+    assert [recipe.sparsity for recipe in recipes] == [0, 0.9, 0.9, 0.9, 0.9]
+    assert [recipe.follow for recipe in recipes] == [False, True, True, False, False]
+    assert make_task(fast("resnet18", "sgd", ""), images.load("digits32")).label_smoothing == 0.1
+
+
+def test_fast_l1_ends_with_the_sparsity_asked_for():
+    """λ follows the sparsity: 80 % of the convolutions to one weight, after two epochs of ten steps."""
+    whole = images.load("digits32")
+    data = images.Data(*(Labelled(part.images[:200], part.labels[:200]) for part in whole))
+    recipe = fast("slim", "rvsm", "l1", epochs=2, batch=20, sparsity=0.8)
+    end = fit(make_task(recipe, data), epochs=2, batch=20, key=recipe.keys()[1], folder=None)
+    found, w = (rv.sparsity(tree, convolutions).total for tree in (end.u, end.state.params))
+    assert (int(w.zeros), int(found.size)) == (0, 76_720)
+    assert abs(int(found.zeros) - round(0.8 * 76_720)) <= 1
+    assert float(rv.sparsity(end.u).leaves["head/kernel"].fraction) == 0
+
+
 def test_a_percentile_of_signed_weights_prunes_less_than_stated():
     """Of a symmetric sample, a share 2p − 1 lies below its p-quantile in magnitude: 60 % for p = 80 %."""
     v = jax.random.normal(jax.random.key(0), (200_000,))
@@ -186,6 +215,9 @@ def test_input_is_cropped_flipped_and_scaled():
     ways = [[(flips[i] == np.asarray(way[i])).all() for way in both] for i in range(64)]
     assert all(a != b for a, b in ways)
     assert 16 < sum(a for a, _ in ways) < 48
+    bright = jnp.maximum(pictures, 1)
+    for crop, black in (("zeros", True), ("reflect", False)):
+        assert bool(jnp.any(preparation(False, crop)(bright, jax.random.key(2), True) == 0)) is black
     train = plain(pictures, jax.random.key(2), True)
     assert train.shape == pictures.shape
     assert float(jnp.mean(train != plain(pictures, jax.random.key(2), False))) > 0.5
