@@ -173,7 +173,10 @@ def test_w_becomes_u_at_the_end_of_an_epoch(tmp_path):
     assert whole.history != fit(task(penalty=L1), epochs=3, batch=64, key=KEY, folder=tmp_path / "plain").history
 
 
-@pytest.mark.parametrize("changes", [{}, {"overwrite": True}, {"restart": restart_momentum, "settle": False}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"overwrite": True}, {"restart": restart_momentum, "settle": False}, {"label_smoothing": 0.3}],
+)
 def test_an_epoch_as_one_program_is_the_loop(changes):
     """Up to rounding: parameters, running means, dropout keys, u and all metrics."""
     changed = dataclasses.replace(task(0.05), **changes)
@@ -193,6 +196,9 @@ def test_an_epoch_as_one_program_is_the_loop(changes):
         assert ours["zeros"] == pytest.approx(theirs["zeros"], abs=1e-3)
         assert ours["accuracy_u"] == pytest.approx(theirs["accuracy_u"], abs=0.005)
     assert whole.history[1]["loss"] < whole.history[0]["loss"]
+    # The loss with smoothed labels is at least their entropy.
+    entropy = -0.73 * np.log(0.73) - 9 * 0.03 * np.log(0.03)
+    assert (whole.history[1]["loss"] > entropy) == (changed.label_smoothing == 0.3)
 
 
 def test_without_an_evaluation_an_epoch_is_the_same():

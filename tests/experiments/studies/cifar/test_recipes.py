@@ -161,6 +161,7 @@ def test_the_fast_settings():
     nets = ("resnet18", "vgg16", "resnet20", "slim")
     assert [fast(net, "sgd", "").label_smoothing for net in nets] == [0.1, 0.1, 0, 0]
     assert (large.crop, large.standardize, large.train_on, large.averaged) == ("reflect", True, "part", 0)
+    assert large.preparation() is preparation(True, "reflect")
     assert (large.beta, large.placement) == (modern("resnet18", "rvsm", "l1").beta, "decoupled")
     methods = ("sgd", "rvsm", "admm", "magnitude", "sparsify")
     recipes = [fast("slim", method, "l0" if method == "rvsm" else "") for method in methods]
