@@ -162,7 +162,8 @@ def test_the_fast_settings():
     assert [fast(net, "sgd", "").label_smoothing for net in nets] == [0.1, 0.1, 0, 0]
     assert (large.crop, large.standardize, large.train_on, large.averaged) == ("reflect", True, "part", 0)
     assert large.preparation() is preparation(True, "reflect")
-    assert (large.beta, large.placement) == (modern("resnet18", "rvsm", "l1").beta, "decoupled")
+    assert [fast(net, "rvsm", "l1").beta for net in nets] == [8e-2] * 4
+    assert (large.placement, fast("vgg16", "admm", "").beta) == ("decoupled", 1e-2)
     methods = ("sgd", "rvsm", "admm", "magnitude", "sparsify")
     recipes = [fast("slim", method, "l0" if method == "rvsm" else "") for method in methods]
     assert [recipe.sparsity for recipe in recipes] == [0, 0.9, 0.9, 0.9, 0.9]
