@@ -8,8 +8,8 @@ import optax
 
 import rvsmjax as rv
 
-from .config import BY_HAND, METRIC, TUNED, Setting
 from ...training.transforms.magnitude import magnitude_pruning
+from .config import BY_HAND, METRIC, TUNED, Setting
 
 WARM_UP = 0.05
 """Share of the steps over which the learning rate rises, before it falls along a cosine to 0."""
