@@ -375,7 +375,9 @@ def test_init_of_shapes_has_the_form_of_a_state(name):
 def test_shardings_of_the_state_follow_from_those_of_the_parameters(name):
     chain, spec = in_chain(name, TABLE[name]()), PartitionSpec("data")
     state, specs = chain.init(tree(0)), jax.tree.map(lambda _: spec, tree(0))
-    same(optax.tree.map_params(chain, lambda leaf: leaf, state), state)
+    equal = optax.tree.map_params(chain, lambda leaf: leaf, state)
+    same(equal, state)
+    same(*(chain.update(tree(1), of, tree(0)) for of in (equal, state)))  # also in what it knows of the parameters
     mapped = optax.tree.map_params(
         chain,
         lambda leaf, of: of,

@@ -19,8 +19,9 @@ from rvsmjax.transforms.leaves.selection import difference, path_name
 class Marks(tuple[()]):
     """The rule and the axes of each leaf of the parameters, as part of a state's structure: it holds no arrays.
 
-    To programs that walk over a state by hand it is an empty tuple. Marks of a tree without leaves equal any others:
-    ``optax.tree.map_params`` compares the state of its placeholder for the parameters with a real one.
+    To programs that walk over a state by hand it is an empty tuple. Marks of a placeholder for the parameters equal any
+    others and become those: ``optax.tree.map_params`` maps the state of its placeholder together with a real one, and
+    returns the structure of the former.
 
     Args:
       structure: structure of the parameters, without Flax's boxes.
@@ -45,8 +46,13 @@ class Marks(tuple[()]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Marks):
             return NotImplemented
-        same = (self.rules, self.axes, self.structure) == (other.rules, other.axes, other.structure)
-        return same or not self.rules or not other.rules
+        for one, another in ((self, other), (other, self)):
+            if _is_placeholder(one.structure):
+                one.structure, one.rules, one.axes = another.structure, another.rules, another.axes
+        return (self.rules, self.axes, self.structure) == (other.rules, other.axes, other.structure)
+
+    def __ne__(self, other: object) -> bool:  # else a tuple's, and JAX asks for either
+        return not self == other
 
     def __hash__(self) -> int:
         return hash((self.structure, self.rules, self.axes))
@@ -114,6 +120,12 @@ class Marks(tuple[()]):
             whole = jax.tree.map(new, self.template(), plain, is_leaf=lambda node: node is None)
             leaves = jax.tree.leaves(whole, is_leaf=is_masked)
         return jax.tree.unflatten(structure, leaves)
+
+
+def _is_placeholder(structure: Structure) -> bool:
+    """Returns whether a structure without leaves is another than an empty container."""
+    node = structure.node_data()
+    return structure.num_leaves == 0 and node is not None and node[0] not in (dict, list, tuple)
 
 
 def _marks_of(template: PyTree, rules: Sequence[int | None], axes: Sequence[Axes | None]) -> Marks:
