@@ -15,9 +15,9 @@ from jax import Array
 
 from rvsmjax import _checks
 from rvsmjax.nets.lenet import LeNet
-from rvsmjax.nets.vgg import VGG16
+from rvsmjax.nets.vgg import VGG
 
-Net = TypeVar("Net", LeNet, VGG16)
+Net = TypeVar("Net", LeNet, VGG)
 
 
 def shrink(network: Net) -> Net:
@@ -29,10 +29,10 @@ def shrink(network: Net) -> Net:
     unit is then kept to represent them all.
 
     Args:
-      network: ``LeNet`` or ``VGG16`` with u as its parameters, and running statistics computed with u.
+      network: ``LeNet`` or ``VGG`` with u as its parameters, and running statistics computed with u.
 
     Returns:
-      A network with smaller ``widths`` (LeNet) or ``channels`` (VGG16); every layer keeps at least one unit. In
+      A network with smaller ``widths`` (LeNet) or ``channels`` (VGG); every layer keeps at least one unit. In
       training mode its batch statistics differ from those of ``network``, so fine-tune either before or after.
 
     Raises:
@@ -127,13 +127,13 @@ def _set(variable: nnx.Variable[Array], array: np.ndarray | Array) -> None:
     variable.set_value(jnp.asarray(array, variable[...].dtype))
 
 
-def _layers(network: LeNet | VGG16) -> list[_Layer]:
+def _layers(network: LeNet | VGG) -> list[_Layer]:
     """Returns the layers from input to output."""
     if isinstance(network, LeNet):
         return _lenet_layers(network)
-    if isinstance(network, VGG16):
+    if isinstance(network, VGG):
         return _vgg_layers(network)
-    raise TypeError(f"network must be a LeNet or a VGG16, got {_checks.show(type(network))}")
+    raise TypeError(f"network must be a LeNet or a VGG, got {_checks.show(type(network))}")
 
 
 def _lenet_layers(net: LeNet) -> list[_Layer]:
@@ -147,7 +147,7 @@ def _lenet_layers(net: LeNet) -> list[_Layer]:
     return [*layers, _Layer(net.dense2, None, lambda x: x)]
 
 
-def _vgg_layers(net: VGG16) -> list[_Layer]:
+def _vgg_layers(net: VGG) -> list[_Layer]:
     def unit(module: nnx.Conv, norm: nnx.BatchNorm) -> Callable[[Array], Array]:
         return lambda x: jax.nn.relu(_normed(norm, _biased(module, x)))
 

@@ -7,7 +7,7 @@ import optax
 import pytest
 from flax import nnx
 
-from rvsmjax.nets import VGG16, ResNet, ResNet18
+from rvsmjax.nets import VGG, VGG16, VGG19, QuickNet, ResNet, ResNet18
 from tests.nets.twins import resnet_twin, vgg_twin
 
 scores = nnx.jit(lambda network, x: network(x))
@@ -18,8 +18,8 @@ def count(network):
 
 
 def test_counts_are_exact():
-    shapes = [nnx.eval_shape(lambda kind=kind: kind(rngs=nnx.Rngs(0))) for kind in (ResNet18, VGG16)]
-    assert [count(network) for network in shapes] == [11_173_962, 14_728_266]
+    shapes = [nnx.eval_shape(lambda kind=kind: kind(rngs=nnx.Rngs(0))) for kind in (ResNet18, VGG16, VGG19, QuickNet)]
+    assert [count(network) for network in shapes] == [11_173_962, 14_728_266, 20_040_522, 1_971_352]
 
 
 @pytest.mark.parametrize("kind", [ResNet, VGG16])
@@ -42,6 +42,8 @@ def test_errors():
         VGG16(width=2, rngs=nnx.Rngs(0))(jnp.zeros((1, 28, 28, 3)))
     with pytest.raises(ValueError, match=r"^init must be one of he, torch, got 'lecun'$"):
         VGG16(width=2, init="lecun", rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match=r"^stages must be 5 numbers, got \(1, 2\)$"):
+        VGG(stages=(1, 2), rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match=r"^width must be "):
         ResNet(width=0, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match=r"^blocks must be "):

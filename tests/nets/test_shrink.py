@@ -150,7 +150,7 @@ def test_u_of_group_penalties_shrinks():
 
 
 def test_errors():
-    with pytest.raises(TypeError, match=r"^network must be a LeNet or a VGG16, got .*ResNet"):
+    with pytest.raises(TypeError, match=r"^network must be a LeNet or a VGG, got .*ResNet"):
         shrink(ResNet(blocks=(1,), width=2, rngs=nnx.Rngs(0)))
     with pytest.raises(ValueError, match=r"^widths must be 3 numbers, got \(1, 2\)$"):
         LeNet(widths=(1, 2), rngs=nnx.Rngs(0))
