@@ -62,6 +62,7 @@ Strengths = Annotated[tuple[float, ...] | None, _spec(float, "a number", "FLOAT"
 Number = Annotated[float, _spec(float, "a number", "FLOAT")]
 Strength = Annotated[float | None, _spec(float, "a number", "FLOAT", absent="the preset's")]
 WholeNumber = Annotated[int, _spec(int, "a whole number", "INT")]
+Batch = Annotated[int | None, _spec(int, "a whole number", "INT", absent="the preset's")]
 Epochs = Annotated[int | None, _spec(int, "a whole number", "INT", absent="the preset's")]
 Steps = Annotated[int, _spec(_below(2**31), "a whole number in [0, 2**31)", "INT")]
 RootKey = Annotated[int, _spec(_below(2**32), "a whole number in [0, 2**32)", "INT")]

@@ -1,4 +1,4 @@
-"""Data augmentation on the device: random shifts and flips, independent for each image."""
+"""Data augmentation on the device: shifts and flips, random for each image."""
 
 from __future__ import annotations
 
@@ -26,3 +26,13 @@ def flipped(images: Array, key: Array) -> Array:
     """Returns the images, randomly flipped left to right."""
     flip = jax.random.bernoulli(key, shape=(len(images), 1, 1, 1))
     return jnp.where(flip, images[:, :, ::-1], images)
+
+
+@jax.jit
+def alternated(images: Array, key: Array, epoch: Array) -> Array:
+    """Returns the images of an epoch: each is mirrored in the even or in the odd epochs, at random by the key.
+
+    Source: K. Jordan (arXiv 2404.00498).
+    """
+    even = jax.random.bernoulli(jax.random.fold_in(key, 2**32 - 1), shape=(len(images), 1, 1, 1))  # is no epoch
+    return jnp.where(even ^ (epoch % 2 == 1), images[:, :, ::-1], images)

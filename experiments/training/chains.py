@@ -20,11 +20,15 @@ from ..penalties.registry import PENALTIES, find
 from .programs import Restart
 from .settings import Recipe
 from .transforms.averaged import averaged
+from .transforms.lookahead import lookahead
 from .transforms.magnitude import magnitude_pruning
 from .transforms.released_admm import SignedPercentile
 
 RAMP = 2 / 3
 """Fraction of the training over which a schedule of sparsity or λ rises."""
+
+TRIANGLE = 0.2, 0.07
+"""The first and the last learning rate of the schedule ``triangle``, as multiples of the largest."""
 
 GROUPED: dict[str, Callable[[], rv.Penalty]] = {
     f"group_{name}": functools.partial(lambda entry: rv.Grouped(entry(), axes="filters"), entry)
@@ -68,7 +72,7 @@ class NumberedState(NamedTuple):
 
 
 def make_optimizer(recipe: Recipe, steps: int, params: optax.Params) -> optax.GradientTransformation:
-    """Returns the chain: weight decay, splitting before or after the momentum, learning rate, pruning or averaging.
+    """Returns the chain: weight decay, splitting before or after the momentum, learning rate, lookahead, pruning.
 
     Recipes that differ only in numbers or seed share one ``update``, hence one compiled step; if the numbers are equal
     too, they share the chain.
@@ -143,6 +147,10 @@ def _chain(form: Recipe, steps: int, numbers: Numbers) -> optax.GradientTransfor
     parts = [*split, moments] if form.placement == "coupled" else [moments, *split]
     decay = optax.add_decayed_weights(form.weight_decay, _kernels if form.decay == "kernels" else None)
     parts = [decay, *parts, optax.scale_by_learning_rate(_rates(form, total))]
+    if form.norm_biases != 1:
+        parts.insert(0, optax.masked(optax.scale(form.norm_biases), _norm_biases))
+    if form.lookahead:
+        parts.append(lookahead(form.lookahead, total))
     if form.method == "frozen":
         parts.append(rv.keep_zeros(mask=form.mask()))
     elif form.method == "magnitude":
@@ -159,6 +167,10 @@ def _kernels(params: optax.Params) -> PyTree:
     return select(params, lambda path: path.endswith("kernel"))
 
 
+def _norm_biases(params: optax.Params) -> PyTree:
+    return select(params, lambda path: "norm" in path and path.endswith("bias"))
+
+
 def _rates(form: Recipe, total: int) -> optax.Schedule:
     """Returns the schedule of the learning rate over ``total`` steps."""
     if form.schedule == "cosine":
@@ -167,6 +179,14 @@ def _rates(form: Recipe, total: int) -> optax.Schedule:
         if not warm_up:
             return falling
         return optax.join_schedules([optax.linear_schedule(0.0, form.learning_rate, warm_up), falling], [warm_up])
+    if form.schedule == "triangle":
+        first, last = (share * form.learning_rate for share in TRIANGLE)
+        top = max(1, min(round(form.warm_up * total), total - 1))
+        rising, falling = (
+            optax.linear_schedule(first, form.learning_rate, top),
+            optax.linear_schedule(form.learning_rate, last, total - top),
+        )
+        return optax.join_schedules([rising, falling], [top])
     decays = {round(fraction * total): 0.1 for fraction in form.milestones}
     return optax.piecewise_constant_schedule(form.learning_rate, decays)
 

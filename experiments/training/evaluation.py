@@ -17,6 +17,7 @@ from rvsmjax.transforms import Sparsity, splitting_states
 from ..data.labelled import Labelled
 from .programs import Graph, Prepare, TrainState, make_count, make_settle
 from .transforms.averaged import averaged_params
+from .transforms.lookahead import looks_ahead
 
 Settle = Callable[[TrainState, optax.Params, Array], PyTree]
 """Function (state, u, training images) -> rest of the network for u."""
@@ -40,8 +41,12 @@ class Evaluation(NamedTuple):
 
 
 def evaluates_u(opt_state: optax.OptState) -> bool:
-    """Returns whether the chain has parameters of its own to evaluate: a splitting's, or an average."""
-    return bool(splitting_states(opt_state)) or averaged_params(opt_state) is not None
+    """Returns whether u is to be evaluated with running means of its own.
+
+    That is u of a splitting, or an average, which after ``lookahead`` is in the parameters themselves.
+    """
+    own = bool(splitting_states(opt_state)) or averaged_params(opt_state) is not None
+    return own or looks_ahead(opt_state)
 
 
 def sparse(state: TrainState) -> optax.Params:

@@ -57,6 +57,7 @@ class Task:
       restart: applied to the state of the chain before each epoch; None for no change.
       settle: whether to estimate running means for u; otherwise u is evaluated with those of w.
       label_smoothing: see ``cross_entropy``.
+      alternating: whether the images are mirrored in every other epoch, see ``alternated``.
     """
 
     network: Network
@@ -68,6 +69,7 @@ class Task:
     restart: Restart | None = None
     settle: bool = True
     label_smoothing: float = 0.0
+    alternating: bool = False
 
 
 class Fit(NamedTuple):
@@ -116,7 +118,16 @@ def make_programs(task: Task, batch: int, whole: bool | None = None) -> Programs
     has_means = bool(jax.tree.leaves(nnx.state(task.network, nnx.BatchStat)))
     settles = task.settle and has_means
     return Programs(
-        epoch=make_epoch(graph, task.optimizer.update, task.prepare, batch, task.restart, whole, task.label_smoothing),
+        epoch=make_epoch(
+            graph,
+            task.optimizer.update,
+            task.prepare,
+            batch,
+            task.restart,
+            whole,
+            task.label_smoothing,
+            task.alternating,
+        ),
         look=make_look(graph, evaluated, task.prepare, settles, whole),
         sparse=_sparse if whole else sparse,
         settle=make_settle_of(graph, task.prepare, settles, whole),

@@ -20,6 +20,7 @@ from jax import Array
 from rvsmjax._pytree import PyTree
 
 from ..data.labelled import Labelled
+from .augment import alternated
 from .settings import Network
 
 EVALUATED = 1000
@@ -91,6 +92,7 @@ def make_epoch(
     restart: Restart | None = None,
     whole: bool = False,
     label_smoothing: float = 0.0,
+    alternating: bool = False,
 ) -> Epoch:
     """Returns the function (state, data, key, epoch) -> (state, sums), which donates the state.
 
@@ -102,7 +104,11 @@ def make_epoch(
       restart: applied to the state of the chain before the first step; None for no change.
       whole: whether the epoch is a single program; otherwise each step is one.
       label_smoothing: see ``cross_entropy``.
+      alternating: whether the images are mirrored in every other epoch, see ``alternated``.
     """
+
+    def mirrored(data: Labelled, key: Array, epoch: Array) -> Labelled:
+        return data._replace(images=alternated(data.images, key, epoch)) if alternating else data
 
     def shuffled(data: Labelled, key: Array, epoch: Array) -> tuple[Array, Array]:
         order_key, augment_key = jax.random.split(jax.random.fold_in(key, epoch))
@@ -113,6 +119,7 @@ def make_epoch(
 
     def loop(state: TrainState, data: Labelled, key: Array, epoch: Array) -> tuple[TrainState, Array]:
         order, augment_key = shuffled(data, key, epoch)
+        data = mirrored(data, key, epoch)
         state, sums = restarted(state), jnp.zeros(2)
         step = make_step(graph, update, prepare, batch, label_smoothing)
         for i in range(len(order) // batch):
@@ -121,6 +128,7 @@ def make_epoch(
 
     def scan(state: TrainState, data: Labelled, key: Array, epoch: Array) -> tuple[TrainState, Array]:
         order, augment_key = shuffled(data, key, epoch)
+        data = mirrored(data, key, epoch)
         step = _step(graph, update, prepare, batch, label_smoothing)
 
         def body(carry: tuple[TrainState, Array], i: Array) -> tuple[tuple[TrainState, Array], None]:

@@ -29,6 +29,7 @@ def make_task(recipe: Recipe, data: Data, start: tuple[optax.Params, PyTree] | N
       start: initial parameters and rest of the network; default: random from the recipe's seed.
     """
     network = recipe.make_network()
+    recipe.fit_to_images(network, data.train.images)
     if start is not None:
         params, rest = start
         if recipe.method == "frozen":
@@ -55,6 +56,7 @@ def task_of(recipe: Recipe, network: Network, train: Labelled, held_out: Labelle
         restart=RESTARTS[recipe.restart],
         settle=recipe.settle,
         label_smoothing=recipe.label_smoothing,
+        alternating=recipe.alternating,
     )
 
 

@@ -21,7 +21,9 @@ from ..data.images import Data
 from ..records.environment import describe
 from ..records.folder import BadInput, Facts, alone, write_whole
 from ..records.tensorboard import Logs
+from .augmented import augmented_accuracy
 from .loop import Fit, Row, Task, evaluator, fit
+from .operations import training_operations
 from .programs import TrainState, split
 from .recipes import Recipe, make_task
 
@@ -120,6 +122,7 @@ class Runs:
             settings=recipe.settings(),
             stop=lambda: self.deadline is not None and time.monotonic() > self.deadline,
             save_every=SAVE_EVERY,
+            evaluate_every=recipe.evaluate_every,
         )
         result = outcome(recipe, task, data, end, seconds)
         rv.save_npz(path.with_suffix(".npz"), {"params": end.u, "rest": end.rest_u})
@@ -201,6 +204,12 @@ def outcome(recipe: Recipe, task: Task, data: Data, end: Fit, seconds: Sequence[
         "curves": curves,
         **{name: fact for name, fact in describe().items() if name != "platform"},
     }
+    if recipe.speedrun:
+        seen = recipe.epochs * (len(task.train.labels) // recipe.batch) * recipe.batch
+        result |= {
+            "augmented_test_accuracy_u": augmented_accuracy(task, end.u, end.rest_u, data.test),
+            "operations": training_operations(task.network, data.test.images.shape[1:], seen),
+        }
     if not held_out:
         evaluated = {name: [x for x in curves[name] if x is not None] for name in ("accuracy_u", "accuracy_w")}
         best = {name: max(values) for name, values in evaluated.items()}

@@ -44,11 +44,15 @@ class Recipe(abc.ABC):
         sparsity of ``admm`` rises too. Otherwise λ is that of the initial weights, and ``admm`` starts at the target.
       placement: β(w − u) before the momentum (``coupled``) or after it (``decoupled``).
       overwrite: whether ``rvsm`` sets w to u at the end of each epoch.
-      schedule: learning rate schedule: ``step`` (times 0.1 at each of ``milestones``) or ``cosine``.
+      schedule: learning rate schedule: ``step`` (times 0.1 at each of ``milestones``), ``cosine``, or ``triangle``
+        (linear from 0.2 to 1 and then to 0.07 of the learning rate).
       milestones: fractions of the training at which the learning rate drops.
-      warm_up: fraction of the training in which the learning rate of ``cosine`` first rises linearly from 0.
+      warm_up: fraction of the training in which the learning rate first rises linearly: with ``cosine`` from 0.
       label_smoothing: share of each label that is spread over all classes, in the loss trained on and reported.
       decay: leaves with weight decay: ``all``, or only ``kernels``, without scales and biases.
+      norm_biases: factor of the gradients of the norms' biases, before weight decay and momentum.
+      lookahead: decay of the average that the parameters return to every few steps, see ``lookahead``; 0 for none.
+      alternating: whether images are mirrored in every other epoch, instead of at random by ``preparation``.
       averaged: decay per step of an average of the parameters, 0 for none. The average is what is evaluated as u, with
         running means estimated for it. Only for ``sgd``: an average of sparse parameters has fewer zeros.
       key, seed: the root key of all randomness, and the seed folded into it.
@@ -60,6 +64,8 @@ class Recipe(abc.ABC):
       settle: whether to estimate running means for u; otherwise u is evaluated with those of w.
       train_on: ``part`` of the training images, with the others held out for validation, or ``all``. With ``all``, the
         evaluations during training use the test images, and nothing may be selected by them.
+      evaluate_every: epochs between two evaluations; the last epoch is always evaluated.
+      speedrun: whether the record also has the test accuracy with augmentation, and the operations of the training.
     """
 
     method: Literal["sgd", "rvsm", "admm", "magnitude", "sparsify", "frozen"] = "sgd"
@@ -73,7 +79,7 @@ class Recipe(abc.ABC):
     epochs: int = 100
     batch: int = 64
     learning_rate: float = 1e-3
-    schedule: Literal["step", "cosine"] = "step"
+    schedule: Literal["step", "cosine", "triangle"] = "step"
     milestones: tuple[float, ...] = (0.6,)
     warm_up: float = 0.0
     momentum: float = 0.9
@@ -81,6 +87,9 @@ class Recipe(abc.ABC):
     weight_decay: float = 5e-4
     decay: Literal["all", "kernels"] = "all"
     label_smoothing: float = 0.0
+    norm_biases: float = 1.0
+    lookahead: float = 0.0
+    alternating: bool = False
     averaged: float = 0.0
     key: int = 0
     seed: int = 0
@@ -90,13 +99,15 @@ class Recipe(abc.ABC):
     pull_per_layer: bool = False
     settle: bool = True
     train_on: Literal["part", "all"] = "part"
+    evaluate_every: int = 1
+    speedrun: bool = False
 
     def __post_init__(self) -> None:
         """Raises ``BadInput`` for shares outside [0, 1), and for those that do not apply to the schedule or method."""
-        for name in ("warm_up", "label_smoothing", "averaged"):
+        for name in ("warm_up", "label_smoothing", "averaged", "lookahead"):
             if not 0 <= getattr(self, name) < 1:
                 raise BadInput(f"{name} must be in [0, 1), got {getattr(self, name):g}")
-        if self.warm_up and self.schedule != "cosine":
+        if self.warm_up and self.schedule == "step":
             raise BadInput(f"warm_up must be 0 with the schedule {self.schedule!r}, got {self.warm_up:g}")
         if self.averaged and self.method != "sgd":
             raise BadInput(f"averaged must be 0 with the method {self.method!r}, got {self.averaged:g}")
@@ -108,6 +119,10 @@ class Recipe(abc.ABC):
     @abc.abstractmethod
     def preparation(self) -> Callable[[Array, Array, bool], Array]:
         """Returns the ``Prepare`` function of the network; equal recipes return the same object."""
+
+    def fit_to_images(self, network: Network, images: Array) -> None:
+        """Sets what a new network computes from uint8 training images; by default nothing."""
+        del network, images
 
     @abc.abstractmethod
     def label(self) -> str:

@@ -134,7 +134,9 @@ def train_all(study: Study, config: TrainingConfig, console: Console) -> Outcome
         bar = progress.add_task("", total=sum(recipe.epochs for recipe in recipes), shown="")
 
         def watch(recipe: Recipe, row: Row) -> None:
-            metrics = f"loss {row['loss']:.4f}  u {row['accuracy_u']:.2%}  zeros {row['zeros']:.2%}"
+            metrics = f"loss {row['loss']:.4f}"
+            if row["accuracy_u"] is not None:
+                metrics += f"  u {row['accuracy_u']:.2%}  zeros {row['zeros']:.2%}"
             progress.update(bar, description=recipe.name(), shown=f"epoch {row['epoch']}/{recipe.epochs}  {metrics}")
             progress.advance(bar)
 

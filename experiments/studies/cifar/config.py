@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from ...cli.command import Command
-from ...cli.flags import CommonFlags, Epochs, Names, Strength, Strengths, WholeNumber
+from ...cli.flags import Batch, CommonFlags, Epochs, Names, Strength, Strengths
 from ...cli.interrupts import mendable
 from ...cli.runner import check_axes
 from ...records.folder import BadInput, require_one_of
@@ -17,10 +17,14 @@ if TYPE_CHECKING:
     from ...training.run_store import Study
     from .recipes import CifarRecipe
 
-NETS = ("resnet18", "vgg16", "resnet20", "slim")
+NETS = ("resnet18", "vgg16", "vgg19", "resnet20", "slim", "quick")
 METHODS = ("sgd", "rvsm", "admm", "admm-released", "magnitude", "sparsify")
 """``admm-released`` projects with the percentile of signed weights."""
-CHOICES = {"net": NETS, "preset": ("released", "modern", "short", "fast"), "dtype": ("float32", "bfloat16")}
+CHOICES = {
+    "net": NETS,
+    "preset": ("released", "modern", "short", "fast", "speedrun"),
+    "dtype": ("float32", "bfloat16"),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,10 +35,12 @@ class CifarConfig(CommonFlags, TrainingConfig):
     """
 
     net: str = "resnet18"
-    """Network: resnet18, vgg16, resnet20 (0.27 M parameters), or slim (eight layers, a quarter of resnet18's width)."""
+    """Network: resnet18, vgg16, vgg19, resnet20 (0.27 M parameters), slim (eight layers, a quarter of resnet18's
+    width), or quick (2 M parameters; learns in a few epochs)."""
     preset: str = "released"
     """Settings: released (the paper's and its code's), modern (standardised pixels, cosine schedule), short (modern
-    for 2 epochs), or fast (40 epochs with warm-up, reflected crops and smoothed labels; 90 % zeros by default)."""
+    for 2 epochs), fast (40 epochs with warm-up, reflected crops and smoothed labels), or speedrun (16 epochs on all
+    training images, for quick). With fast and speedrun, sparse methods have 90 % zeros by default."""
     method: Names = ("sgd", "rvsm", "admm", "admm-released")
     """Methods: sgd, rvsm, admm, admm-released (percentile of signed weights), magnitude, sparsify (around SGD)."""
     penalty: Names = ("l1", "tl1", "l0")
@@ -45,10 +51,11 @@ class CifarConfig(CommonFlags, TrainingConfig):
     beta: Strength = None
     """β of rvsm, or ρ of admm."""
     sparsity: Strengths = None
-    """Required shares of zeros, one run per value; determines λ of rvsm: with fast throughout, else at the start."""
+    """Required shares of zeros, one run per value; determines λ of rvsm: with fast and speedrun
+    throughout, else at the start."""
     epochs: Epochs = None
     """Epochs of a run."""
-    batch: WholeNumber = 128
+    batch: Batch = None  # type: ignore[assignment]  # until ``settled``
     """Batch size."""
     data: str = "cifar10"
     """Images: cifar10, or digits32 (scikit-learn's, enlarged; nothing to download)."""
@@ -73,10 +80,12 @@ class CifarConfig(CommonFlags, TrainingConfig):
 
 
 def settled(config: CifarConfig) -> CifarConfig:
-    """Returns the config with the preset's number of epochs as the default."""
-    from .recipes import EPOCHS
+    """Returns the config with the preset's epochs and batch size as the defaults."""
+    from .recipes import BATCHES, EPOCHS
 
-    return config if config.epochs is not None else dataclasses.replace(config, epochs=EPOCHS[config.preset])
+    epochs = EPOCHS[config.preset] if config.epochs is None else config.epochs
+    batch = BATCHES[config.preset] if config.batch is None else config.batch
+    return dataclasses.replace(config, epochs=epochs, batch=batch)
 
 
 def check(config: CifarConfig) -> None:
@@ -94,7 +103,7 @@ def check(config: CifarConfig) -> None:
         for value in config.penalty:
             if value not in SHARES:
                 penalty = penalty_of(value)
-                if config.preset == "fast" and config.lam is None and "rvsm" in config.method:
+                if config.preset in ("fast", "speedrun") and config.lam is None and "rvsm" in config.method:
                     rv.rvsm(penalty, sparsity=0.5, beta=1.0)  # λ can follow the sparsity
     for name in ("lam", "sparsity"):
         if getattr(config, name) is not None:
@@ -111,7 +120,7 @@ def check(config: CifarConfig) -> None:
             raise BadInput(f"sparsity must be in (0, 1), got {share:g}")
     without_lam = [p for p in config.penalty if p in SHARES] if "rvsm" in config.method else []
     without_lam += [m for m in config.method if m in ("magnitude", "sparsify")]
-    if without_lam and config.sparsity is None and config.preset not in ("short", "fast"):
+    if without_lam and config.sparsity is None and config.preset not in ("short", "fast", "speedrun"):
         raise BadInput(f"sparsity must be given for {without_lam[0]}, which has no λ")
 
 
