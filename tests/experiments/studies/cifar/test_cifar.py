@@ -110,14 +110,15 @@ def test_the_verdict_on_the_papers_table():
     assert "93.96" in text  # of all
     assert "not yet run" in text
     sizes = {"resnet18": 11_173_962, "vgg16": 14_728_266, "resnet20": 272_474, "slim": 78_042}
+    sizes |= {"vgg19": 20_040_522, "quick": 1_971_352}
     assert {net: cifar_report.parameters(net) for net in sizes} == sizes
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--net alexnet", "--net must be one of resnet18, vgg16, resnet20, slim, got 'alexnet'"),
-        ("--preset old", "--preset must be one of released, modern, short, fast, got 'old'"),
+        ("--net alexnet", "--net must be one of resnet18, vgg16, vgg19, resnet20, slim, quick, got 'alexnet'"),
+        ("--preset old", "--preset must be one of released, modern, short, fast, speedrun, got 'old'"),
         ("--dtype float16", "--dtype must be one of float32, bfloat16, got 'float16'"),
         ("--method sgd sgd", "--method must hold distinct values, at least one, got ['sgd', 'sgd']"),
         ("--method prune", "--method must be one of sgd, rvsm, admm, admm-released, magnitude, sparsify, got 'prune'"),
