@@ -22,8 +22,8 @@ from ..records.environment import describe
 from ..records.folder import BadInput, Facts, alone, write_whole
 from ..records.tensorboard import Logs
 from .augmented import augmented_accuracy
+from .inference import training_operations
 from .loop import Fit, Row, Task, evaluator, fit
-from .operations import training_operations
 from .programs import TrainState, split
 from .recipes import Recipe, make_task
 

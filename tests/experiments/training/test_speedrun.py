@@ -13,7 +13,7 @@ from experiments.studies.lenet.recipes import LeNetRecipe
 from experiments.training.augment import alternated
 from experiments.training.augmented import augmented_scores
 from experiments.training.evaluation import evaluates_u
-from experiments.training.operations import forward_operations, training_operations
+from experiments.training.inference import forward_operations, training_operations
 from experiments.training.recipes import make_optimizer
 from experiments.training.transforms.lookahead import lookahead
 from rvsmjax.nets import QuickNet, ResNet
