@@ -25,7 +25,7 @@ PENALTIES = {
     "top-k, global": rv.TopK(sparsity=0.9, scope="global"),
 }
 
-RARELY = "l1, sparsity given, λ every 50 steps"
+RARELY, OFTEN = (f"l1, sparsity given, λ every {steps} steps" for steps in (100, 10))
 
 SHAPES = [(3, 3, 512, 512)] * 3 + [(3, 3, 256, 256)] * 5 + [(3, 3, 128, 256)] * 3 + [(512, 100), (512,), (256,)]
 """Shapes of the leaves of a residual network, 11.0 M parameters."""
@@ -65,13 +65,14 @@ def chains() -> dict[str, optax.GradientTransformation]:
     split = {name: optax.chain(rv.rvsm(penalty, 1e-4, 1e-2), sgd) for name, penalty in PENALTIES.items()}
     stale = rv.rvsm(PENALTIES["top-k, global"], beta=1e-2, update_every=10)
     asked = {f"{name}, sparsity given": rv.rvsm(PENALTIES[name], sparsity=0.9, beta=1e-2) for name in ("l1", "l0")}
-    asked[RARELY] = rv.rvsm(PENALTIES["l1"], sparsity=0.9, beta=1e-2, solve_every=50)
+    asked[RARELY] = rv.rvsm(PENALTIES["l1"], sparsity=0.9, beta=1e-2, solve_every=100)
+    asked[OFTEN] = rv.rvsm(PENALTIES["l1"], sparsity=0.9, beta=1e-2, solve_every=10)
     more = asked | {"top-k, global, u every 10 steps": stale}
     return {"none": sgd, **split, **{name: optax.chain(link, sgd) for name, link in more.items()}}
 
 
 def update_alone(
-    rounds: int, shapes: Sequence[tuple[int, ...]], chains: dict[str, optax.GradientTransformation], turns: int = 50
+    rounds: int, shapes: Sequence[tuple[int, ...]], chains: dict[str, optax.GradientTransformation], turns: int = 100
 ) -> dict[str, float]:
     """Returns the seconds in which each chain updates parameters of these shapes, in place: the mean of some steps."""
     keys = jax.random.split(jax.random.key(0), 2 * len(shapes)).reshape(2, -1)
@@ -93,7 +94,16 @@ def update_alone(
 def measure(rounds: int = 6) -> dict[str, dict[str, float]]:
     """Returns the milliseconds of each variant."""
     alone = {f"{name}, rvsm alone": rv.rvsm(penalty, 1e-4, 1e-2) for name, penalty in PENALTIES.items()}
-    few = ("none", "l1", "l0", "l1, sparsity given", "l0, sparsity given", RARELY, "top-k, global, u every 10 steps")
+    few = (
+        "none",
+        "l1",
+        "l0",
+        "l1, sparsity given",
+        "l0, sparsity given",
+        RARELY,
+        OFTEN,
+        "top-k, global, u every 10 steps",
+    )
     times_by_case = {
         "update, 11 M parameters": update_alone(rounds, SHAPES, chains() | alone),
         "update, 100 M parameters": update_alone(2, LARGE, {name: chains()[name] for name in few}),

@@ -32,8 +32,8 @@ from rvsmjax.transforms.rules import (
     penalty_value,
 )
 
-SOLVE_EVERY = 10
-"""Steps between solutions for λ by default."""
+SOLVE_EVERY, RARELY, LARGE = 10, 100, 10**7
+"""Steps between solutions for λ by default; those with more than so many components."""
 
 
 class SplittingCertificate(NamedTuple):
@@ -122,9 +122,9 @@ def rvsm(
       scope: whether ``sparsity`` holds for all leaves together with one λ (``"global"``), or for each with its own
         (``"leaf"``).
       update_every: steps between updates of u in r, >= 1; defaults to every step. If given, the state stores u.
-      solve_every: steps between solutions for λ at a given ``sparsity``, >= 1; defaults to 10. In the other steps λ/β
-        stays as it was, which saves most of the time. ``sparse_params`` always solves. With ``update_every``, λ is
-        solved for where u is computed.
+      solve_every: steps between solutions for λ at a given ``sparsity``, >= 1; defaults to 10, with more than 10⁷
+        components to 100. In the other steps λ/β stays as it was, which saves most of the time. ``sparse_params`` always
+        solves. With ``update_every``, λ is solved for where u is computed.
       overrides: other penalties, λ or sparsities for some leaves, by regular expression on the path (the first match
         wins): ``{"head": {"lam": 1e-5}, "stem": None}``; None skips the leaf.
       certificate: whether the state holds a ``SplittingCertificate``, at the cost of a second prox and one byte per
@@ -164,8 +164,14 @@ def rvsm(
     dtype = check_state_dtype(state_dtype)
     if update_every is not None:
         update_every = _checks.count("update_every", update_every)
-    solve_every = SOLVE_EVERY if solve_every is None else _checks.count("solve_every", solve_every)
-    every = update_every or (solve_every if any(rule.sparsity is not None for rule in rules) else 1)
+    if solve_every is not None:
+        solve_every = _checks.count("solve_every", solve_every)
+    follows = any(rule.sparsity is not None for rule in rules)
+
+    def steps_between(marks: Marks, params: optax.Params) -> int:
+        if update_every or not follows:
+            return update_every or 1
+        return solve_every or (RARELY if sum(leaf.size for leaf in marks.marked(params)) > LARGE else SOLVE_EVERY)
 
     def init(params: optax.Params) -> RVSMState:
         marks = mark_leaves(params, mask, overrides, rules, layout)
@@ -203,6 +209,7 @@ def rvsm(
             u = map_marked(lambda _, v: v, now.marks, state.u, _prox(now, params))  # params may be an Equinox model
             return now._replace(u=rounded(u, dtype, now.count))
 
+        every = steps_between(state.marks, params)
         if every == 1:
             state = refreshed()
         else:

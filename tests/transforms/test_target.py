@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -153,6 +154,18 @@ def test_errors():
     for make, kind, message in cases:
         with pytest.raises(kind, match=message):
             make().init(w)
+
+
+@pytest.mark.parametrize(("large", "held"), [(10**7, 10), (500, 100)])
+def test_lam_is_solved_for_less_often_with_many_components(large, held, monkeypatch):
+    monkeypatch.setattr(sys.modules["rvsmjax.transforms.rvsm"], "LARGE", large)
+    tx, params = rv.rvsm(rv.L0(), sparsity=0.7, beta=1.0), jnp.linspace(1.0, 2.0, 600).reshape(20, 30)
+    state, update, found = tx.init(params), jax.jit(tx.update), []
+    for _ in range(120):
+        _, state = update(jnp.zeros_like(params), state, params)
+        params = params * 1.01
+        found.append(float(state.rules[0].lam))
+    assert [i for i in range(1, 120) if found[i] != found[i - 1]] == list(range(held, 120, held))
 
 
 def test_lam_is_held_between_its_solutions():
