@@ -5,13 +5,11 @@ import signal
 import sys
 
 from .cli.main import INTERRUPTED, main
-from .records.environment import keep_memory
 from .records.program import PROGRAM
 
 
 def start(program: str = PROGRAM) -> None:
     """Runs the command line and exits."""
-    keep_memory()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up as Ctrl-C does
     try:
         code = main(program=program)

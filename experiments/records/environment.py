@@ -51,7 +51,8 @@ def keep_memory() -> None:
     """Has glibc keep the memory of a training step for the next one.
 
     By default it returns large blocks to the system and gets them again in every step, page by page, which takes a
-    third of the time of a convolutional network on a CPU. Other C libraries are left as they are.
+    third of the time of a convolutional network on a CPU. Many small programs in turn, as in the audit, are slower with
+    one heap. Other C libraries are left as they are.
     """
     with contextlib.suppress(AttributeError, OSError):
         mallopt = ctypes.CDLL(None).mallopt

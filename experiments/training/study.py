@@ -13,7 +13,7 @@ from tyro.conf import arg
 
 from ..cli.flags import DataFolder, LogFolder, Minutes, RunsFolder, WholeNumber
 from ..cli.runner import Report, conduct
-from ..records.environment import Clock
+from ..records.environment import Clock, keep_memory
 from ..records.folder import BadInput, Facts, require_one_of
 from ..records.tensorboard import Logs, check_installed
 from ..reports.document import Section, fill, to_markdown
@@ -98,6 +98,7 @@ def conduct_study(
     Raises:
       BadInput: invalid input, see ``train_all``.
     """
+    keep_memory()
 
     def work(folder: Path) -> tuple[Facts, Report]:
         from ..reports import vega

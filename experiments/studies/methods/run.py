@@ -11,7 +11,7 @@ from rich.console import Console
 
 from ...cli.interrupts import mendable
 from ...cli.runner import Report, check_axes, conduct
-from ...records.environment import Clock
+from ...records.environment import Clock, keep_memory
 from ...records.folder import BadInput, Facts, require_one_of, write_whole
 from ...reports.document import fill, to_markdown
 from ...training.study import KEPT
@@ -25,6 +25,7 @@ def run(config: MethodsConfig, console: Console, clock: Clock) -> Path:
       BadInput: an invalid flag, or no finished run.
     """
     _check(config)
+    keep_memory()
 
     def work(folder: Path) -> tuple[Facts, Report]:
         from . import report
