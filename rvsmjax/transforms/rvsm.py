@@ -123,8 +123,8 @@ def rvsm(
         (``"leaf"``).
       update_every: steps between updates of u in r, >= 1; defaults to every step. If given, the state stores u.
       solve_every: steps between solutions for λ at a given ``sparsity``, >= 1; defaults to 10, with more than 10⁷
-        components to 100. In the other steps λ/β stays as it was, which saves most of the time. ``sparse_params`` always
-        solves. With ``update_every``, λ is solved for where u is computed.
+        components to 100. In the other steps λ/β stays as it was, which saves most of the time. ``sparse_params``
+        always solves. With ``update_every``, λ is solved for where u is computed.
       overrides: other penalties, λ or sparsities for some leaves, by regular expression on the path (the first match
         wins): ``{"head": {"lam": 1e-5}, "stem": None}``; None skips the leaf.
       certificate: whether the state holds a ``SplittingCertificate``, at the cost of a second prox and one byte per
