@@ -19,7 +19,6 @@ from rvsmjax.transforms import ADMMState, select
 from ..penalties.registry import PENALTIES, find
 from .programs import Restart
 from .settings import Recipe
-from .transforms.averaged import averaged
 from .transforms.lookahead import lookahead
 from .transforms.magnitude import magnitude_pruning
 from .transforms.released_admm import SignedPercentile
@@ -158,8 +157,6 @@ def _chain(form: Recipe, steps: int, numbers: Numbers) -> optax.GradientTransfor
         parts.append(magnitude_pruning(sparsity, every=10, mask=form.mask()))
     elif form.method == "sparsify":
         return rv.sparsify(optax.chain(*parts), numbers.sparsity, steps=total, mask=form.mask())
-    if form.averaged:
-        parts.append(averaged(form.averaged))
     return optax.chain(*parts)
 
 

@@ -16,7 +16,6 @@ from rvsmjax.transforms import Sparsity, splitting_states
 
 from ..data.labelled import Labelled
 from .programs import Graph, Prepare, TrainState, make_count, make_settle
-from .transforms.averaged import averaged_params
 from .transforms.lookahead import looks_ahead
 
 Settle = Callable[[TrainState, optax.Params, Array], PyTree]
@@ -43,18 +42,14 @@ class Evaluation(NamedTuple):
 def evaluates_u(opt_state: optax.OptState) -> bool:
     """Returns whether u is to be evaluated with running means of its own.
 
-    That is u of a splitting, or an average, which after ``lookahead`` is in the parameters themselves.
+    That is u of a splitting, or the average to which ``lookahead`` returns the parameters.
     """
-    own = bool(splitting_states(opt_state)) or averaged_params(opt_state) is not None
-    return own or looks_ahead(opt_state)
+    return bool(splitting_states(opt_state)) or looks_ahead(opt_state)
 
 
 def sparse(state: TrainState) -> optax.Params:
-    """Returns u: that of a splitting, else the average of the parameters if the chain has one, else the parameters."""
-    if splitting_states(state.opt_state):
-        return rv.sparse_params(state.opt_state, state.params)
-    average = averaged_params(state.opt_state)
-    return state.params if average is None else average
+    """Returns u, or the parameters if the chain has no splitting."""
+    return rv.sparse_params(state.opt_state, state.params) if splitting_states(state.opt_state) else state.params
 
 
 def make_settle_of(graph: Graph, prepare: Prepare, settles: bool, whole: bool) -> Settle:

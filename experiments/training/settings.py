@@ -53,8 +53,6 @@ class Recipe(abc.ABC):
       norm_biases: factor of the gradients of the norms' biases, before weight decay and momentum.
       lookahead: decay of the average that the parameters return to every few steps, see ``lookahead``; 0 for none.
       alternating: whether images are mirrored in every other epoch, instead of at random by ``preparation``.
-      averaged: decay per step of an average of the parameters, 0 for none. The average is what is evaluated as u, with
-        running means estimated for it. Only for ``sgd``: an average of sparse parameters has fewer zeros.
       key, seed: the root key of all randomness, and the seed folded into it.
       start: run whose final u is the start of this one.
       restart: what is reset to zero before each epoch: ``nothing``, the ``momentum``, or ``all`` (momentum and dual
@@ -90,7 +88,6 @@ class Recipe(abc.ABC):
     norm_biases: float = 1.0
     lookahead: float = 0.0
     alternating: bool = False
-    averaged: float = 0.0
     key: int = 0
     seed: int = 0
     start: Recipe | None = None
@@ -104,13 +101,11 @@ class Recipe(abc.ABC):
 
     def __post_init__(self) -> None:
         """Raises ``BadInput`` for shares outside [0, 1), and for those that do not apply to the schedule or method."""
-        for name in ("warm_up", "label_smoothing", "averaged", "lookahead"):
+        for name in ("warm_up", "label_smoothing", "lookahead"):
             if not 0 <= getattr(self, name) < 1:
                 raise BadInput(f"{name} must be in [0, 1), got {getattr(self, name):g}")
         if self.warm_up and self.schedule == "step":
             raise BadInput(f"warm_up must be 0 with the schedule {self.schedule!r}, got {self.warm_up:g}")
-        if self.averaged and self.method != "sgd":
-            raise BadInput(f"averaged must be 0 with the method {self.method!r}, got {self.averaged:g}")
 
     @abc.abstractmethod
     def make_network(self) -> Network:

@@ -1,1 +1,1 @@
-"""Gradient transformations of the studies: baselines, and averages of the parameters."""
+"""Gradient transformations of the studies: baselines, and lookahead."""

@@ -62,24 +62,6 @@ def test_scales_and_biases_do_not_decay(params):
             np.testing.assert_allclose(now, factor * before, rtol=1e-6, err_msg=name)
 
 
-def test_the_average_is_that_of_the_parameters_after_each_step(params):
-    rng = np.random.default_rng(1)
-    noise = [rng.normal(size=params["conv"]["kernel"].shape).astype(np.float32) for _ in range(6)]
-
-    def gradients(step, w):
-        return {**jax.tree.map(jnp.zeros_like, w), "conv": {"kernel": jnp.asarray(noise[step])}}
-
-    states = list(steps_of(dataclasses.replace(PLAIN, averaged=0.7), params, 6, gradients))
-    weights = 0.7 ** np.arange(5, -1, -1)
-    kernels = [state.params["conv"]["kernel"] for state in states]
-    mean = np.tensordot(weights / weights.sum(), np.stack(kernels), 1)
-    np.testing.assert_allclose(sparse(states[-1])["conv"]["kernel"], mean, rtol=1e-5, atol=1e-6)
-    assert np.abs(mean - kernels[-1]).max() > 0.1
-    plain = list(steps_of(PLAIN, params, 6, gradients))
-    assert plain[-1].params["conv"]["kernel"].tobytes() == kernels[-1].tobytes()
-    assert sparse(plain[-1]) is plain[-1].params
-
-
 @pytest.mark.parametrize(
     "settings",
     [
@@ -129,8 +111,6 @@ def test_sparsities_share_a_compiled_step(params):
         ({"warm_up": 1.0, "schedule": "cosine"}, "warm_up must be in [0, 1), got 1"),
         ({"warm_up": 0.1}, "warm_up must be 0 with the schedule 'step', got 0.1"),
         ({"label_smoothing": -0.1}, "label_smoothing must be in [0, 1), got -0.1"),
-        ({"averaged": 1.5}, "averaged must be in [0, 1), got 1.5"),
-        ({"averaged": 0.9, "method": "magnitude"}, "averaged must be 0 with the method 'magnitude', got 0.9"),
     ],
 )  # fmt: skip
 def test_bad_settings(settings, message):

@@ -20,7 +20,6 @@ from experiments.training.chains import restart_momentum
 from experiments.training.evaluation import sparse
 from experiments.training.loop import Diverged, OutOfTime, Task, fit, make_programs
 from experiments.training.programs import TrainState, make_step, split
-from experiments.training.transforms.averaged import averaged
 
 bit_equality = pytest.mark.optimized
 
@@ -108,20 +107,6 @@ def test_one_step_with_smoothed_labels_written_out(smoothing):
     state, sums = step(state, jnp.zeros(2), train, order, jnp.int32(1), KEY)
     assert float(sums[0]) == pytest.approx(50 * float(want), rel=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), state.params, expected)
-
-
-def test_an_average_is_evaluated_with_running_means_of_its_own():
-    """One of w after each of the 24 steps of an epoch: w itself stays as it is without the average."""
-    plain = Task(Small(nnx.Rngs(0)), optax.sgd(0.1), *data(), prepare)
-    averaging = dataclasses.replace(plain, optimizer=optax.chain(optax.sgd(0.1), averaged(0.9)))
-    end, other = (fit(each, epochs=1, batch=50, key=KEY, folder=None) for each in (averaging, plain))
-    assert bits(end.state.params) == bits(other.state.params)
-    hidden = prepare(data()[0].images, KEY, False) @ end.u["hidden"]["kernel"][...] + end.u["hidden"]["bias"][...]
-    mean_w, mean_u = (rest["norm"]["mean"][...] for rest in (end.state.rest, end.rest_u))
-    ratio = jnp.linalg.norm(mean_u - hidden.mean(0)) / jnp.linalg.norm(mean_w - hidden.mean(0))
-    assert float(ratio) == pytest.approx(0.99**5, abs=0.01)
-    assert end.history[0]["accuracy_w"] == other.history[0]["accuracy_w"] == other.history[0]["accuracy_u"]
-    assert end.history[0]["accuracy_u"] != end.history[0]["accuracy_w"]
 
 
 def test_running_means_move_towards_those_of_u(tmp_path):

@@ -160,7 +160,7 @@ def test_the_fast_settings():
     assert (large.momentum, large.nesterov, large.weight_decay, large.decay) == (0.9, True, 5e-4, "kernels")
     nets = ("resnet18", "vgg16", "resnet20", "slim")
     assert [fast(net, "sgd", "").label_smoothing for net in nets] == [0.1, 0.1, 0, 0]
-    assert (large.crop, large.standardize, large.train_on, large.averaged) == ("reflect", True, "part", 0)
+    assert (large.crop, large.standardize, large.train_on) == ("reflect", True, "part")
     assert large.preparation() is preparation(True, "reflect")
     assert [fast(net, "rvsm", "l1").beta for net in nets] == [8e-2] * 4
     assert (large.placement, fast("vgg16", "admm", "").beta) == ("decoupled", 1e-2)
