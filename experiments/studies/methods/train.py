@@ -76,12 +76,12 @@ def train_once(setting: Setting, folder: Path | None, lam: float | None = None, 
     init_key, data_key = jax.random.split(jax.random.fold_in(jax.random.key(setting.key), setting.seed))
     graph, params, rest = split(task.make(nnx.Rngs(params=init_key)))
     tx = make(setting, rate, lam)
-    step = _make_step(task, graph, tx, data_key)
+    step = _make_step(task, graph, tx)
     carry: Carry = (params, rest, tx.init(params))
     start = time.perf_counter()
     last: Array | float = np.nan
     for count in range(setting.steps):
-        carry, last = step(carry, parts[0], count)
+        carry, last = step(carry, parts[0], data_key, count)
     value = float(last)
     seconds = time.perf_counter() - start
     params, rest, state = carry
@@ -108,21 +108,21 @@ def _settled(task: Task, graph: Graph, params: optax.Params, rest: PyTree, data:
     """Returns the running means that belong to u; training has those of w."""
 
     @jax.jit
-    def settle(rest: PyTree, count: int) -> PyTree:
+    def settle(rest: PyTree, data: PyTree, key: Array, count: int) -> PyTree:
         network = nnx.merge(graph, params, rest, copy=True)
         network(task.draw(data, jax.random.fold_in(key, count), task.batch)[0])
         return split(network)[2]
 
     for count in range(SETTLE_STEPS) if jax.tree.leaves(rest) else ():
-        rest = settle(rest, count)
+        rest = settle(rest, data, key, count)
     return rest
 
 
 def _make_step(
-    task: Task, graph: Graph, tx: optax.GradientTransformation, key: Array
-) -> Callable[[Carry, PyTree, int], tuple[Carry, Array]]:
+    task: Task, graph: Graph, tx: optax.GradientTransformation
+) -> Callable[[Carry, PyTree, Array, int], tuple[Carry, Array]]:
     @functools.partial(jax.jit, donate_argnums=0)
-    def step(carry: Carry, data: PyTree, count: int) -> tuple[Carry, Array]:
+    def step(carry: Carry, data: PyTree, key: Array, count: int) -> tuple[Carry, Array]:
         params, rest, state = carry
         x, y = task.draw(data, jax.random.fold_in(key, count), task.batch)
 
