@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..reports.figures import DASHES, Axis, Figure, Look, Panel
 from .run_store import Outcomes, Study
 
 PAPER = Look("printed in the paper", marker="cross", line=False)
+PUBLISHED = Look("published by others", marker="diamond", hollow=True, line=False)
 LAYERS = "Zeros of u by layer, from the first to the last: mean over seeds, range shaded"
 """Caption of ``layers``."""
 MEASURES = ("test_accuracy_u", "test_accuracy_w", "validation_accuracy_u", "validation_accuracy_w", "zeros")
@@ -138,6 +140,7 @@ def tradeoff(
     method: Callable[[str], str],
     paper: Mapping[str, tuple[float, float]],
     counted: str = "u",
+    published: Mapping[str, tuple[float, float]] = MappingProxyType({}),
 ) -> Figure:
     """Returns test accuracy of u against zeros: a point a run, the means of one method joined where it has several.
 
@@ -147,6 +150,7 @@ def tradeoff(
       method: what a label is an entry of.
       paper: accuracy and zeros, in percent, that a paper has, by name.
       counted: what the zeros are of.
+      published: those of others, by source.
     """
     figure = Figure(width=520, height=340)
     panel = figure.panel("", Axis(f"zeros of {counted}  [%]"), Axis("test accuracy of u  [%]"))
@@ -160,8 +164,10 @@ def tradeoff(
             means.setdefault(name, []).append(tuple(points.mean(0)))
     for name, found in means.items():
         panel.line(*np.array(sorted(found)).T, look(methods.index(name), name, "diamond"), width=1.2)
-    for i, (name, (accuracy, share_of_zeros)) in enumerate(paper.items()):
-        panel.points([share_of_zeros], [accuracy], Look(marker="cross"), PAPER)
+    known = [(name, pair, Look(marker="cross"), PAPER) for name, pair in paper.items()]
+    known += [(name, pair, Look(marker="diamond", hollow=True), PUBLISHED) for name, pair in published.items()]
+    for i, (name, (accuracy, share_of_zeros), *looks) in enumerate(known):
+        panel.points([share_of_zeros], [accuracy], *looks)
         # On the side that has room, and above and below in turns.
         panel.text(share_of_zeros, accuracy, name, share_of_zeros < 80, i % 2 == 0)
     return figure

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from flax import nnx
 
+from ...papers.cifar10 import PUBLISHED
 from ...papers.intellisys_2020 import TABLES
 from ...reports.document import Picture, Section, Table
 from ...reports.figures import Figure
@@ -24,10 +25,10 @@ COSTS = ("PFLOP", "minutes", "cores")
 
 def figures(outcomes: Outcomes, config: CifarConfig) -> dict[str, Figure]:
     """Returns the curves, accuracy against zeros, and zeros by layer, by name."""
-    paper = TABLES.get(config.net, {}) if config.data == "cifar10" else {}
+    paper, others = (of.get(config.net, {}) if config.data == "cifar10" else {} for of in (TABLES, PUBLISHED))
     return {
         "curves": curves(outcomes, part=_evaluated_on(config)),
-        "tradeoff": tradeoff(outcomes, thresholded, _method, paper, "the thresholded weights of u"),
+        "tradeoff": tradeoff(outcomes, thresholded, _method, paper, "the thresholded weights of u", others),
         "layers": layers(outcomes),
     }
 

@@ -109,6 +109,10 @@ def test_the_verdict_on_the_papers_table():
     assert "94.04" in text  # of the thresholded weights
     assert "93.96" in text  # of all
     assert "not yet run" in text
+    for net, data, marks in (("resnet18", "cifar10", 2), ("resnet18", "digits32", 0), ("slim", "cifar10", 0)):
+        figure = cifar_report.figures(outcomes, dataclasses.replace(config, net=net, data=data))["tradeoff"]
+        names = [look.name for panel in figure.panels for looks, _ in panel.series for look in looks]
+        assert names.count("published by others") == marks
     sizes = {"resnet18": 11_173_962, "vgg16": 14_728_266, "resnet20": 272_474, "slim": 78_042}
     sizes |= {"vgg19": 20_040_522, "quick": 1_971_352}
     assert {net: cifar_report.parameters(net) for net in sizes} == sizes
