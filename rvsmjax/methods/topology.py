@@ -47,7 +47,7 @@ def top(marks: Marks, scores: Sequence[Array], counts: Array) -> list[Array]:
         found = iter(largest([part for x, axes in pairs for part in axes.split(x)], counts))
         return [axes.joined([next(found) for _ in range(_slices(x, axes))], x.shape) for x, axes in pairs]
 
-    return automatic(together, scores, counts)
+    return automatic(together, scores, counts) if scores else []
 
 
 def rewired(
