@@ -96,7 +96,7 @@ def dynamic(
 
         def move() -> tuple[PyTree, optax.OptState]:
             old, weights = marks.marked(state.support), marks.marked(moved(marks, changes, params))
-            share = fraction * 0.5 * (1 + jnp.cos(jnp.pi * count / end))
+            share = jnp.asarray(fraction) * 0.5 * (1 + jnp.cos(jnp.pi * count / end))
             counts = topology.counts_of(marks, params, sparsity, distribution)
             live = topology.rewired(marks, old, weights, scores(marks, updates, count), counts, share)
             both = iter(zip(live, old, strict=True))

@@ -51,7 +51,8 @@ def gradual_pruning(
     .. math:: S \leftarrow S \cap \{i : \mathrm{prox}(w + \Delta)_i \ne 0\}, \qquad w \leftarrow (w + \Delta)\,1_S
 
     Magnitude pruning along a schedule is ``TopK(sparsity=cubic_sparsity(...), scope="global")``. As pruned components
-    stay 0, the schedule should not decrease.
+    stay 0, the schedule should not decrease. In the prox they count with their updates Δ, of the momentum for instance:
+    if one is among the largest, S becomes smaller than the constraint demands.
 
     Args:
       penalty: a constraint: ``TopK``, ``NM``, or groups of one. Its numbers may be schedules.
