@@ -22,8 +22,8 @@ from rvsmjax.transforms.rules import Overrides, mark_leaves
 
 WARM_UP, PERIOD, FINAL = 0.1, 0.05, 0.15
 """Shares of the training: the first decompressed phase, each other one, and the last compressed one."""
-MOMENTUM = ("trace", "mu")
-"""What optax calls the momentum in the state of an optimizer."""
+MOMENTS = {"trace": 1, "mu": 1, "nu": 2}
+"""What optax calls the moments in the state of an optimizer, the first of which is the momentum."""
 
 
 class ACDCState(NamedTuple):
@@ -83,7 +83,7 @@ def ac_dc(
       ValueError: if a number is out of range, ``warm_up`` and ``final`` exceed ``steps``, ``update`` is called without
         ``params``, or a mask, override or layout does not fit.
 
-    Source: A. Peste et al., arXiv 2106.12379, Algorithm 1 and section 4; the defaults are those of ImageNet.
+    Source: A. Peste et al., arXiv 2106.12379, Algorithm 1; the defaults are the paper's phases on ImageNet.
 
     Example:
       >>> import rvsmjax as rv
@@ -148,7 +148,8 @@ def _without_momentum(state: optax.OptState, due: Array) -> optax.OptState:
     """Returns the state of an optimizer, its momentum 0 if ``due``."""
 
     def entry(path: KeyPath, leaf: Array) -> Array:
-        of_momentum = any(isinstance(key, GetAttrKey) and key.name in MOMENTUM for key in path)
-        return jnp.where(due, 0, leaf).astype(leaf.dtype) if of_momentum else leaf
+        # The first name alone is the optimizer's; those after it are of the parameters.
+        moments = (MOMENTS[key.name] for key in path if isinstance(key, GetAttrKey) and key.name in MOMENTS)
+        return jnp.where(due, 0, leaf).astype(leaf.dtype) if next(moments, None) == 1 else leaf
 
     return jax.tree_util.tree_map_with_path(entry, state)

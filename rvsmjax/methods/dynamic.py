@@ -101,7 +101,8 @@ def dynamic(
             live = topology.rewired(marks, old, weights, scores(marks, updates, count), counts, share)
             both = iter(zip(live, old, strict=True))
             fresh = [False if rule is None else jnp.greater(*next(both)) for rule in marks.rules]
-            again = topology.restarted(inner, inner_state, params, marks.replace(updates, fresh))
+            arrays = marks.replace(updates, marks.leaves(params))  # params may be an Equinox model
+            again = topology.restarted(inner, inner_state, arrays, marks.replace(updates, fresh))
             rest = iter(live)
             support = map_marked(lambda _: next(rest), marks, state.support)
             return varying((support, again), chosen)

@@ -77,7 +77,7 @@ def soft_threshold_reparametrization(
       TypeError: if an integer leaf is selected.
       ValueError: if λ < 0, ``update`` is called without ``params``, or a mask or layout does not fit.
 
-    Source: A. Kusupati et al., arXiv 2002.03231, equations (3) to (6).
+    Source: A. Kusupati et al., arXiv 2002.03231, section 3.
 
     Example:
       >>> import rvsmjax as rv

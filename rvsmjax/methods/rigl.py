@@ -34,8 +34,8 @@ def rigl(
     optimizer's state as after ``init``; what is dropped and grown at once stays as it was. In between only live weights
     have gradients and move. The number of live weights never changes, and is exact: round(sparsity·n) of all n are not.
 
-    In the paper a step that moves the pattern does not move the weights; here it does both. In Adam's second moment,
-    too, grown weights start at 0, without bias correction: their steps are up to six times larger for some fifty steps.
+    In the paper a step that moves the pattern does not move the weights; here it does both. Adam's moments of grown
+    weights start at 0 without a new bias correction: at first their steps are up to six times larger.
 
     Args:
       optimizer: any optax optimizer, complete with its learning rate. Nothing may follow in a chain.

@@ -73,7 +73,7 @@ def sr_ste(
       ValueError: if a number is out of range, ``update`` is called without ``params``, or a mask or layout does not
         fit.
 
-    Source: A. Zhou et al., arXiv 2102.04010, section 4 and equation (9).
+    Source: A. Zhou et al., arXiv 2102.04010, the update rule of SR-STE.
 
     Example:
       >>> import rvsmjax as rv

@@ -171,6 +171,15 @@ def test_slices_of_a_stack_have_counts_of_their_own():
         assert np.asarray(state.support["layers"]).sum((1, 2)).tolist() == [8, 8, 8]
 
 
+def test_axes_of_heads_count_as_one():
+    """A (16, 2·4) and a (3·8, 4) matrix: densities by their sums of inputs and outputs."""
+    w = {"query": jnp.ones((16, 2, 4)), "out": jnp.ones((3, 8, 4))}
+    tx = rigl(optax.sgd(0.1), 0.5, steps=40, mask=True, layout={"query": "in head out", "out": "in_head in out"})
+    got = [int(np.sum(tx.init(w).support[name])) for name in w]
+    assert got == live_counts([(16, 8), (24, 4)], 0.5)
+    assert got != live_counts([(16, 2, 4), (3, 8, 4)], 0.5)
+
+
 @BOTH
 def test_the_report_of_sparsity(make):
     tx = make(optax.sgd(0.1), 0.7, steps=STEPS, mask=True)
