@@ -2,6 +2,7 @@
 
 __version__ = "0.1.0"
 
+from rvsmjax import methods as methods
 from rvsmjax.export import from_bcoo as from_bcoo
 from rvsmjax.export import nm_violations as nm_violations
 from rvsmjax.export import to_bcoo as to_bcoo

@@ -20,7 +20,6 @@ from ..penalties.registry import PENALTIES, find
 from .programs import Restart
 from .settings import Recipe
 from .transforms.lookahead import lookahead
-from .transforms.magnitude import magnitude_pruning
 from .transforms.released_admm import SignedPercentile
 
 RAMP = 2 / 3
@@ -154,7 +153,8 @@ def _chain(form: Recipe, steps: int, numbers: Numbers) -> optax.GradientTransfor
         parts.append(rv.keep_zeros(mask=form.mask()))
     elif form.method == "magnitude":
         sparsity = rv.cubic_sparsity(numbers.sparsity, 0, ramp)
-        parts.append(magnitude_pruning(sparsity, every=10, mask=form.mask()))
+        top = rv.TopK(sparsity=sparsity, scope="global")
+        parts.append(rv.methods.gradual_pruning(top, every=10, mask=form.mask()))
     elif form.method == "sparsify":
         return rv.sparsify(optax.chain(*parts), numbers.sparsity, steps=total, mask=form.mask())
     return optax.chain(*parts)

@@ -12,6 +12,7 @@ from jax import Array
 
 import rvsmjax as rv
 from rvsmjax._pytree import PyTree
+from rvsmjax.methods import GradualPruningState
 from rvsmjax.transforms import Sparsity, splitting_states
 
 from ..data.labelled import Labelled
@@ -42,9 +43,11 @@ class Evaluation(NamedTuple):
 def evaluates_u(opt_state: optax.OptState) -> bool:
     """Returns whether u is to be evaluated with running means of its own.
 
-    That is u of a splitting, or the average to which ``lookahead`` returns the parameters.
+    That is u of a splitting, or the average to which ``lookahead`` returns the parameters; not that of gradual pruning,
+    at which the running means were taken.
     """
-    return bool(splitting_states(opt_state)) or looks_ahead(opt_state)
+    splits = any(not isinstance(state, GradualPruningState) for state in splitting_states(opt_state))
+    return splits or looks_ahead(opt_state)
 
 
 def sparse(state: TrainState) -> optax.Params:

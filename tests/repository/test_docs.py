@@ -17,7 +17,7 @@ import pytest
 import rvsmjax as rv
 from experiments.accelerator.cli import make_parser
 from experiments.cli import main as cli
-from rvsmjax import certificate, geometry, nets, penalties, problems, schedules, storage, sweep, transforms
+from rvsmjax import certificate, geometry, methods, nets, penalties, problems, schedules, storage, sweep, transforms
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -160,7 +160,7 @@ def test_the_check_sees_what_is_no_command(command, capsys):
 
 def public_things():
     """Returns every public name of the library with its object."""
-    for package in (rv, penalties, problems, transforms, sweep, nets):
+    for package in (rv, penalties, problems, transforms, methods, sweep, nets):
         for name, thing in vars(package).items():
             if not name.startswith("_") and not isinstance(thing, types.ModuleType):
                 yield f"{package.__name__}.{name}", thing

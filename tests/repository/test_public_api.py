@@ -49,6 +49,20 @@ NAMES = {
     "TransformedL1",
     "unit_sphere",
 }
+METHODS = {
+    "ACDCState",
+    "ac_dc",
+    "DynamicSparsityState",
+    "GradualPruningState",
+    "gradual_pruning",
+    "ReparametrizedState",
+    "rigl",
+    "soft_threshold_reparametrization",
+    "sparse_evolution",
+    "SRSTEState",
+    "sr_ste",
+}
+"""Names of ``rv.methods``."""
 DUNDERS = set(vars(types.ModuleType("empty"))) | {"__builtins__", "__cached__", "__file__", "__path__"}
 
 
@@ -58,9 +72,14 @@ def test_the_public_names_are_the_documented_ones():
     assert {name for name in public if name.startswith("_")} == {"__version__"}
 
 
-@pytest.mark.parametrize("name", sorted(NAMES - {"__version__"}))
+def test_the_methods_are_the_documented_ones():
+    assert rv.methods.__name__ == "rvsmjax.methods"
+    assert {name for name, x in vars(rv.methods).items() if not isinstance(x, types.ModuleType)} - DUNDERS == METHODS
+
+
+@pytest.mark.parametrize("name", sorted(NAMES - {"__version__"} | METHODS))
 def test_every_public_name_has_a_docstring(name):
-    thing = getattr(rv, name)
+    thing = getattr(rv.methods if name in METHODS else rv, name)
     doc = inspect.getdoc(thing)
     assert doc
     assert doc.splitlines()[0].strip()

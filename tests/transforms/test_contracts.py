@@ -1,4 +1,4 @@
-"""Requirements on every transformation. One table, checked against the public names, parametrizes all tests."""
+"""Requirements on every transformation. ``table``, checked against the public names, parametrizes all tests."""
 
 import contextlib
 import functools
@@ -16,6 +16,7 @@ from flax import serialization
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import rvsmjax as rv
+from tests.transforms.table import AROUND, BY_ORBAX, EXPLICIT, FIRST, FORMS, OPTIMIZER, SPARSE, STATIC, TABLE
 
 SHAPES = {
     "conv": {"kernel": (2, 2, 4, 4), "bias": (4,)},
@@ -24,99 +25,8 @@ SHAPES = {
     "norm": {"scale": (4,)},
 }
 KERNELS = {("conv", "kernel"), ("head", "kernel")}
-RISING = rv.cubic_sparsity(0.75, begin=0, end=3)
-LINEAR = optax.linear_schedule(0.02, 0.1, 3)
 
-OPTIMIZER = optax.sgd(0.1, momentum=0.9)
-
-STACKS = {"conv": "stack ... in out"}
-HEADS = {"conv": "stack in head out", "head": "in head"}
-
-
-def squares(params):
-    """A metric that depends on the parameters, and so has their sharding."""
-    return jax.tree.map(lambda w: w**2 + 0.1, params)
-
-
-rvsm, admm = partial(rv.rvsm, lam=0.05, beta=0.5), partial(rv.admm, rho=0.5)
-held, sparsify = partial(rv.rvsm, beta=0.5), partial(rv.sparsify, OPTIMIZER)
-
-TABLE = {
-    "rvsm l1": partial(rvsm, rv.L1()),
-    "rvsm l0": partial(rvsm, rv.L0()),
-    "rvsm tl1": partial(rvsm, rv.TransformedL1(0.7)),
-    "rvsm top k": partial(rvsm, rv.TopK(k=9)),
-    "rvsm top of all": partial(rvsm, rv.TopK(sparsity=0.75, scope="global")),
-    "rvsm n of m": partial(rvsm, rv.NM(2, 4)),
-    "rvsm filters": partial(rvsm, rv.Grouped(rv.L1(), "filters")),
-    "rvsm channels": partial(rvsm, rv.Grouped(rv.TransformedL1(), "channels")),
-    "rvsm rows": partial(rvsm, rv.Grouped(rv.L0(), "rows")),
-    "rvsm delayed": partial(rvsm, rv.L0(), update_every=3),
-    "rvsm certified": partial(rvsm, rv.TransformedL1(), certificate=True, overrides={"head": {"penalty": rv.NM()}}),
-    "rvsm overrides": partial(rvsm, rv.L1(), overrides={"conv": {"lam": 0.2}, "head": {"penalty": rv.L0()}}),
-    "rvsm schedules": partial(rv.rvsm, rv.TransformedL1(LINEAR), lam=LINEAR, beta=lambda count: 0.5 + 0.1 * count),
-    "rvsm rising share": partial(rvsm, rv.TopK(sparsity=RISING, scope="global"), update_every=2),
-    "rvsm l1 share": partial(held, rv.L1(), sparsity=0.6),
-    "rvsm filters share": partial(held, rv.Grouped(rv.L0(), "filters"), sparsity=0.6, scope="leaf"),
-    "rvsm shares": partial(held, rv.L0(), sparsity=RISING, overrides={"head": {"sparsity": 0.5}}, certificate=True),
-    "rvsm slices": partial(
-        rvsm,
-        rv.NM(2, 4),
-        layout=STACKS | {"head": "out in"},
-        certificate=True,
-        overrides={"head": {"penalty": rv.L0()}},
-    ),
-    "rvsm groups of slices": partial(held, rv.Grouped(rv.TopK(k=2), "rows"), layout=STACKS),
-    "rvsm share of slices": partial(
-        held, rv.Grouped(rv.L0(), "filters"), sparsity=0.6, scope="leaf", layout=STACKS, certificate=True
-    ),
-    "rvsm metric": partial(
-        held, rv.TransformedL1(), sparsity=0.6, metric=squares, overrides={"conv": {"penalty": rv.L0()}}
-    ),
-    "rvsm metric of slices": partial(
-        held, rv.L1(), sparsity=0.6, scope="leaf", layout=STACKS, metric=squares, certificate=True
-    ),
-    "sparsify metric": partial(sparsify, penalty=rv.NM(2, 4), steps=8, metric=squares, layout=STACKS),
-    "admm metric": partial(
-        admm, rv.TopK(sparsity=0.75), metric=squares, overrides={"conv": {"penalty": rv.Grouped(rv.L0(), "filters")}}
-    ),
-    "sparsify": partial(sparsify, 0.6, steps=8),
-    "sparsify by leaf": partial(sparsify, RISING, penalty=rv.TransformedL1(), scope="leaf", steps=3),
-    "sparsify n of m": partial(
-        sparsify, penalty=rv.NM(2, 4), overrides={"head": {"penalty": rv.L0(), "sparsity": 0.5}}, steps=8
-    ),
-    "sparsify slices": partial(sparsify, 0.6, penalty=rv.Grouped(rv.L0(), "heads"), steps=8, layout=HEADS),
-    "admm l1": partial(admm, rv.L1(), lam=0.05),
-    "admm top share": partial(admm, rv.TopK(sparsity=0.75), dual_every=2),
-    "admm schedules": partial(rv.admm, rv.TransformedL1(LINEAR), rho=LINEAR, lam=LINEAR),
-    "admm overrides": partial(admm, rv.NM(1, 4), overrides={"conv": {"penalty": rv.L0(), "lam": 0.1}}),
-    "admm in bfloat16": partial(admm, rv.TopK(sparsity=0.75), state_dtype="bfloat16"),
-    "sparsify in bfloat16": partial(sparsify, 0.6, steps=8, state_dtype="bfloat16"),
-    "admm slices": partial(admm, rv.TopK(sparsity=0.75), dual_every=2, layout=STACKS),
-    "adaptive hard threshold": partial(rv.adaptive_hard_threshold, 6),
-    "adaptive hard threshold of slices": partial(rv.adaptive_hard_threshold, 6, layout=STACKS),
-    "unit sphere": rv.unit_sphere,
-    "unit sphere of slices": partial(rv.unit_sphere, layout=STACKS),
-    "keep zeros": rv.keep_zeros,
-}
-SPLITTING = ("rvsm", "admm", "sparsify")
 every = pytest.mark.parametrize("name", TABLE)
-FORMS = (
-    "rvsm certified",
-    "rvsm schedules",
-    "rvsm rising share",
-    "rvsm shares",
-    "sparsify",
-    "rvsm slices",
-    "rvsm share of slices",
-    "sparsify slices",
-    "admm overrides",
-    "rvsm metric",
-    "sparsify metric",
-    "unit sphere",
-    "keep zeros",
-)
-"""Whether a state survives vmap, sharding and wrappers depends on its form, which these rows have between them."""
 every_form = pytest.mark.parametrize(
     "name", [name if name in FORMS else pytest.param(name, marks=pytest.mark.slow) for name in TABLE]
 )
@@ -133,9 +43,14 @@ def tree(seed, dtype="float32"):
 
 def in_chain(name, tx):
     """Returns the transformation before, around or after an optimizer with state."""
-    if name.startswith("sparsify"):
+    if name.startswith(AROUND):
         return optax.chain(tx)
-    return optax.chain(*((tx, OPTIMIZER) if name.startswith(SPLITTING) else (OPTIMIZER, tx)))
+    return optax.chain(*((tx, OPTIMIZER) if name.startswith(FIRST) else (OPTIMIZER, tx)))
+
+
+def own_state(name, state):
+    """Returns the state of the transformation in that of its chain."""
+    return state[0 if name.startswith((*FIRST, *AROUND)) else 1]
 
 
 @functools.cache
@@ -178,7 +93,7 @@ def kind(tree):
 
 
 def test_the_table_lists_every_public_transformation():
-    functions = [x for x in vars(rv).values() if inspect.isfunction(x)]
+    functions = [x for package in (rv, rv.methods) for x in vars(package).values() if inspect.isfunction(x)]
     public = {f for f in functions if "GradientTransformation" in str(inspect.signature(f).return_annotation)}
     assert {getattr(make, "func", make) for make in TABLE.values()} == public
 
@@ -198,7 +113,7 @@ def test_pure(name):
 @every
 def test_extra_arguments_change_nothing(name):
     tx, params, grads = TABLE[name](), tree(0), tree(1)
-    state = jitted(name)[0](params)[not name.startswith(SPLITTING)]
+    state = own_state(name, jitted(name)[0](params))
     extra = {"value": 1.0, "grad": grads, "fn": print}
     plain, given = (jax.make_jaxpr(partial(tx.update, **more))(grads, state, params) for more in ({}, extra))
     assert str(given) == str(plain)
@@ -238,7 +153,7 @@ def test_unselected_leaves_keep_every_bit(name):
         assert np.all(np.isfinite(updates[part][leaf]))
         want[part][leaf] = updates[part][leaf]
     same(updates, want)
-    split_state = state[not name.startswith(SPLITTING)]
+    split_state = own_state(name, state)
     if hasattr(split_state, "inner_state"):
         split_state = split_state._replace(inner_state=())
     assert all(np.all(np.isfinite(leaf)) for leaf in numbers(split_state))
@@ -278,12 +193,8 @@ def test_vmap_over_seeds_and_numbers_equals_a_loop(name):
 @every_form
 def test_inject_hyperparams_within_multi_steps(name):
     make, (init, update, _) = TABLE[name], jitted(name)
-    static = {
-        "rvsm": ("update_every", "certificate", "scope", "metric"),
-        "sparsify": ("sparsity", "steps", "freeze", "scope", "metric"),
-        "admm": ("metric",),
-    }
-    inject = optax.inject_hyperparams(getattr(make, "func", make), static_args=static.get(name.split()[0], ()))
+    static = next((names for start, names in STATIC.items() if name.startswith(start)), ())
+    inject = optax.inject_hyperparams(getattr(make, "func", make), static_args=static)
     tx = inject(*getattr(make, "args", ()), **getattr(make, "keywords", {}))
     rounds = optax.MultiSteps(in_chain(name, tx), every_k_schedule=2)
     params, state = train(rounds.init, jax.jit(rounds.update), tree(0), tree(1), 6)
@@ -307,30 +218,8 @@ def test_masked_to_a_part_of_the_tree(name):
     for whole in (masked, optax.partition({"conv": tx, "other": optax.identity()}, labels)):
         updates, state = whole.update(grads, whole.init(params), params)
         same(updates, grads | want)
-        if name.startswith(SPLITTING):
+        if name.startswith(SPARSE):
             same(rv.sparse_params(state, params), params | rv.sparse_params(alone, part))
-
-
-EXPLICIT = (
-    "rvsm certified",
-    "rvsm rising share",
-    "rvsm filters share",
-    "rvsm slices",
-    "rvsm groups of slices",
-    "rvsm share of slices",
-    "sparsify",
-    "sparsify slices",
-    "rvsm metric",
-    "rvsm metric of slices",
-    "sparsify metric",
-    "admm metric",
-    "admm top share",
-    "admm in bfloat16",
-    "sparsify in bfloat16",
-    "adaptive hard threshold",
-    "unit sphere",
-)
-"""On explicit axes, the default of ``jax.make_mesh``: sorts, scans and reshapes have no sharding rule."""
 
 
 @pytest.mark.parametrize(
@@ -412,20 +301,7 @@ def by_npz(saved, fresh, folder):
     return jax.tree.unflatten(structure, [loaded[k].view(x.dtype) for k, x in zip(loaded.files, leaves, strict=True)])
 
 
-# Orbax is slow per leaf: test one of each state type.
-CHOSEN = [
-    "rvsm certified",
-    "rvsm metric",
-    "rvsm delayed",
-    "admm overrides",
-    "admm in bfloat16",
-    "adaptive hard threshold",
-    "unit sphere",
-    "keep zeros",
-]
-
-
-@pytest.mark.parametrize(("way", "names"), [(by_orbax, CHOSEN), (by_npz, list(TABLE))])
+@pytest.mark.parametrize(("way", "names"), [(by_orbax, BY_ORBAX), (by_npz, list(TABLE))])
 def test_restored_states_continue_bit_identically(way, names, tmp_path):
     saved = {name: train(*jitted(name)[:2], tree(0), tree(1), 3) for name in names}
     fresh = {name: (tree(2), jitted(name)[0](tree(2))) for name in names}
@@ -437,7 +313,7 @@ def test_restored_states_continue_bit_identically(way, names, tmp_path):
         traced = len(traces)
         same(update(tree(1), loaded, again), update(tree(1), state, params))
         assert len(traces) == traced
-        if name.startswith(SPLITTING):
+        if name.startswith(SPARSE):
             same(rv.sparse_params(loaded, again), rv.sparse_params(state, params))
 
 

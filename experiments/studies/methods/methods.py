@@ -8,7 +8,6 @@ import optax
 
 import rvsmjax as rv
 
-from ...training.transforms.magnitude import magnitude_pruning
 from .config import BY_HAND, METRIC, TUNED, Setting
 
 WARM_UP = 0.05
@@ -41,7 +40,7 @@ def make(setting: Setting, rate: float, lam: float | None = None) -> optax.Gradi
         return rv.sparsify(optimizer, setting.sparsity, steps=steps, metric=metric)
     if setting.method == "magnitude":
         rising = rv.cubic_sparsity(setting.sparsity, 0, max(1, round(setting.ramp * steps)))
-        return optax.chain(optimizer, magnitude_pruning(rising, every=1))
+        return optax.chain(optimizer, rv.methods.gradual_pruning(rv.TopK(sparsity=rising, scope="global")))
     if setting.method == TUNED:
         rising = rv.cubic_sparsity(setting.sparsity, 0, max(1, round(RAMP * steps)))
         return optax.chain(rv.rvsm(rv.L0(), sparsity=rising, beta=setting.beta), optimizer)

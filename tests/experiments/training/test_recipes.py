@@ -1,4 +1,4 @@
-"""Recipes: stable names, chains, augmentation, magnitude pruning against a loop."""
+"""Recipes: stable names, chains, augmentation."""
 
 import dataclasses
 
@@ -16,7 +16,6 @@ from experiments.studies.lenet.recipes import LeNetRecipe
 from experiments.training import recipes
 from experiments.training.augment import shifted
 from experiments.training.recipes import keep_largest, make_optimizer
-from experiments.training.transforms.magnitude import magnitude_pruning
 from rvsmjax.nets import LeNet
 
 KERNELS = 430_500
@@ -130,28 +129,6 @@ def test_a_frozen_pattern_stays(params):
     state = task.optimizer.init(frozen)
     updates, state = task.optimizer.update(jax.tree.map(jnp.ones_like, frozen), state, frozen)
     assert zeros(optax.apply_updates(frozen, updates)) == zeros(start)
-
-
-def test_magnitude_pruning_against_a_loop():
-    rng = np.random.default_rng(3)
-    w = rng.normal(size=(4, 5)).astype(np.float32)
-    bias = np.zeros(5, np.float32)
-    shares = [0.0, 0.25, 0.5, 0.75, 0.75]
-    chain = magnitude_pruning(lambda step: jnp.asarray(shares)[step], every=2)
-    params = {"kernel": jnp.asarray(w), "bias": jnp.asarray(bias)}
-    state, support = chain.init(params), np.ones(w.shape, bool)
-    for step in range(5):
-        moves = {"kernel": rng.normal(size=w.shape).astype(np.float32), "bias": np.ones(5, np.float32)}
-        updates, state = chain.update(jax.tree.map(jnp.asarray, moves), state, params)
-        params = optax.apply_updates(params, updates)
-        w = w + moves["kernel"]
-        if step % 2 == 0:
-            smallest = np.argsort(np.abs(w).ravel(), kind="stable")[: round(shares[step] * w.size)]
-            support &= ~np.isin(np.arange(w.size), smallest).reshape(w.shape)
-        w = np.where(support, w, 0)
-        np.testing.assert_allclose(params["kernel"], w, rtol=1e-6)
-    assert (w == 0).sum() >= 15
-    assert params["bias"].tolist() == [5.0] * 5
 
 
 def test_images_are_shifted_independently():

@@ -114,6 +114,14 @@ def test_the_average_of_lookahead_is_evaluated_with_running_means_of_its_own():
     assert [evaluates_u(chain.init(params)) for chain in chains] == [False, True]
 
 
+def test_gradual_pruning_is_evaluated_with_the_running_means_of_its_training():
+    params = {"kernel": jnp.ones((2, 2))}
+    methods = ("sgd", "magnitude", "rvsm", "sparsify")
+    recipe = dataclasses.replace(PLAIN, penalty="l0", sparsity=0.5)
+    chains = [make_optimizer(dataclasses.replace(recipe, method=name), 4, params) for name in methods]
+    assert [evaluates_u(chain.init(params)) for chain in chains] == [False, False, True, True]
+
+
 def test_images_are_mirrored_in_alternate_epochs():
     images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (200, 4, 4, 3)), jnp.uint8)
     key = jax.random.key(3)
