@@ -22,13 +22,14 @@ from rvsmjax.transforms.leaves.selection import Mask, path_name, select
 from rvsmjax.transforms.rvsm import RVSMState
 from rvsmjax.transforms.sparsify import SparsifyState
 
-SPLITTING = (RVSMState, ADMMState, SparsifyState)
-
-
 def splitting_states(opt_state: optax.OptState) -> list[RVSMState | ADMMState | SparsifyState]:
     """Returns the states of the splitting transformations in an optimizer state, in order, at any nesting depth."""
-    nodes = jax.tree.leaves(unboxed(opt_state), is_leaf=lambda node: isinstance(node, SPLITTING))
-    return [node for node in nodes if isinstance(node, SPLITTING)]
+    nodes = jax.tree.leaves(unboxed(opt_state), is_leaf=_is_splitting)
+    return [node for node in nodes if _is_splitting(node)]
+
+
+def _is_splitting(node: object) -> bool:
+    return hasattr(node, "marks") and hasattr(node, "sparse")
 
 
 def sparse_params(opt_state: optax.OptState, params: optax.Params) -> PyTree:
