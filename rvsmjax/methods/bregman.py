@@ -61,10 +61,10 @@ def bregman(
     λP + ‖·‖²/(2δ) at θ: a zero component keeps what it has learned until δ|v| exceeds the threshold, and then enters
     with that learned. With ``optax.sgd`` this is LinBreg, with ``optax.adam`` AdaBreg. Start from ``sparse_start``.
 
-    Compared with ``sparsify``: there w plays the part of δv; λ follows a sparsity, and what zero components have learned
-    fades. With ℓ0 and δ = 1 the two differ in that alone. Here λ is given, and the sparsity is a result of λ and of the
-    number of steps: it decreases during training. There is no ``sparsity`` to ask for: if λ changes, v is no longer a
-    subgradient at θ, and all nonzero weights of ℓ1 move with λ.
+    Compared with ``sparsify``, δv is w and θ is u. There λ follows a sparsity, and what zero components have learned
+    fades. Here λ is given, and the sparsity is a result: it falls during training. One cannot ask for it, as λ would
+    change in every step: v would be no subgradient at θ, and each change of λ would move all nonzero weights of ℓ1. A
+    schedule of λ does that too.
 
     Args:
       optimizer: any optax optimizer, complete with its learning rate. Nothing may follow in a chain.

@@ -110,22 +110,22 @@ def elsa(
     """
     _checks.integer("every", every, at_least=1)
 
-    def held(count: Array) -> Array:
-        return rho(count // every * every) if callable(rho) else jnp.asarray(rho)
+    def split(rho: optax.ScalarOrSchedule) -> optax.GradientTransformationExtraArgs:
+        return admm(
+            TopK(sparsity=sparsity, scope=scope),
+            rho,
+            dual_every=every,
+            mask=mask,
+            overrides=overrides,
+            layout=layout,
+            state_dtype=state_dtype,
+        )
 
-    split = admm(
-        TopK(sparsity=sparsity, scope=scope),
-        held if callable(rho) else rho,
-        dual_every=every,
-        mask=mask,
-        overrides=overrides,
-        layout=layout,
-        state_dtype=state_dtype,
-    )
+    start = split(rho)
     inner = optax.with_extra_args_support(optimizer)
 
     def init(params: optax.Params) -> ElsaState:
-        state = ElsaState(split.init(params), inner.init(params))
+        state = ElsaState(start.init(params), inner.init(params))
         # Raises where there is no second moment, or no closed form.
         start_metric(lambda _: second_moment(state.inner_state, state.marks), state.marks, params, state.rules)
         return state
@@ -133,12 +133,14 @@ def elsa(
     def update(
         updates: optax.Updates, state: ElsaState, params: optax.Params | None = None, **extra: object
     ) -> tuple[optax.Updates, ElsaState]:
+        if params is None:
+            raise ValueError("params must be passed to update: elsa adds rho * (params - u + z)")
         before = state.with_metric()
-        if callable(rho):
-            new = held(state.count)
-            ratio = jnp.where(new > 0, state.rho / jnp.where(new > 0, new, 1), 1)
-            before = before._replace(z=map_marked(lambda z: (ratio * z).astype(z.dtype), state.marks, before.z))
-        pulled, after = split.update(updates, before, params)
+        due = state.count % every == 0
+        held = jnp.where(due, rho(state.count) if callable(rho) else rho, state.rho).astype(state.rho.dtype)
+        ratio = jnp.where(held > 0, state.rho / jnp.where(held > 0, held, 1), 1)
+        before = before._replace(z=map_marked(lambda z: (ratio * z).astype(z.dtype), state.marks, before.z))
+        pulled, after = split(lambda _: held).update(updates, before, params)
         steps, inner_state = inner.update(pulled, state.inner_state, params, **extra)
         return steps, ElsaState(after._replace(metric=None), inner_state)
 

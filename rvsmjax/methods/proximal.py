@@ -59,15 +59,15 @@ def proximal(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Returns ``optimizer`` followed by the prox: the parameters are sparse at every step.
 
-    .. math:: w \leftarrow \operatorname{argmin}_x \tfrac1{2\eta}(x - w - \Delta)^\top C\,(x - w - \Delta) + \lambda P(x)
+    .. math:: w \leftarrow \operatorname{argmin}_x \tfrac1{2\eta}(x - w - \Delta)^\top C(x - w - \Delta) + \lambda P(x)
 
-    Δ is the optimizer's update. Without a metric C = 1 and this is w ← prox_{ηλP}(w + Δ): proximal gradient descent with
-    ``optax.sgd``, iterative hard thresholding with ``TopK``. With ``metric="second_moment"`` C = √v̂ + ε is the metric in
-    which Adam takes its step, as in ProxGen; then a fixed point of ℓ1 is one of the problem f + λP, which it is not for
-    Adam with C = 1.
+    Δ is the optimizer's update. Without a metric C = 1 and w ← prox_{ηλP}(w + Δ): with ``optax.sgd`` this is proximal
+    gradient descent, with ``TopK`` iterative hard thresholding. With ``metric="second_moment"`` C = √v̂ + ε, the metric
+    in which Adam takes its step, as in ProxGen: then a fixed point is a stationary point of f + λP; with C = 1 it is
+    not.
 
-    Compared with ``sparsify``: nothing is kept of what the prox takes away. A zero component becomes nonzero if a single
-    update exceeds the threshold, which shrinks with η; in ``sparsify`` its updates add up.
+    Compared with ``sparsify`` and ``bregman``, nothing is kept of what the prox takes away: a zero component becomes
+    nonzero when a single update exceeds the threshold, where in those its updates add up.
 
     Args:
       optimizer: any optax optimizer, complete with its learning rate. Nothing may follow in a chain.
@@ -83,8 +83,8 @@ def proximal(
       layout: what each axis of a leaf means, see ``rvsm``.
 
     Raises:
-      TypeError: if ``penalty`` is not a Penalty, not exactly one of λ and ``sparsity`` is given for a penalty that is no
-        constraint, an integer leaf is selected, or the prox has no closed form in the metric.
+      TypeError: if ``penalty`` is not a Penalty, λ and ``sparsity`` are both given, or neither for a penalty that is no
+        constraint; if an integer leaf is selected, or the prox has no closed form in the metric.
       ValueError: if a number is out of range, ``update`` is called without ``params``, a mask, override or layout does
         not fit, or the state of the optimizer has no second moment, or several.
 

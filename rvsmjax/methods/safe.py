@@ -63,7 +63,7 @@ def safe(
       state_dtype: see ``admm``.
 
     Raises:
-      TypeError: see ``admm``; if ``update`` is called without ``grad_fn``, or a schedule ``rho`` is given with ``steps``.
+      TypeError: see ``admm``; if ``update`` is called without ``grad_fn``, or ``rho`` is a schedule beside ``steps``.
       ValueError: see ``admm``; if ``radius`` < 0 or ``steps`` < 1.
 
     Source: Lee et al., arXiv 2506.06866, Algorithm 1, and their code. Theirs updates u and z after each
@@ -116,8 +116,12 @@ def _rising(rho: optax.ScalarOrSchedule, steps: int) -> Callable[[Array], Array]
         raise TypeError("steps must be None if rho is a schedule, got both")
     _checks.positive("rho", rho)
     _checks.integer("steps", steps, at_least=1)
-    # As a square: the difference would be 0 in float32 in the first steps.
-    return lambda count: rho * jnp.square(jnp.sin(jnp.pi / 2 * jnp.minimum((count + 1) / steps, 1)))
+
+    def strength(count: Array) -> Array:
+        progress = jnp.minimum((count + 1).astype(jnp.result_type(float)) / steps, 1)
+        return rho * jnp.square(jnp.sin(jnp.pi / 2 * progress))  # 1 − cos would be 0 in float32 in the first steps
+
+    return strength
 
 
 def _ascended(params: optax.Params, gradients: optax.Updates, radius: float | Array) -> optax.Params:

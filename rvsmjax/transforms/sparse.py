@@ -22,6 +22,7 @@ from rvsmjax.transforms.leaves.selection import Mask, path_name, select
 from rvsmjax.transforms.rvsm import RVSMState
 from rvsmjax.transforms.sparsify import SparsifyState
 
+
 def splitting_states(opt_state: optax.OptState) -> list[RVSMState | ADMMState | SparsifyState]:
     """Returns the states of the splitting transformations in an optimizer state, in order, at any nesting depth."""
     nodes = jax.tree.leaves(unboxed(opt_state), is_leaf=_is_splitting)
