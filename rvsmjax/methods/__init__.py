@@ -1,4 +1,4 @@
-"""Other methods for sparse networks, built from the parts of this library."""
+"""Methods of others for sparse training, as optax gradient transformations."""
 
 from rvsmjax.methods.bregman import BregmanState as BregmanState
 from rvsmjax.methods.bregman import bregman as bregman

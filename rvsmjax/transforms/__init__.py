@@ -14,6 +14,7 @@ from rvsmjax.transforms.rvsm import SplittingCertificate as SplittingCertificate
 from rvsmjax.transforms.rvsm import rvsm as rvsm
 from rvsmjax.transforms.scalars import scalars as scalars
 from rvsmjax.transforms.sparse import Sparsity as Sparsity
+from rvsmjax.transforms.sparse import SplittingState as SplittingState
 from rvsmjax.transforms.sparse import lam_for_sparsity as lam_for_sparsity
 from rvsmjax.transforms.sparse import sparse_params as sparse_params
 from rvsmjax.transforms.sparse import sparsity as sparsity

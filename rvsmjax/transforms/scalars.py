@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -9,15 +10,11 @@ import optax
 from jax import Array
 
 from rvsmjax.geometry import working_dtype
-from rvsmjax.transforms.admm import ADMMState
 from rvsmjax.transforms.leaves.marks import Marks
 from rvsmjax.transforms.rules import Rule
 from rvsmjax.transforms.rvsm import RVSMState
-from rvsmjax.transforms.sparse import count_zeros, sparse_params, splitting_states
-from rvsmjax.transforms.sparsify import SparsifyState
+from rvsmjax.transforms.sparse import SplittingState, count_zeros, sparse_params, splitting_states
 
-State = RVSMState | ADMMState | SparsifyState
-KINDS = {RVSMState: "rvsm", ADMMState: "admm", SparsifyState: "sparsify"}
 STRENGTHS = ("beta", "rho", "pull")
 
 
@@ -26,7 +23,7 @@ def scalars(opt_state: optax.OptState, params: optax.Params) -> dict[str, Array]
 
     =====================  =========================================================================================
     ``sparsity``           fraction of zeros of u over all selected leaves; ``sparsity/PATH`` is that of one leaf
-    ``gap``                ‖w − u‖/‖w‖ over the selected leaves, 0 if w is zero
+    ``gap``                ‖w − u‖/‖w‖ over the selected leaves, 0 if w is zero; where there is a w beside u
     ``lam``                λ of the last update, unless the penalty is a constraint
     ``beta``, ``rho``      β of ``rvsm``, ρ of ``admm``, at the last update
     ``pull``               α of ``sparsify`` at the last update; 1 once the pattern is frozen
@@ -60,21 +57,30 @@ def scalars(opt_state: optax.OptState, params: optax.Params) -> dict[str, Array]
     numbers = {"sparsity": report.total.fraction}
     numbers |= {f"sparsity/{path}": leaf.fraction for path, leaf in report.leaves.items() if path}
     for index, (state, part) in enumerate(zip(states, leaves, strict=True)):
-        prefix = f"{KINDS[type(state)]}_{index}/" if len(states) > 1 else ""
+        prefix = f"{_kind(state)}_{index}/" if len(states) > 1 else ""
         numbers |= {prefix + name: number for name, number in _of_state(state, params, part).items()}
     return numbers
 
 
-def _of_state(state: State, params: optax.Params, u: Sequence[Array]) -> dict[str, Array]:
-    if isinstance(state, SparsifyState):
-        rest = _marked(state.marks, state.residual)
+def _kind(state: SplittingState) -> str:
+    """Returns ``sparsify`` for a ``SparsifyState``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(state).__name__.removesuffix("State")).lower()
+
+
+def _of_state(state: SplittingState, params: optax.Params, u: Sequence[Array]) -> dict[str, Array]:
+    rules, residual = getattr(state, "rules", None), getattr(state, "residual", None)
+    numbers: dict[str, Array] = {}
+    if residual is not None:
+        rest = _marked(state.marks, residual)
         w = [leaf.astype(more.dtype) + more for leaf, more in zip(u, rest, strict=True)]
     else:
         w = [leaf.astype(working_dtype(leaf)) for leaf in _marked(state.marks, params)]
         rest = [leaf - sparse.astype(leaf.dtype) for leaf, sparse in zip(w, u, strict=True)]
-    distance, length = _norm(rest), _norm(w)
-    numbers = {"gap": jnp.where(length > 0, distance / jnp.where(length > 0, length, 1), 0)}
-    numbers |= _lams(state.rules, state.marks)
+    if rules is not None or residual is not None:
+        distance, length = _norm(rest), _norm(w)
+        numbers["gap"] = jnp.where(length > 0, distance / jnp.where(length > 0, length, 1), 0)
+    if rules is not None:
+        numbers |= _lams(rules, state.marks)
     numbers |= {name: getattr(state, name) for name in STRENGTHS if hasattr(state, name)}
     if isinstance(state, RVSMState) and state.certificate is not None:
         numbers["support_changes"] = state.certificate.support_changes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -16,27 +16,48 @@ from rvsmjax._exact import count
 from rvsmjax._pytree import PyTree, unboxed
 from rvsmjax.penalties import Penalty
 from rvsmjax.penalties._arranged import arranged
-from rvsmjax.transforms.admm import ADMMState
 from rvsmjax.transforms.leaves.layouts import Layout, selected_leaves
+from rvsmjax.transforms.leaves.marks import Marks
 from rvsmjax.transforms.leaves.selection import Mask, path_name, select
-from rvsmjax.transforms.rvsm import RVSMState
 from rvsmjax.transforms.sparsify import SparsifyState
 
 
-def splitting_states(opt_state: optax.OptState) -> list[RVSMState | ADMMState | SparsifyState]:
-    """Returns the states of the splitting transformations in an optimizer state, in order, at any nesting depth."""
+class SplittingState(Protocol):
+    """State of a transformation that has sparse parameters u beside or in place of the parameters.
+
+    Those with ``rules`` hold the penalties and λ of the last update, those with ``residual`` w − u.
+    """
+
+    @property
+    def count(self) -> Array:
+        """Number of updates, int32."""
+
+    @property
+    def marks(self) -> Marks:
+        """Which leaves are sparse."""
+
+    def sparse(self, params: optax.Params) -> PyTree:
+        """Returns ``params`` with these leaves replaced by those of u."""
+
+
+def _is_splitting(node: object) -> TypeGuard[SplittingState]:
+    return isinstance(getattr(node, "marks", None), Marks) and hasattr(node, "sparse")
+
+
+def splitting_states(opt_state: optax.OptState) -> list[SplittingState]:
+    """Returns the states with sparse parameters in an optimizer state, in order, at any nesting depth.
+
+    Those are the states of ``rvsm``, ``admm`` and ``sparsify``, and of the methods in ``rvsmjax.methods``.
+    """
     nodes = jax.tree.leaves(unboxed(opt_state), is_leaf=_is_splitting)
     return [node for node in nodes if _is_splitting(node)]
-
-
-def _is_splitting(node: object) -> bool:
-    return hasattr(node, "marks") and hasattr(node, "sparse")
 
 
 def sparse_params(opt_state: optax.OptState, params: optax.Params) -> PyTree:
     """Returns u: a copy of ``params`` with the leaves selected by ``rvsm`` or ``admm`` replaced by their prox.
 
     For ``rvsm``, u is the prox of ``params`` at the λ and β of the last update; for ``admm``, the prox of params + z.
+    The other transformations keep ``params`` sparse themselves, which are returned.
 
     Args:
       opt_state: optimizer state that holds a splitting transformation at any nesting depth (``chain``, ``masked``,
@@ -85,7 +106,7 @@ def _require_zeros(state: SparsifyState, params: optax.Params) -> None:
             )
 
 
-def _require_fit(state: RVSMState | ADMMState | SparsifyState, params: optax.Params) -> None:
+def _require_fit(state: SplittingState, params: optax.Params) -> None:
     if jnp.ndim(state.count):
         raise ValueError(
             f"opt_state must be that of one training, got counts of shape {jnp.shape(state.count)}: unreplicate it, or "

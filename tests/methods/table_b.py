@@ -1,6 +1,7 @@
-"""Rows of the contract table: a name and how to make the transformation."""
+"""Rows of the contract table: a name and how to make the transformation; and what the contract tests must know."""
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import optax
@@ -8,9 +9,29 @@ import optax
 import rvsmjax as rv
 from rvsmjax import methods
 
-SGD, ADAM = optax.sgd(0.1, momentum=0.9), optax.adam(0.05)
+OPTIMIZER = optax.sgd(0.1, momentum=0.9)
 LINEAR = optax.linear_schedule(0.02, 0.1, 3)
 STACKS = {"conv": "stack ... in out"}
+
+
+class Moment(NamedTuple):
+    """State with a second moment."""
+
+    nu: optax.Updates
+
+
+def with_moment():
+    """Returns ``OPTIMIZER`` with a second moment, which it does not use."""
+
+    def update(updates, state, params=None):
+        nu = jax.tree.map(lambda v, g: (0.9 * v + 0.1 * g**2).astype(v.dtype), state.nu, updates)
+        return updates, Moment(nu)
+
+    moment = optax.GradientTransformation(lambda params: Moment(jax.tree.map(jax.numpy.zeros_like, params)), update)
+    return optax.chain(moment, OPTIMIZER)
+
+
+MOMENT = with_moment()
 
 
 def safe_on_a_quadratic(optimizer, penalty, rho, lam=1.0, *, radius=0.1, dual_every=2, metric=None, layout=None):
@@ -27,29 +48,40 @@ def safe_on_a_quadratic(optimizer, penalty, rho, lam=1.0, *, radius=0.1, dual_ev
 
 
 METHODS_B = {
-    "bregman l1": partial(methods.bregman, SGD, rv.L1(), lam=0.05),
-    "bregman groups": partial(methods.bregman, SGD, rv.Grouped(rv.L1(), "filters"), lam=0.05, delta=0.5, layout=STACKS),
-    "bregman schedule": partial(
-        methods.bregman, SGD, rv.TransformedL1(), lam=LINEAR, overrides={"head": {"penalty": rv.TopK(k=9)}}
+    "bregman l1": partial(methods.bregman, OPTIMIZER, rv.L1(), lam=0.05),
+    "bregman groups": partial(
+        methods.bregman, OPTIMIZER, rv.Grouped(rv.L1(), "filters"), lam=0.05, delta=0.5, layout=STACKS
     ),
-    "proximal l1": partial(methods.proximal, SGD, rv.L1(), lam=0.5, rate=0.1),
+    "bregman schedule": partial(
+        methods.bregman, OPTIMIZER, rv.TransformedL1(), lam=LINEAR, overrides={"head": {"penalty": rv.TopK(k=9)}}
+    ),
+    "proximal l1": partial(methods.proximal, OPTIMIZER, rv.L1(), lam=0.5, rate=0.1),
     "proximal metric": partial(
-        methods.proximal, ADAM, rv.L1(), lam=LINEAR, rate=LINEAR, metric="second_moment", layout=STACKS
+        methods.proximal, MOMENT, rv.L1(), lam=LINEAR, rate=LINEAR, metric="second_moment", layout=STACKS
     ),
     "proximal share": partial(
-        methods.proximal, SGD, rv.L0(), rate=0.1, sparsity=0.6, overrides={"head": {"penalty": rv.NM(2, 4)}}
+        methods.proximal, OPTIMIZER, rv.L0(), rate=0.1, sparsity=0.6, overrides={"head": {"penalty": rv.NM(2, 4)}}
     ),
-    "safe": partial(safe_on_a_quadratic, SGD, rv.TopK(sparsity=0.75), rho=0.5),
+    "safe": partial(safe_on_a_quadratic, OPTIMIZER, rv.TopK(sparsity=0.75), rho=0.5),
     "safe metric": partial(
         safe_on_a_quadratic,
-        SGD,
+        OPTIMIZER,
         rv.TopK(sparsity=0.75),
         rho=0.5,
         metric=partial(jax.tree.map, lambda w: w**2 + 0.1),
         layout=STACKS,
     ),
-    "elsa": partial(methods.elsa, ADAM, 0.75, rho=0.5, every=2),
+    "elsa": partial(methods.elsa, MOMENT, 0.75, rho=0.5, every=2),
     "elsa schedule": partial(
-        methods.elsa, ADAM, rv.cubic_sparsity(0.75, 0, 3), rho=LINEAR, every=2, scope="global", state_dtype=None
+        methods.elsa, MOMENT, rv.cubic_sparsity(0.75, 0, 3), rho=LINEAR, every=2, scope="global", state_dtype=None
     ),
 }
+AROUND_B = ("bregman", "proximal", "safe", "elsa")
+"""Names that stand around the optimizer."""
+STATIC_B = {"proximal": ("metric", "sparsity"), "safe": ("metric",), "elsa": ("sparsity", "every")}
+"""Arguments that ``optax.inject_hyperparams`` must leave alone, by the start of the name."""
+MIXED_B = ("safe",)
+"""Names for which a leaf that is not selected matters to the others, through the norm of the gradient."""
+FORMS_B = ("bregman groups", "bregman schedule", "proximal metric", "safe metric", "elsa schedule")
+EXPLICIT_B = ("bregman groups", "proximal metric", "proximal share", "safe", "elsa")
+BY_ORBAX_B = ("bregman schedule", "proximal metric", "elsa")
