@@ -88,8 +88,8 @@ def proximal(
       ValueError: if a number is out of range, ``update`` is called without ``params``, a mask, override or layout does
         not fit, or the state of the optimizer has no second moment, or several.
 
-    Source: Yun et al., arXiv 2007.07484 (ProxGen), where m and v keep their bias. Prox-SGD (Yang et al., ICLR 2020)
-    moves only a part of the way, w ← w + η(x − w), with the prox x at step λ/τ: its zeros are exact in the limit alone.
+    Source: Yun et al., arXiv 2007.07484 (ProxGen), here with the bias correction of optax. Prox-SGD (Yang et al., ICLR
+    2020) moves only a part of the way, w ← w + η(x − w), with the prox x at step λ/τ: its zeros are exact in the limit.
 
     Example:
       >>> import rvsmjax as rv

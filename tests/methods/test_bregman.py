@@ -1,5 +1,7 @@
 """bregman compared with handwritten iterations; when weights join; the sparse start; invalid input."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -125,6 +127,22 @@ def test_the_first_prox_returns_the_parameters(penalty, kept):
     assert np.sum(sure & (want != 0)) >= 3
     np.testing.assert_allclose((w + updates)[sure], want[sure], rtol=2e-6)
     assert np.all((w + updates)[:, 2] == 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Root(rv.Penalty):
+    """Σ√|x|, whose slope at 0 is infinite."""
+
+    def value(self, x):
+        return jnp.sum(jnp.sqrt(jnp.abs(x)))
+
+    def prox(self, v, step):
+        return v
+
+
+def test_zero_components_start_without_a_subgradient():
+    state = bregman(optax.sgd(0.1), Root(), 0.5).init(jnp.array([4.0, 0.0, -1.0]))
+    assert state.subgradient.tolist() == [4.125, 0.0, -1.25]
 
 
 def test_parameters_in_bfloat16_lose_no_step():
