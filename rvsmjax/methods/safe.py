@@ -41,7 +41,8 @@ def safe(
 
     This is ``admm`` followed by ``optimizer``, with another gradient of f; the pull stays at w. The norm is over all
     leaves, selected or not. ``update`` takes the gradient at w, and ``grad_fn`` for that at the other point, as
-    ``optax.contrib.sam`` in its opaque mode: a function of parameters and a number, which is 0.
+    ``optax.contrib.sam`` in its opaque mode: a function of parameters and a number, which is 0. Within
+    ``optax.MultiSteps`` it must be that of all batches, since it is called once.
 
     .. code-block:: python
 
