@@ -76,11 +76,8 @@ def next_metric(now: PyTree, marks: Marks, given: PyTree) -> PyTree:
     return marks.replace(now, leaves)
 
 
-def second_moment(state: optax.OptState, marks: Marks) -> PyTree:
-    """Returns the second moments ``nu`` in the state of an Adam-like optimizer, over their mean, as a metric.
-
-    Over the mean of the selected leaves, as λ then does not depend on the scale of the gradients, nor on the bias
-    correction, which is the same for all components.
+def moments(state: optax.OptState, marks: Marks) -> PyTree:
+    """Returns the second moments ``nu`` in the state of an Adam-like optimizer.
 
     Raises:
       ValueError: if there is not exactly one, or it lacks a selected leaf.
@@ -90,12 +87,25 @@ def second_moment(state: optax.OptState, marks: Marks) -> PyTree:
         rule = "metric 'second_moment' must find one second moment nu in the state of the optimizer"
         raise ValueError(f"{rule}, got {len(found)}")
     tree = found[0][1]
-    leaves = _leaves(marks, tree)
-    lacking = [name for name, nu in zip(marks.paths_or_none, leaves, strict=True) if name is not None and is_masked(nu)]
+    rows = zip(marks.paths_or_none, _leaves(marks, tree), strict=True)
+    lacking = [name for name, nu in rows if name is not None and is_masked(nu)]
     if lacking:
         raise ValueError(
             f"metric 'second_moment' must have a second moment for each selected leaf, got none at {lacking[0]}"
         )
+    return tree
+
+
+def second_moment(state: optax.OptState, marks: Marks) -> PyTree:
+    """Returns the second moments ``nu`` in the state of an Adam-like optimizer, over their mean, as a metric.
+
+    Over the mean of the selected leaves, as λ then does not depend on the scale of the gradients, nor on the bias
+    correction, which is the same for all components.
+
+    Raises:
+      ValueError: see ``moments``.
+    """
+    tree = moments(state, marks)
     chosen = [nu for nu in metric_leaves(marks, tree) if nu is not None]
     mean = sum((jnp.sum(nu, dtype=working_dtype(nu)) for nu in chosen), jnp.float32(0))
     mean = mean / max(sum(nu.size for nu in chosen), 1)
@@ -104,7 +114,7 @@ def second_moment(state: optax.OptState, marks: Marks) -> PyTree:
         share = nu.astype(working_dtype(nu)) / jnp.where(mean > 0, mean, 1)
         return jnp.where(mean > 0, jnp.maximum(share, FLOOR), 1)  # equal as long as there was no gradient
 
-    return marks.replace(tree, [nu if is_masked(nu) else relative(nu) for nu in leaves])
+    return marks.replace(tree, [nu if is_masked(nu) else relative(nu) for nu in _leaves(marks, tree)])
 
 
 def _leaves(marks: Marks, metric: PyTree) -> list[PyTree]:

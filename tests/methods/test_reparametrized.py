@@ -44,17 +44,19 @@ def run(tx, steps, params, best):
 
 
 def test_against_finite_differences():
-    """Gradient descent with momentum on v and s of ½‖w(v, s) − b‖² + ½λs², in float64."""
+    """Gradient descent with momentum on v and s of ½‖w(v, s) − b‖² + ½λs² + 0.05(‖v‖² + s²), in float64."""
     v, best = problem()
     s, memory = {"a": np.array(-1.5), "b": np.array(-1.5)}, {"a": [0.0, 0.0], "b": [0.0, 0.0]}
-    tx = soft_threshold_reparametrization(optax.sgd(RATE, 0.8), DECAY, initial=-1.5, mask=True)
+    optimizer = optax.chain(optax.add_decayed_weights(0.1), optax.sgd(RATE, 0.8))
+    tx = soft_threshold_reparametrization(optimizer, DECAY, initial=-1.5, mask=True)
     for step, (params, state) in enumerate(run(tx, 25, v, best)):
         for i, name in enumerate(SHAPES):
             at = v[name] if step == 0 else weights(v[name], s[name])  # first the gradient is that at v
             pull = at - best[name]
             by_v = slope(lambda x, name=name, pull=pull: np.sum(pull * weights(x, s[name])), v[name])
             by_s = slope(lambda x, name=name, pull=pull: np.sum(pull * weights(v[name], x)), s[name])
-            memory[name] = [0.8 * m + g for m, g in zip(memory[name], (by_v, by_s + DECAY * s[name]), strict=True)]
+            slopes = by_v + 0.1 * v[name], by_s + (DECAY + 0.1) * s[name]
+            memory[name] = [0.8 * m + g for m, g in zip(memory[name], slopes, strict=True)]
             v[name], s[name] = v[name] - RATE * memory[name][0], s[name] - RATE * memory[name][1]
             np.testing.assert_allclose(params[name], weights(v[name], s[name]), rtol=1e-3, atol=1e-5)
             np.testing.assert_allclose(state.v[name], v[name], rtol=1e-3, atol=1e-5)

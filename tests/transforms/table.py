@@ -6,7 +6,7 @@ import jax
 import optax
 
 import rvsmjax as rv
-from rvsmjax import methods
+from tests.methods import table
 
 RISING = rv.cubic_sparsity(0.75, begin=0, end=3)
 LINEAR = optax.linear_schedule(0.02, 0.1, 3)
@@ -82,37 +82,11 @@ TABLE = {
     "unit sphere": rv.unit_sphere,
     "unit sphere of slices": partial(rv.unit_sphere, layout=STACKS),
     "keep zeros": rv.keep_zeros,
-    "gradual pruning": partial(methods.gradual_pruning, rv.TopK(sparsity=RISING, scope="global"), every=2),
-    "gradual pruning n of m": partial(
-        methods.gradual_pruning,
-        rv.NM(2, 4),
-        overrides={"conv": {"penalty": rv.Grouped(rv.TopK(sparsity=0.5), "filters")}},
-        layout=STACKS,
-    ),
-    "rigl": partial(methods.rigl, OPTIMIZER, 0.6, steps=8, every=2),
-    "rigl of slices": partial(methods.rigl, OPTIMIZER, 0.6, steps=8, every=2, distribution="uniform", layout=STACKS),
-    "sparse evolution": partial(methods.sparse_evolution, OPTIMIZER, 0.6, steps=8, every=2),
-    "ac dc": partial(methods.ac_dc, OPTIMIZER, rv.TopK(sparsity=0.75, scope="global"), steps=8, period=1),
-    "ac dc slices": partial(
-        methods.ac_dc,
-        OPTIMIZER,
-        rv.NM(2, 4),
-        steps=8,
-        period=2,
-        layout=STACKS,
-        overrides={"head": {"penalty": rv.TopK(sparsity=RISING)}},
-    ),
-    "sr ste": partial(methods.sr_ste, OPTIMIZER, 2, 4, 0.05),
-    "sr ste of slices": partial(methods.sr_ste, OPTIMIZER, 1, 4, LINEAR, layout=STACKS),
-    "soft threshold": partial(methods.soft_threshold_reparametrization, OPTIMIZER, 0.05, initial=-2.0),
-    "soft threshold of slices": partial(
-        methods.soft_threshold_reparametrization, OPTIMIZER, LINEAR, thresholds=optax.sgd(0.2), layout=STACKS
-    ),
-}
+} | table.TABLE
 
 FIRST = ("rvsm", "admm")
 """Names that stand before the optimizer in a chain."""
-AROUND = ("sparsify", "rigl", "sparse evolution", "ac dc", "sr ste", "soft threshold")
+AROUND = ("sparsify", *table.AROUND)
 """Names that stand around it; all others go last."""
 SPARSE = (*FIRST, *AROUND, "gradual pruning")
 """Names whose state has the sparse parameters, for ``sparse_params``."""
@@ -120,11 +94,7 @@ STATIC = {
     "rvsm": ("update_every", "certificate", "scope", "metric"),
     "sparsify": ("sparsity", "steps", "freeze", "scope", "metric"),
     "admm": ("metric",),
-    "rigl": ("sparsity", "steps", "distribution"),
-    "sparse evolution": ("sparsity", "steps", "distribution"),
-    "ac dc": ("steps", "period"),
-    "sr ste": ("n", "m", "axis"),
-}
+} | table.STATIC
 """Arguments that ``optax.inject_hyperparams`` must leave alone, by the start of the name."""
 FORMS = (
     "rvsm certified",
@@ -140,11 +110,7 @@ FORMS = (
     "sparsify metric",
     "unit sphere",
     "keep zeros",
-    "gradual pruning",
-    "rigl of slices",
-    "ac dc",
-    "sr ste",
-    "soft threshold of slices",
+    *table.FORMS,
 )
 """Whether a state survives vmap, sharding and wrappers depends on its form, which these rows have between them."""
 EXPLICIT = (
@@ -165,12 +131,7 @@ EXPLICIT = (
     "sparsify in bfloat16",
     "adaptive hard threshold",
     "unit sphere",
-    "gradual pruning",
-    "rigl of slices",
-    "sparse evolution",
-    "ac dc",
-    "sr ste",
-    "soft threshold of slices",
+    *table.EXPLICIT,
 )
 """On explicit axes, the default of ``jax.make_mesh``: sorts, scans and reshapes have no sharding rule."""
 BY_ORBAX = (
@@ -182,7 +143,6 @@ BY_ORBAX = (
     "adaptive hard threshold",
     "unit sphere",
     "keep zeros",
-    "rigl",
-    "soft threshold",
+    *table.BY_ORBAX,
 )
 """One of each state type: Orbax is slow per leaf."""
