@@ -22,13 +22,29 @@ METRIC = "sparsify-metric"
 """sparsify with the optimizer's second moment as the metric, for adamw."""
 TUNED = "rvsm"
 """rvsm with ℓ0, whose β validation data chooses."""
-METHODS = ("dense", "magnitude", "sparsify", METRIC, TUNED, *SPLITTINGS, *BY_HAND)
+OTHERS = {
+    "rvsm-frozen": ("β", (0.1, 1.0, 10.0)),
+    "top-k": ("β", (0.1, 1.0, 10.0)),
+    "admm": ("ρ", (0.01, 0.1, 1.0)),
+    "safe": ("ρ", (0.01, 0.1, 1.0)),
+    "elsa": ("ρ", (0.01, 0.1, 1.0)),
+    "rigl": ("fraction", (0.1, 0.3, 0.5)),
+    "sparse-evolution": ("fraction", (0.1, 0.3, 0.5)),
+    "ac-dc": ("period", (0.025, 0.05, 0.1)),
+    "proximal": ("ramp", (0.5, 0.667, 0.8)),
+}
+"""The number of each method that validation data chooses, and its values: as many for each."""
+FROZEN = ("rvsm-frozen", "top-k", "admm", "safe", "elsa")
+"""Splittings whose u has the last fifth of the steps for fine-tuning."""
+MOMENTS = (METRIC, "elsa")
+"""Methods that read a second moment: for adamw."""
+METHODS = ("dense", "magnitude", "sparsify", METRIC, TUNED, *OTHERS, *SPLITTINGS, *BY_HAND)
 OPTIMIZERS = ("sgd", "adamw", "lion", "adafactor", "muon")
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """One training. ``sparsity``, ``ramp`` and ``beta`` are 0 where the method has none."""
+    """One training. ``sparsity``, ``ramp``, ``beta`` and ``value``, of ``OTHERS``, are 0 where the method has none."""
 
     network: str
     method: str
@@ -39,10 +55,11 @@ class Setting:
     steps: int
     key: int = 0
     beta: float = 0.0
+    value: float = 0.0
 
     def name(self) -> str:
         """Returns the name of its file."""
-        numbers = [f"{x:g}" for x in (self.sparsity, self.ramp, self.beta) if x]
+        numbers = [f"{x:g}" for x in (self.sparsity, self.ramp, self.beta, self.value) if x]
         ends = [f"{self.steps}steps", f"seed{self.seed}", *[f"key{self.key}"] * bool(self.key)]
         return "-".join([self.network, self.optimizer, self.method, *numbers, *ends])
 
@@ -60,8 +77,10 @@ class MethodsConfig(CommonFlags):
     """Networks: digits, lenet, resnet, decoder, mixer, recurrent."""
     method: Names = ("dense", "magnitude", "sparsify")
     """Methods: dense, magnitude (gradual pruning), sparsify, sparsify-metric (adamw's second moment says which weights
-    matter), rvsm (ℓ0, the best β on validation data); rvsm-l1, -l0, -tl1, -group-l1, -group-l0, whose λ follows the
-    sparsity; fixed-l1 and so on, whose λ is fixed and found by several trainings."""
+    matter), rvsm (ℓ0, the best β on validation data); rvsm-frozen, top-k, admm, safe, elsa (u is fine-tuned in the last
+    fifth of the steps), rigl, sparse-evolution, ac-dc, proximal (the best of three numbers on validation data);
+    rvsm-l1, -l0, -tl1, -group-l1, -group-l0, whose λ follows the sparsity; fixed-l1 and so on, whose λ is fixed and
+    found by several trainings."""
     optimizer: Names = OPTIMIZERS
     """Optimizers: sgd (momentum 0.9), adamw, lion, adafactor, muon."""
     sparsity: Numbers = (0.8, 0.9, 0.95)
@@ -103,14 +122,15 @@ def settings(config: MethodsConfig) -> Iterator[Setting]:
     cells = itertools.product(range(config.seeds), config.network, config.optimizer, config.sparsity, config.method)
     seen = set()
     for seed, network, optimizer, sparsity, method in cells:
-        if method == METRIC and optimizer != "adamw":
+        if method in MOMENTS and optimizer != "adamw":
             continue
         ramps = config.ramp if method == "magnitude" else (0.0,)
         betas = config.beta if method == TUNED else (0.0,)
-        for ramp, beta in itertools.product(ramps, betas):
+        values = OTHERS[method][1] if method in OTHERS else (0.0,)
+        for ramp, beta, value in itertools.product(ramps, betas, values):
             share = 0.0 if method == "dense" else sparsity
             steps = config.steps or (SHORT if method in (*SPLITTINGS, *BY_HAND) else DEFAULT_STEPS)[network]
-            setting = Setting(network, method, optimizer, share, ramp, seed, steps, config.key, beta)
+            setting = Setting(network, method, optimizer, share, ramp, seed, steps, config.key, beta, value)
             if setting not in seen:
                 seen.add(setting)
                 yield setting

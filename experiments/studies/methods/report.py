@@ -7,10 +7,10 @@ import pandas as pd
 from scipy import stats
 
 from ...reports.document import Section, Table
-from .config import BY_HAND, METRIC, SPLITTINGS, TUNED
+from .config import BY_HAND, METHODS, METRIC, OTHERS, SPLITTINGS, TUNED
 
 CELL = ["network", "optimizer", "sparsity"]
-CHOSEN = {"magnitude": "ramp", TUNED: "beta"}
+CHOSEN = {"magnitude": "ramp", TUNED: "beta", **dict.fromkeys(OTHERS, "value")}
 """Numbers that validation data chooses, by method."""
 
 
@@ -18,8 +18,13 @@ def sections(runs: pd.DataFrame) -> list[Section]:
     """Returns the tables."""
     splitting = runs.method.isin([*SPLITTINGS, *BY_HAND])
     weighted = runs.merge(runs.loc[runs.method == METRIC, CELL].drop_duplicates(), on=CELL)
+    other = runs.method.isin(OTHERS)
+    beside = runs.merge(runs.loc[other, CELL].drop_duplicates(), on=CELL)
+    beside = beside[~beside.method.isin([*SPLITTINGS, *BY_HAND])]
+    dense = runs[(runs.method == "dense") & runs.network.isin(beside.network) & runs.optimizer.isin(beside.optimizer)]
     parts = (
-        (_compared, runs[~splitting & (runs.method != METRIC)]),
+        (_compared, runs[~splitting & ~other & (runs.method != METRIC)]),
+        (_beside, pd.concat([dense, beside]) if len(beside) else beside),
         (_weighted, weighted[weighted.method.isin(["sparsify", METRIC])]),
         (_reached, runs[splitting]),
     )
@@ -38,6 +43,33 @@ def _compared(runs: pd.DataFrame) -> Section:
     )
     tables = [_table(name, runs[runs.network == name]) for name in dict.fromkeys(runs.network)]
     return Section("Test loss at equal sparsity", [text, *tables])
+
+
+def _beside(runs: pd.DataFrame) -> Section:
+    """Returns all methods at equal sparsity, a row a method."""
+    numbers = "; ".join(f"{name}: {number}" for name, (number, _) in OTHERS.items())
+    text = (
+        "Test accuracy in % and, in parentheses, test loss, mean ± standard deviation over seeds; all methods have the "
+        "same steps, learning rate, initial weights and batches, and at most three values of a number of their own, of "
+        f"which validation data chooses one ({numbers}; magnitude: ramp; rvsm: β). rvsm-frozen, top-k, admm, safe and "
+        "elsa: u is fine-tuned in the last fifth of the steps; before, as it is then. safe takes two gradients a step. "
+        "State: its size over that of the parameters' kernels."
+    )
+    tables = []
+    for (network, optimizer), part in chosen(runs).groupby(["network", "optimizer"], sort=False):
+        shares = sorted(share for share in part.sparsity.unique() if share)
+        rows = []
+        for method in (name for name in METHODS if name in set(part.method)):
+            own = part[part.method == method]
+            cells = [own if method == "dense" else own[own.sparsity == share] for share in shares]
+            before = [_percent(cell.before_test_accuracy) if "before_test_accuracy" in cell else "–" for cell in cells]
+            size = own.state_bytes / (4 * own["size"]) if "state_bytes" in own else pd.Series(dtype=float)
+            rows.append([method, *map(_both, cells), before[-1], _number(size)])
+        columns = ["", *(f"{100 * share:g} %" for share in shares), f"before, {100 * shares[-1]:g} %", "state"]
+        seeds = part[part.method != "dense"].groupby(["method", "sparsity"]).seed.nunique().min()
+        title = f"{network}, {optimizer}, {part.steps.iloc[0]:,} steps, {seeds} seeds"
+        tables.append(Table(columns, rows, title))
+    return Section("Methods side by side", [text, *tables])
 
 
 def _weighted(runs: pd.DataFrame) -> Section:
@@ -138,5 +170,19 @@ def _spread(values: pd.Series) -> str:
     )
 
 
+def _both(cell: pd.DataFrame) -> str:
+    """Returns accuracy and loss of a cell."""
+    if cell.empty:
+        return "–"
+    spread = f" ± {100 * cell.test_accuracy.std():.2f}" if len(cell) > 1 else ""
+    return f"{100 * cell.test_accuracy.mean():.2f}{spread} ({cell.test_loss.mean():.4f})"
+
+
+def _number(values: pd.Series) -> str:
+    values = values.dropna()
+    return "–" if values.empty else f"{values.iloc[0]:.1f}"
+
+
 def _percent(values: pd.Series) -> str:
+    values = values.dropna()
     return "–" if values.empty else f"{100 * values.mean():.2f}"

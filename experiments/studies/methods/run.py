@@ -15,7 +15,7 @@ from ...records.environment import Clock, keep_memory
 from ...records.folder import BadInput, Facts, require_one_of, write_whole
 from ...reports.document import fill, to_markdown
 from ...training.study import KEPT
-from .config import METHODS, METRIC, NETWORKS, OPTIMIZERS, MethodsConfig, Setting, settings
+from .config import METHODS, MOMENTS, NETWORKS, OPTIMIZERS, MethodsConfig, Setting, settings
 
 
 def run(config: MethodsConfig, console: Console, clock: Clock) -> Path:
@@ -84,8 +84,9 @@ def _check(config: MethodsConfig) -> None:
     for name, known in (("network", NETWORKS), ("method", METHODS), ("optimizer", OPTIMIZERS)):
         for value in getattr(config, name):
             require_one_of(name, value, known)
-    if METRIC in config.method and "adamw" not in config.optimizer:
-        raise BadInput(f"optimizer must include adamw for {METRIC}, got {' '.join(config.optimizer)}")
+    for method in MOMENTS:
+        if method in config.method and "adamw" not in config.optimizer:
+            raise BadInput(f"optimizer must include adamw for {method}, got {' '.join(config.optimizer)}")
     with mendable():
         _checks.integer("seeds", config.seeds, at_least=1)
         _checks.integer("steps", config.steps, at_least=0)

@@ -6,6 +6,7 @@ import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -19,14 +20,26 @@ from rvsmjax._pytree import PyTree
 from ...records.environment import describe
 from ...records.folder import BadInput, Facts
 from ...training.programs import SETTLE_STEPS, Graph, split
-from .config import BY_HAND, SPLITTINGS, TUNED, Setting
-from .methods import make
+from .config import BY_HAND, FROZEN, SPLITTINGS, TUNED, Setting
+from .methods import Phase, phases
 from .tasks import TASKS, Task, evaluate, loss
 
 FIRST_LAM, TRAININGS, CLOSE = 1e-4, 14, 2e-3
 """λ by whole trainings: the first one, the most trainings, and the distance from the sparsity at which they end."""
 
 Carry = tuple[optax.Params, PyTree, optax.OptState]
+Step = Callable[[Carry, PyTree, Array, int], tuple[Carry, Array]]
+
+
+class Trained(NamedTuple):
+    """The end of a phase: network, state, last loss, seconds of a step without compilation, bytes of the state."""
+
+    params: optax.Params
+    rest: PyTree
+    state: optax.OptState
+    loss: float
+    seconds: float
+    state_bytes: int
 
 
 @functools.cache
@@ -75,33 +88,53 @@ def train_once(setting: Setting, folder: Path | None, lam: float | None = None, 
     parts = load(setting.network, folder)
     init_key, data_key = jax.random.split(jax.random.fold_in(jax.random.key(setting.key), setting.seed))
     graph, params, rest = split(task.make(nnx.Rngs(params=init_key)))
-    tx = make(setting, rate, lam)
-    step = _make_step(task, graph, tx)
-    carry: Carry = (params, rest, tx.init(params))
-    start = time.perf_counter()
-    last: Array | float = np.nan
-    for count in range(setting.steps):
-        carry, last = step(carry, parts[0], data_key, count)
-    value = float(last)
-    seconds = time.perf_counter() - start
-    params, rest, state = carry
-    if setting.method in (TUNED, *SPLITTINGS, *BY_HAND):
-        params = rv.sparse_params(state, params)
-        rest = _settled(task, graph, params, rest, parts[0], data_key)
-    if not np.isfinite(value):
-        raise BadInput(f"{setting.name()} diverged: its loss is {value}; its learning rate was {rate:g}")
-    zeros = rv.sparsity(params).total
-    validation, test = (evaluate(graph, params, rest, part) for part in parts[1:])
+    whole, *fine_tuning = phases(setting, rate, lam)
+    first = end = _run(task, graph, whole, params, rest, parts[0], data_key)
+    before = {}
+    if setting.method in (TUNED, *FROZEN, *SPLITTINGS, *BY_HAND):
+        u = rv.sparse_params(first.state, first.params)
+        end = first._replace(params=u, rest=_settled(task, graph, u, first.rest, parts[0], data_key))
+    for phase in fine_tuning:
+        before = {f"before_test_{name}": x for name, x in evaluate(graph, end.params, end.rest, parts[2]).items()}
+        end = _run(task, graph, phase, end.params, end.rest, parts[0], data_key, whole.steps)
+    if not np.isfinite(end.loss):
+        raise BadInput(f"{setting.name()} diverged: its loss is {end.loss}; its learning rate was {rate:g}")
+    zeros = rv.sparsity(end.params).total
+    validation, test = (evaluate(graph, end.params, end.rest, part) for part in parts[1:])
     return {
         "settings": {**vars(setting), "learning_rate": rate, "batch": task.batch},
         "zeros": int(zeros.zeros),
         "size": int(zeros.size),
-        "train_loss": value,
+        "train_loss": end.loss,
         **{f"validation_{name}": x for name, x in validation.items()},
         **{f"test_{name}": x for name, x in test.items()},
-        "milliseconds_per_step": 1e3 * seconds / setting.steps,
+        **before,
+        "milliseconds_per_step": 1e3 * first.seconds,
+        "state_bytes": first.state_bytes,
         **{name: fact for name, fact in describe().items() if name != "platform"},
     }
+
+
+def _run(
+    task: Task,
+    graph: Graph,
+    phase: Phase,
+    params: optax.Params,
+    rest: PyTree,
+    data: PyTree,
+    key: Array,
+    begin: int = 0,
+) -> Trained:
+    """Returns the end of a phase whose first step is number ``begin``."""
+    state = phase.tx.init(params)
+    memory = sum(x.nbytes for x in jax.tree.leaves(state))
+    step = _make_step(task, graph, phase.tx)
+    carry, loss = jax.block_until_ready(step((params, rest, state), data, key, begin))
+    start = time.perf_counter()
+    for count in range(begin + 1, begin + phase.steps):
+        carry, loss = step(carry, data, key, count)
+    (params, rest, state), last = carry, float(loss)
+    return Trained(params, rest, state, last, (time.perf_counter() - start) / max(phase.steps - 1, 1), memory)
 
 
 def _settled(task: Task, graph: Graph, params: optax.Params, rest: PyTree, data: PyTree, key: Array) -> PyTree:
@@ -118,9 +151,7 @@ def _settled(task: Task, graph: Graph, params: optax.Params, rest: PyTree, data:
     return rest
 
 
-def _make_step(
-    task: Task, graph: Graph, tx: optax.GradientTransformation
-) -> Callable[[Carry, PyTree, Array, int], tuple[Carry, Array]]:
+def _make_step(task: Task, graph: Graph, tx: optax.GradientTransformation) -> Step:
     @functools.partial(jax.jit, donate_argnums=0)
     def step(carry: Carry, data: PyTree, key: Array, count: int) -> tuple[Carry, Array]:
         params, rest, state = carry
@@ -132,7 +163,8 @@ def _make_step(
             return value, split(network)[2]
 
         (value, rest), gradient = jax.value_and_grad(objective, has_aux=True)(params)
-        updates, state = tx.update(gradient, state, params)
+        again = lambda at, _: jax.grad(objective, has_aux=True)(at)[0]  # noqa: E731
+        updates, state = optax.with_extra_args_support(tx).update(gradient, state, params, grad_fn=again)
         return (optax.apply_updates(params, updates), rest, state), value
 
     return step

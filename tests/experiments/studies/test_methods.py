@@ -9,7 +9,7 @@ from scipy import stats
 
 import rvsmjax as rv
 from experiments.cli import main as cli
-from experiments.studies.methods import report
+from experiments.studies.methods import config, report
 from experiments.studies.methods.config import MethodsConfig, Setting, settings
 from experiments.studies.methods.decoder import CONTEXT, Decoder, load_text
 from experiments.studies.methods.tasks import TASKS
@@ -19,8 +19,7 @@ TINY = ["--sparsity", "0.8", "--steps", "8", "--seeds", "2", "--ramp", "0.5", "-
 
 
 def test_dense_runs_once_and_magnitude_once_per_ramp():
-    config = MethodsConfig(optimizer=("sgd", "muon"), sparsity=(0.8, 0.9), ramp=(0.5, 0.7), seeds=3)
-    listed = list(settings(config))
+    listed = list(settings(MethodsConfig(optimizer=("sgd", "muon"), sparsity=(0.8, 0.9), ramp=(0.5, 0.7), seeds=3)))
     assert len(set(listed)) == len(listed) == 3 * 2 * (1 + 2 * 2 + 2)
     assert len({s.name() for s in listed}) == len(listed)
     assert [s.seed for s in listed] == sorted(s.seed for s in listed)
@@ -30,6 +29,12 @@ def test_dense_runs_once_and_magnitude_once_per_ramp():
         settings(MethodsConfig(method=("rvsm",), optimizer=("sgd",), sparsity=(0.9,), beta=(0.1, 2.0), seeds=1))
     )
     assert [s.name() for s in tuned] == [f"digits-sgd-rvsm-0.9-{beta}-600steps-seed0" for beta in (0.1, 2)]
+    both = list(settings(MethodsConfig(method=("elsa", "rigl"), optimizer=("sgd", "adamw"), sparsity=(0.9,), seeds=1)))
+    assert [(s.method, s.optimizer, s.value) for s in both] == [
+        *(("rigl", "sgd", value) for value in (0.1, 0.3, 0.5)),
+        *(("elsa", "adamw", value) for value in (0.01, 0.1, 1.0)),
+        *(("rigl", "adamw", value) for value in (0.1, 0.3, 0.5)),
+    ]
 
 
 @pytest.mark.parametrize("method", ["magnitude", "sparsify", "sparsify-metric", "rvsm", "rvsm-tl1"])
@@ -39,6 +44,23 @@ def test_a_run_has_the_sparsity_and_repeats(method):
     assert abs(one["zeros"] - 0.8 * one["size"]) < 1
     assert one["validation_loss"] == two["validation_loss"]
     assert one["validation_loss"] != train_once(setting, None, rate=1e-3)["validation_loss"]
+
+
+OTHERS = [
+    pytest.param(name, marks=[] if name in ("admm", "safe", "rigl") else pytest.mark.slow) for name in config.OTHERS
+]
+
+
+@pytest.mark.parametrize("method", OTHERS)
+def test_other_methods_reach_the_sparsity_and_those_with_u_are_fine_tuned(method):
+    optimizer = "adamw" if method == "elsa" else "sgd"
+    setting = Setting("digits", method, optimizer, 0.8, 0.0, 0, 40, value=config.OTHERS[method][1][1])
+    outcome = train(setting, None)
+    assert abs(outcome["zeros"] - 0.8 * outcome["size"]) <= 2
+    assert outcome["validation_loss"] < np.log(10)
+    assert ("before_test_loss" in outcome) == (method in config.FROZEN)
+    if method in config.FROZEN:
+        assert outcome["test_loss"] < outcome["before_test_loss"]
 
 
 def test_a_fixed_lam_is_found_by_whole_trainings():
@@ -124,6 +146,16 @@ def test_the_table_takes_the_better_ramp_and_pairs_seeds():
     tuned = [sparse.assign(method="rvsm", beta=beta, validation_loss=beta, test_loss=beta) for beta in (2.0, 1.0)]
     (section,) = report.sections(pd.concat([runs.assign(beta=0.0), *tuned]))
     assert section.blocks[1].rows[0][6] == "1.0000 ± 0.0000 (β = 1)"
+    other = [
+        sparse.assign(method="admm", value=value, validation_loss=value, test_accuracy=0.5, before_test_accuracy=0.25)
+        for value in (0.1, 1.0)
+    ]
+    _, section = report.sections(pd.concat([runs, *(one.assign(state_bytes=800, size=100) for one in other)]))
+    by = {row[0]: row[1:] for row in section.blocks[1].rows}
+    assert list(by) == ["dense", "magnitude", "sparsify", "admm"]
+    assert by["admm"][0].startswith("50.00 ± 0.00 (")
+    assert by["admm"][1:] == ["25.00", "2.0"]
+    assert by["dense"][2] == "–"
     with_metric = sparse.assign(method="sparsify-metric", test_loss=sparse.test_loss - 0.25)
     _, section = report.sections(pd.concat([runs, with_metric]))
     assert section.blocks[1].rows[0][4] == "-0.2500 ± 0.0000"
