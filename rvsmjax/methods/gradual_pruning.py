@@ -48,11 +48,10 @@ def gradual_pruning(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Returns a transformation that sets components of params + updates to 0 for good. Goes last in a chain.
 
-    .. math:: S \leftarrow S \cap \{i : \mathrm{prox}(w + \Delta)_i \ne 0\}, \qquad w \leftarrow (w + \Delta)\,1_S
+    .. math:: S \leftarrow S \cap \{i : \mathrm{prox}((w + \Delta)\,1_S)_i \ne 0\}, \qquad w \leftarrow (w + \Delta)\,1_S
 
     Magnitude pruning along a schedule is ``TopK(sparsity=cubic_sparsity(...), scope="global")``. As pruned components
-    stay 0, the schedule should not decrease. In the prox they count with their updates Δ, of the momentum for instance:
-    if one is among the largest, S becomes smaller than the constraint demands.
+    stay 0, the schedule should not decrease.
 
     Args:
       penalty: a constraint: ``TopK``, ``NM``, or groups of one. Its numbers may be schedules.
@@ -96,7 +95,8 @@ def gradual_pruning(
         require_arrays(marks, updates)
 
         def pruned() -> PyTree:
-            kept = support_of(rules, marks, moved(marks, updates, params), state.count)
+            new = map_marked(lambda w, live: jnp.where(live, w, 0), marks, moved(marks, updates, params), state.support)
+            kept = support_of(rules, marks, new, state.count)
             support = map_marked(jnp.logical_and, marks, state.support, kept)
             return varying(support, marks.marked(params))
 
