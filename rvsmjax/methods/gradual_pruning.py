@@ -48,7 +48,8 @@ def gradual_pruning(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Returns a transformation that sets components of params + updates to 0 for good. Goes last in a chain.
 
-    .. math:: S \leftarrow S \cap \{i : \mathrm{prox}((w + \Delta)\,1_S)_i \ne 0\}, \qquad w \leftarrow (w + \Delta)\,1_S
+    .. math:: S \leftarrow S \cap \{i : \mathrm{prox}((w + \Delta)\,1_S)_i \ne 0\},
+       \qquad w \leftarrow (w + \Delta)\,1_S
 
     Magnitude pruning along a schedule is ``TopK(sparsity=cubic_sparsity(...), scope="global")``. As pruned components
     stay 0, the schedule should not decrease.

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rvsmjax.methods.densities import live_counts
+from rvsmjax.methods.dynamic.densities import live_counts
 
 LENET = [(5, 5, 1, 20), (5, 5, 20, 50), (800, 500), (500, 10)]
 SHAPES = st.lists(st.lists(st.integers(1, 40), min_size=2, max_size=4).map(tuple), min_size=1, max_size=6)

@@ -8,7 +8,7 @@ import pytest
 
 import rvsmjax as rv
 from rvsmjax.methods import rigl, sparse_evolution
-from rvsmjax.methods.densities import live_counts
+from rvsmjax.methods.dynamic.densities import live_counts
 
 RATE, MOMENTUM, STEPS, EVERY = 0.05, 0.9, 40, 4
 SHAPES = {"a": (6, 8), "b": (8, 4)}

@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from rvsmjax._pytree import PyTree
 from rvsmjax._sharding import automatic
 from rvsmjax.geometry import working_dtype
-from rvsmjax.methods.densities import live_counts
+from rvsmjax.methods.dynamic.densities import live_counts
 from rvsmjax.penalties._arranged import OTHER, Axes, stack_shape
 from rvsmjax.penalties._largest import largest
 from rvsmjax.transforms.leaves.layouts import is_masked

@@ -14,9 +14,9 @@ from jax.typing import ArrayLike
 from rvsmjax import _checks
 from rvsmjax._pytree import PyTree
 from rvsmjax._sharding import varying
-from rvsmjax.methods import topology
 from rvsmjax.methods._support import hold, moved, within
-from rvsmjax.methods.densities import DISTRIBUTIONS
+from rvsmjax.methods.dynamic import topology
+from rvsmjax.methods.dynamic.densities import DISTRIBUTIONS
 from rvsmjax.transforms.leaves.layouts import Layout, check_layout
 from rvsmjax.transforms.leaves.marks import Marks, evaluate, map_marked, masked, require_arrays
 from rvsmjax.transforms.leaves.selection import Mask

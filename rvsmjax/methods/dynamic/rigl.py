@@ -6,7 +6,7 @@ import optax
 from jax import Array
 from jax.typing import ArrayLike
 
-from rvsmjax.methods.dynamic import dynamic
+from rvsmjax.methods.dynamic.training import dynamic
 from rvsmjax.transforms.leaves.layouts import Layout
 from rvsmjax.transforms.leaves.marks import Marks
 from rvsmjax.transforms.leaves.selection import Mask
