@@ -16,6 +16,7 @@ from flax import serialization
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import rvsmjax as rv
+from tests.methods import table as methods
 from tests.transforms.table import AROUND, BY_ORBAX, EXPLICIT, FIRST, FORMS, OPTIMIZER, SPARSE, STATIC, TABLE
 
 SHAPES = {
@@ -26,10 +27,15 @@ SHAPES = {
 }
 KERNELS = {("conv", "kernel"), ("head", "kernel")}
 
-every = pytest.mark.parametrize("name", TABLE)
-every_form = pytest.mark.parametrize(
-    "name", [name if name in FORMS else pytest.param(name, marks=pytest.mark.slow) for name in TABLE]
-)
+
+def rows(fast):
+    """Returns the decorator for all rows, those that are not ``fast`` in the slow tier."""
+    marked = [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in TABLE]
+    return pytest.mark.parametrize("name", marked)
+
+
+every = rows([name for name in TABLE if name in FORMS or name not in methods.TABLE])
+every_form = rows(FORMS)
 
 
 def tree(seed, dtype="float32"):
