@@ -1,4 +1,7 @@
-"""Arithmetic in double words: unevaluated sums of two floats, with about twice the digits."""
+"""Arithmetic in double words: unevaluated sums of two floats, with about twice the digits.
+
+XLA simplifies (c + y) − c to y for a constant c, which breaks ``two_sum(c, y)``. So constants come second here.
+"""
 
 from __future__ import annotations
 
@@ -84,16 +87,16 @@ def log1p(y: Array) -> Double:
     f is 1 + y where y is small, otherwise the fourth root of 1 + y over a power of two.
     """
     one = jnp.ones_like(y)
-    small = y < 0.1
-    whole = two_sum(one, y)
+    small = y < 0.25
+    whole = two_sum(y, one)
     power = power_near(whole[0])
     fourth = root(root(times(whole, 1 / power)))
     large = divide(add(fourth, single(-one)), add(fourth, single(one)))
-    direct = divide(single(y), two_sum(2 * one, y))
+    direct = divide(single(y), two_sum(y, 2 * one))
     z = jnp.where(small, direct[0], large[0]), jnp.where(small, direct[1], large[1])
     square = multiply(z, z)
-    # |z| < 0.055: so many terms, of which the first few need double words.
-    doubles, terms = (3, 8) if y.dtype == jnp.float32 else (7, 18)
+    # |z| < 0.112: so many terms, of which the first few need double words.
+    doubles, terms = (4, 8) if y.dtype == jnp.float32 else (9, 18)
     tail = jnp.zeros_like(y)
     for n in range(terms, doubles - 1, -1):
         tail = tail * square[0] + 1 / (2 * n + 1)

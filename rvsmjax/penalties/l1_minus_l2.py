@@ -12,12 +12,11 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from rvsmjax import _checks
-from rvsmjax._double import Double, add, divide, multiply, negative, power_near, root, single, times
+from rvsmjax._double import Double, add, divide, multiply, negative, power_near, root, single
 from rvsmjax._exact import two_product, two_sum
 from rvsmjax._sharding import automatic
 from rvsmjax.geometry import float_dtype, norm, working_dtype
 from rvsmjax.penalties.base import Penalty
-from rvsmjax.schedules import Schedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +44,7 @@ class L1MinusL2(Penalty):
       [3.6..., -4.8..., 0.0]
     """
 
-    alpha: ArrayLike | Schedule = 1.0
+    alpha: ArrayLike = 1.0
     name: ClassVar[str] = "l1_minus_l2"
     separable: ClassVar[bool] = False
     fixes_zero: ClassVar[bool] = True
@@ -86,13 +85,14 @@ class L1MinusL2(Penalty):
 @jax.custom_jvp
 def _minimizer(v: Array, step: Array, alpha: Array) -> tuple[Array, Array]:
     """Returns the minimizer x for a vector v >= 0, and v − x."""
+    step, alpha = jax.lax.optimization_barrier((step, alpha))  # constants would break double words, see _double
     scale, z, share = _thresholded(v, step, alpha)
     longer = multiply(z, share)
     x, _ = add(z, longer)
     rest, _ = add(single(jnp.minimum(v / scale, step / scale)), negative(longer))
     dense, only = _cases(v, step, alpha)
     one, _ = add(two_sum(v, -step), two_product(alpha, step))
-    lost, _ = multiply(single(step), two_sum(jnp.ones_like(alpha), -alpha))
+    lost, _ = multiply(single(step), two_sum(-alpha, jnp.ones_like(alpha)))
     return (
         jnp.where(dense, x * scale, jnp.where(only, one, 0)),
         jnp.where(dense, rest * scale, jnp.where(only, lost, v)),

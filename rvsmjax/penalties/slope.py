@@ -22,20 +22,21 @@ from rvsmjax.penalties.base import Penalty
 
 @dataclasses.dataclass(frozen=True)
 class SLOPE(Penalty):
-    r"""P(x) = Σ w_i |x|₍ᵢ₎, |x|₍₁₎ >= |x|₍₂₎ >= … the sorted magnitudes: large components cost more, and equal ones pool.
+    r"""P(x) = Σ w_i |x|₍ᵢ₎ over the sorted magnitudes |x|₍₁₎ >= |x|₍₂₎ >= …: the largest weight goes to the largest.
 
-    prox sorts |v|, subtracts ``step``·w, projects on the nonincreasing nonnegative sequences and undoes the sorting. The
-    projection is exact, by pooling adjacent violators, in O(n log n + n) operations on a stack of fixed size.
+    prox sorts |v|, subtracts ``step``·w, projects onto the nonincreasing nonnegative sequences and undoes the sorting.
+    The projection is exact, by pooling adjacent violators on a stack of fixed size: n log n operations for the sort and
+    2n iterations of a loop.
 
     Args:
       weights: w, nonincreasing and >= 0, one for each component of the array that the penalty applies to.
 
     Raises:
-      ValueError: if ``weights`` is no vector, has a negative or infinite entry, or increases; when applied, if the array
-        has another number of components.
+      ValueError: if ``weights`` is not a vector, has a negative or infinite entry, or increases; when applied, if the
+        array has another number of components.
 
-    Source: M. Bogdan, E. van den Berg, C. Sabatti, W. Su, E. Candès, Annals of Applied Statistics 2015, arXiv 1407.3824,
-    Algorithms 3 and 4.
+    Source: M. Bogdan, E. van den Berg, C. Sabatti, W. Su, E. Candès, Annals of Applied Statistics 2015,
+    arXiv 1407.3824, Algorithms 3 and 4.
 
     Example:
       >>> SLOPE((3.0, 1.0, 0.0)).prox(jnp.array([4.0, -5.0, 0.5]), 1.0).tolist()
@@ -121,39 +122,43 @@ def _minimizer_jvp(
 
 
 def _pooled(v: Array, step: Array, weights: Array) -> tuple[Array, Double]:
-    """Returns the block of each component, and the mean of v − step·w over each block: means decrease from block to block.
+    """Returns the block of each component, and the mean of v − step·w over each block, which decrease.
 
-    A stack holds the sum and the count of each block. Each iteration pools its last two blocks if they violate the order,
-    or else pushes the next component. Each of n components is pushed once and pooled at most once.
+    A block is its sum, as a double word, and its count; the last two are kept apart from the stack of the others. Each
+    iteration pools these two if their means increase, or else pushes the next component: each is pushed once and pooled
+    at most once.
     """
     n = v.size
-    high, low = add(single(v), negative(two_product(jnp.broadcast_to(step, v.shape), weights)))
-    stack = jnp.zeros((n + 1,), v.dtype), jnp.zeros((n + 1,), v.dtype), jnp.zeros((n + 1,), jnp.int32)
+    step, weights = jax.lax.optimization_barrier((step, weights))  # constants would break double words, see _double
+    cost = jax.lax.optimization_barrier(two_product(jnp.broadcast_to(step, v.shape), weights))
+    y = jnp.stack([*add(single(v), negative(cost)), jnp.ones_like(v)], 1)
 
-    def iterate(_: int, carry: tuple[Array, Array, Double, Array]) -> tuple[Array, Array, Double, Array]:
-        pushed, top, (sums, lows), counts = carry
-        last, before = jnp.maximum(top - 1, 0), jnp.maximum(top - 2, 0)
-        one = (sums[before], lows[before]), counts[before]
-        two = (sums[last], lows[last]), counts[last]
-        pools = (top > 1) & (one[0][0] * two[1] < two[0][0] * one[1])
+    def iterate(_: int, carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        pushed, top, below, last, stack = carry
+        pools = (top > 1) & (below[0] * last[2] < last[0] * below[2])
         pushes = ~pools & (pushed < n)
-        new = jnp.minimum(pushed, n - 1)
-        together = add(one[0], two[0])
-        at = jnp.where(pools, before, jnp.where(pushes, top, n))
+        # Written before it is read, the stack is updated in place.
+        stack = _put(stack, below, jnp.where(pushes & (top > 1), top - 2, n))
+        pooled = jnp.stack([*add((below[0], below[1]), (last[0], last[1])), below[2] + last[2]])
+        below = jnp.where(pools, _row(stack, jnp.maximum(top - 3, 0)), jnp.where(pushes, last, below))
+        last = jnp.where(pools, pooled, jnp.where(pushes, _row(y, jnp.minimum(pushed, n - 1)), last))
+        return pushed + pushes, top + pushes - pools, below, last, stack
 
-        def put(array: Array, pooled: Array, fresh: Array) -> Array:
-            return array.at[at].set(jnp.where(pools, pooled, fresh))
+    zero, block = jnp.zeros((), jnp.int32), jnp.zeros((3,), v.dtype)
+    start = varying((zero, zero, block, block, jnp.zeros((n + 1, 3), v.dtype)), [v])
+    _, top, below, last, stack = jax.lax.fori_loop(0, 2 * n, iterate, start)
+    stack = _put(_put(stack, below, jnp.where(top > 1, top - 2, n)), last, top - 1)
+    sums, lows, counts = stack[:n].T
+    counts = jnp.where(jnp.arange(n) < top, counts, 0)
+    mean = divide((sums, lows), single(jnp.maximum(counts, 1)))
+    starts = jnp.cumsum(counts.astype(jnp.int32))
+    firsts = jnp.zeros((n,), jnp.int32).at[starts].add(jnp.where(counts > 0, 1, 0), mode="drop")
+    return jnp.cumsum(firsts), mean
 
-        sums, lows = put(sums, together[0], high[new]), put(lows, together[1], low[new])
-        counts = put(counts, one[1] + two[1], jnp.ones_like(one[1]))
-        return pushed + pushes, top + pushes - pools, (sums, lows), counts
 
-    zero = jnp.zeros((), jnp.int32)
-    start = varying((zero, zero, stack[:2], stack[2]), [v])
-    _, top, (sums, lows), counts = jax.lax.fori_loop(0, 2 * n, iterate, start)
-    counts = jnp.where(jnp.arange(n) < top, counts[:n], 0)
-    divisor = jnp.maximum(counts, 1).astype(v.dtype)
-    mean = divide((sums[:n], lows[:n]), single(divisor))
-    ends = jnp.cumsum(counts)
-    blocks = jnp.cumsum(jnp.zeros((n,), jnp.int32).at[ends].add(jnp.where(counts > 0, 1, 0), mode="drop"))
-    return blocks, mean
+def _row(array: Array, index: Array) -> Array:
+    return jax.lax.dynamic_index_in_dim(array, index, keepdims=False)
+
+
+def _put(array: Array, row: Array, index: Array) -> Array:
+    return jax.lax.dynamic_update_index_in_dim(array, row, index, 0)

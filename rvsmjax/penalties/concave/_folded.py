@@ -35,6 +35,7 @@ class Rule(NamedTuple):
     edge_slopes: Callable[[Array, Array], tuple[Array, Array]]
 
 
+@dataclasses.dataclass(frozen=True)
 class Folded(Penalty):
     """A folded concave penalty. Its prox and shrinkage come from its ``rule``; a subclass has at most one number."""
 
@@ -70,6 +71,7 @@ class Folded(Penalty):
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _minimizer(rule: Rule, v: Array, step: Array, number: Array) -> tuple[Array, Array]:
+    step, number = jax.lax.optimization_barrier((step, number))  # constants would break double words, see _double
     x, shrinkage = rule.beyond(v, step, number)
     kept = v > below(rule.edge(step, number))
     identity = step == 0
@@ -92,13 +94,11 @@ def _minimizer_jvp(
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _threshold(rule: Rule, step: Array, number: Array) -> Array:
-    return below(rule.edge(step, number))
+    return below(rule.edge(*jax.lax.optimization_barrier((step, number))))
 
 
 @_threshold.defjvp
-def _threshold_jvp(
-    rule: Rule, primals: tuple[Array, Array], tangents: tuple[Array, Array]
-) -> tuple[Array, Array]:
+def _threshold_jvp(rule: Rule, primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     t = _threshold(rule, *primals)
     in_step, in_number = rule.edge_slopes(*primals)
     return t, in_step * tangents[0] + in_number * tangents[1] + jnp.zeros_like(t)

@@ -13,7 +13,6 @@ from rvsmjax import _checks
 from rvsmjax._double import Double, add, single
 from rvsmjax._exact import two_sum
 from rvsmjax.penalties.concave._folded import Folded, Rule, mean_root, mean_root_slopes
-from rvsmjax.schedules import Schedule
 
 
 def _edge(step: Array, theta: Array) -> Double:
@@ -65,7 +64,7 @@ class CappedL1(Folded):
       [0.0, 0.5, -3.0]
     """
 
-    theta: ArrayLike | Schedule = 1.0
+    theta: ArrayLike = 1.0
     name: ClassVar[str] = "capped_l1"
     rule: ClassVar[Rule] = Rule(_edge, _beyond, _slopes, _edge_slopes)
 

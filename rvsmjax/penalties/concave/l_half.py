@@ -17,7 +17,7 @@ MOST = (2 / 27) ** 0.5
 """step/(2v^(3/2)) at the threshold, where it is largest."""
 
 
-def _edge(step: Array, _: Array) -> Double:
+def _edge(step: Array, unused: Array) -> Double:
     """Returns t = (3/2)·step^(2/3)."""
     power = power_near(jnp.cbrt(step))  # in factors, as the cube of a tiny one is 0
     scaled = step / power / power / power
@@ -29,7 +29,7 @@ def _edge(step: Array, _: Array) -> Double:
     return times(times(t, power), power)
 
 
-def _beyond(v: Array, step: Array, _: Array) -> tuple[Array, Array]:
+def _beyond(v: Array, step: Array, unused: Array) -> tuple[Array, Array]:
     # Scaled by a power of 4: v is about 1, and step by a power of 8.
     power = power_near(jnp.sqrt(v))
     v = v / power / power
@@ -47,14 +47,14 @@ def _beyond(v: Array, step: Array, _: Array) -> tuple[Array, Array]:
     return x * power * power, shrinkage[0] * power * power
 
 
-def _slopes(v: Array, x: Array, step: Array, _: Array) -> tuple[Array, Array, Array]:
+def _slopes(v: Array, x: Array, step: Array, unused: Array) -> tuple[Array, Array, Array]:
     # From x − v + step/(2√x) = 0. The second derivative of the objective is at least 3/4.
     base = jnp.sqrt(jnp.where(x > 0, x, 1))
     in_v = 1 / (1 - jnp.minimum(step / base / base / base / 4, 0.25))
     return in_v, -in_v / (2 * base), jnp.zeros_like(v)
 
 
-def _edge_slopes(step: Array, _: Array) -> tuple[Array, Array]:
+def _edge_slopes(step: Array, unused: Array) -> tuple[Array, Array]:
     base = jnp.cbrt(jnp.where(step > 0, step, 1))
     return jnp.where(step > 0, 1 / base, 0), jnp.zeros_like(step)
 
@@ -64,8 +64,8 @@ class LHalf(Folded):
     r"""P(x) = Σ |x_i|^(1/2).
 
     prox is 0 up to t = (3/2)·s^(2/3), s = ``step``, and beyond it the largest root of x − |v| + s/(2√x) = 0, at least
-    2|v|/3; at t it jumps to s^(2/3). The root comes from Newton's method, as the printed closed form, with a cosine of an
-    arc cosine, loses digits for large v.
+    2|v|/3; at t it jumps to s^(2/3). The root comes from Newton's method: the printed closed form, the cosine of an arc
+    cosine, loses digits for large v.
 
     Source: Z. Xu, X. Chang, F. Xu, H. Zhang, IEEE TNNLS 2012, eq. 12 and 13 (their λ is 2s).
 

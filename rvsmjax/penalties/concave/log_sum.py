@@ -16,7 +16,6 @@ from rvsmjax._double import Double, add, divide, log1p, multiply, negative, powe
 from rvsmjax._exact import two_product, two_sum
 from rvsmjax._polynomial import evaluate
 from rvsmjax.penalties.concave._folded import Folded, Rule
-from rvsmjax.schedules import Schedule
 
 
 def _edge(step: Array, epsilon: Array) -> Double:
@@ -108,9 +107,9 @@ class LogSum(Folded):
 
     .. math:: x = \tfrac12\left(|v| - ε + \sqrt{(|v| + ε)^2 - 4s}\right).
 
-    For s <= ε² the objective is convex and t = s/ε. Otherwise prox jumps at
-    t = min over y > 0 of ε(y/2 + (s/ε²)·log(1 + y)/y), from 0 to εy at the minimizing y. That equation has no closed form;
-    it is solved by Newton's method, and t is evaluated to twice the precision.
+    For s <= ε² the objective is convex and t = s/ε. Otherwise prox jumps at t, the minimum over y > 0 of
+    ε(y/2 + (s/ε²)·log(1 + y)/y), from 0 to εy. The minimizing y has no closed form: it comes from Newton's method, and
+    t is evaluated to twice the precision.
 
     Args:
       epsilon: ε, finite and > 0; in a transformation also a schedule, a function of the step count.
@@ -118,15 +117,15 @@ class LogSum(Folded):
     Raises:
       ValueError: if ``epsilon`` is not finite or not positive.
 
-    Source: E. Candès, M. Wakin, S. Boyd, J. Fourier Anal. Appl. 2008, arXiv 0711.1612 (the penalty); A. Prater-Bennette,
-    L. Shen, E. Tripp, arXiv 2103.02681 (prox).
+    Source: E. Candès, M. Wakin, S. Boyd, J. Fourier Anal. Appl. 2008, arXiv 0711.1612 (the penalty); the threshold by
+    comparing the root with 0.
 
     Example:
       >>> LogSum(1.0).prox(jnp.array([0.5, 1.5, -3.0]), 1.0).tolist()
       [0.0, 1.0, -2.7320...]
     """
 
-    epsilon: ArrayLike | Schedule = 1.0
+    epsilon: ArrayLike = 1.0
     name: ClassVar[str] = "log_sum"
     rule: ClassVar[Rule] = Rule(_edge, _beyond, _slopes, _edge_slopes)
 

@@ -13,7 +13,6 @@ from rvsmjax import _checks
 from rvsmjax._double import Double, divide, multiply, single
 from rvsmjax._exact import two_sum
 from rvsmjax.penalties.concave._folded import Folded, Rule, mean_root, mean_root_slopes
-from rvsmjax.schedules import Schedule
 
 
 def _edge(step: Array, gamma: Array) -> Double:
@@ -27,7 +26,7 @@ def _beyond(v: Array, step: Array, gamma: Array) -> tuple[Array, Array]:
     firm = v < gamma
     room = two_sum(gamma, -jnp.where(step < gamma, step, 0))
     x, _ = multiply(two_sum(v, -step), divide(single(gamma), room))
-    shrinkage, _ = multiply(single(step), divide(two_sum(gamma, -v), room))
+    shrinkage, _ = multiply(single(step), divide(two_sum(-v, gamma), room))
     return jnp.where(firm, x, v), jnp.where(firm, shrinkage, 0)
 
 
@@ -66,7 +65,7 @@ class MCP(Folded):
       [0.0, 1.0, -3.0]
     """
 
-    gamma: ArrayLike | Schedule = 3.0
+    gamma: ArrayLike = 3.0
     name: ClassVar[str] = "mcp"
     rule: ClassVar[Rule] = Rule(_edge, _beyond, _slopes, _edge_slopes)
 

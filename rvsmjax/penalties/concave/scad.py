@@ -13,7 +13,6 @@ from rvsmjax import _checks
 from rvsmjax._double import Double, add, divide, multiply, negative, single
 from rvsmjax._exact import two_sum
 from rvsmjax.penalties.concave._folded import Folded, Rule, mean_root, mean_root_slopes
-from rvsmjax.schedules import Schedule
 
 
 def _edge(step: Array, gamma: Array) -> Double:
@@ -46,8 +45,8 @@ def _beyond(v: Array, step: Array, gamma: Array) -> tuple[Array, Array]:
     one, room = jnp.ones_like(gamma), _room(step, gamma)
     # x = 1 + (γ − 1)(v − 1 − step)/(γ − 1 − step), v − x = step·(γ − v)/(γ − 1 − step): no term is negative.
     past = add(two_sum(v, -one), single(-step))
-    x, _ = add(single(one), multiply(divide(two_sum(gamma, -one), room), past))
-    shrinkage, _ = multiply(single(step), divide(two_sum(gamma, -v), room))
+    x, _ = add(multiply(divide(two_sum(gamma, -one), room), past), single(one))
+    shrinkage, _ = multiply(single(step), divide(two_sum(-v, gamma), room))
     x = jnp.where(soft, v - step, jnp.where(between, x, v))
     return x, jnp.where(soft, step, jnp.where(between, shrinkage, 0))
 
@@ -96,7 +95,7 @@ class SCAD(Folded):
       [0.0, 0.5, 2.0, -4.0]
     """
 
-    gamma: ArrayLike | Schedule = 3.7
+    gamma: ArrayLike = 3.7
     name: ClassVar[str] = "scad"
     rule: ClassVar[Rule] = Rule(_edge, _beyond, _slopes, _edge_slopes)
 
