@@ -1,4 +1,4 @@
-"""python -m benchmarks.conformance [--peers PYTHON]: every prox through all cases; prints and writes docs/conformance.md.
+"""python -m benchmarks.conformance [--peers PYTHON]: all cases; prints and writes docs/conformance.md.
 
 The peers are no dependencies: ``PYTHON`` is an interpreter of an environment that has them. Those it lacks are skipped.
 """

@@ -146,11 +146,22 @@ def real_roots(coefficients: Sequence[Number]) -> Iterator[Number]:
             if large:
                 yield c / large
     else:
-        # Durand-Kerner finds double roots to half the digits.
-        with mpmath.workdps(4 * DIGITS):
-            found = mpmath.polyroots([mpf(c) for c in coefficients], maxsteps=5000, extraprec=2000)
-        bound = mpf(10) ** (-DIGITS)
-        yield from (mpmath.re(z) for z in found if abs(mpmath.im(z)) <= bound * (1 + abs(z)))
+        with mpmath.workdps(4 * DIGITS):  # double roots lose half the digits
+            yield from cubic_roots(*(x / coefficients[0] for x in coefficients[1:]))
+
+
+def cubic_roots(b: Number, c: Number, d: Number) -> list[Number]:
+    """Returns the real roots of x³ + bx² + cx + d by the formulas of Viète and Cardano."""
+    p, q = c - b * b / 3, 2 * b**3 / 27 - b * c / 3 + d
+    inside = (q / 2) ** 2 + (p / 3) ** 3
+    if inside <= 0:
+        if p == 0:
+            return [-b / 3]
+        radius = mpmath.sqrt(-p / 3)
+        third = mpmath.acos(max(min(-q / 2 / radius**3, mpf(1)), mpf(-1))) / 3
+        return [2 * radius * mpmath.cos(third - 2 * mpmath.pi * k / 3) - b / 3 for k in range(3)]
+    large = -mpmath.sign(q) * mpmath.cbrt(abs(q) / 2 + mpmath.sqrt(inside))
+    return [large - p / 3 / large - b / 3]
 
 
 def best(candidates: Sequence[Vector], objective: Callable[[Vector], Number]) -> Vector:
