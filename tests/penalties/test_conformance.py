@@ -21,7 +21,7 @@ pytestmark = pytest.mark.optimized
 @pytest.mark.parametrize("function", sorted({case["function"] for case in ALL}))
 def test_every_case(function, dtype):
     cases = [case for case in ALL if case["function"] == function and case["dtype"] == dtype]
-    assert len(cases) >= 7
+    assert len(cases) >= 6
     with jax.enable_x64(dtype == "float64"):
         results = run(function, cases)
     failed = [

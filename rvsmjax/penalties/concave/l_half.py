@@ -19,7 +19,7 @@ MOST = (2 / 27) ** 0.5
 
 def _edge(step: Array, unused: Array) -> Double:
     """Returns t = (3/2)·step^(2/3)."""
-    power = power_near(jnp.cbrt(step))  # in factors, as the cube of a tiny one is 0
+    power = power_near(jnp.cbrt(jnp.where(step > 0, step, 1)))  # XLA divides by its cube, which must not be 0
     scaled = step / power / power / power
     first = jnp.cbrt(scaled)
     cube = multiply(two_product(first, first), single(first))
@@ -31,9 +31,9 @@ def _edge(step: Array, unused: Array) -> Double:
 
 def _beyond(v: Array, step: Array, unused: Array) -> tuple[Array, Array]:
     # Scaled by a power of 4: v is about 1, and step by a power of 8.
-    power = power_near(jnp.sqrt(v))
+    power = power_near(jnp.sqrt(jnp.where(v > 0, v, 1)))
     v = v / power / power
-    half = step / power / power / power / 2
+    half = step / power / power / power / 2  # 0 for huge v, where v − x is rounding in x
     # With x = v·r²: r − r³ = q = step/(2v^(3/2)), by Newton's method from above the largest root, which is simple.
     q = jnp.clip(half / (v * jnp.sqrt(jnp.where(v > 0, v, 1)) + (v == 0)), 0, MOST)
     r = 1 - q * (0.5 + 0.375 * q)
@@ -42,15 +42,17 @@ def _beyond(v: Array, step: Array, unused: Array) -> tuple[Array, Array]:
     # v − x = (step/2)/√x divides an error of v − x by 4 or more.
     shrinkage = single(v * q / r)
     for _ in range(2):
-        shrinkage = divide(single(half), root(add(single(v), negative(shrinkage))))
+        base = root(add(single(v), negative(shrinkage)))
+        shrinkage = divide(single(half), base)
     x, _ = add(single(v), negative(shrinkage))
-    return x * power * power, shrinkage[0] * power * power
+    return x * power * power, divide(single(step / power / 2), base)[0]
 
 
 def _slopes(v: Array, x: Array, step: Array, unused: Array) -> tuple[Array, Array, Array]:
     # From x − v + step/(2√x) = 0. The second derivative of the objective is at least 3/4.
-    base = jnp.sqrt(jnp.where(x > 0, x, 1))
-    in_v = 1 / (1 - jnp.minimum(step / base / base / base / 4, 0.25))
+    x = jnp.where(x > 0, x, 1)
+    base = jnp.sqrt(x)
+    in_v = 1 / (1 - jnp.minimum(step / base / 2, x / 2) / (2 * x))
     return in_v, -in_v / (2 * base), jnp.zeros_like(v)
 
 
