@@ -118,7 +118,7 @@ def test_moreau_envelope_is_the_minimum(kind):
     envelope = jax.jit(jax.vmap(lambda v, s, a: one_envelope(kind, v, s, a)))
     np.testing.assert_allclose(envelope(v, s, a), least, rtol=1e-9)
     same = jax.jit(lambda v: rv.moreau_envelope(BUILD[kind](0.7), v, 0.05))(v.reshape(8, 30))
-    assert float(same) == pytest.approx(brute_minimum(kind, v, 0.05, 0.7)[1].sum(), rel=1e-10)
+    assert float(same) == pytest.approx(brute_minimum(kind, v, 0.05, 0.7)[1].sum(), rel=1e-9)  # of the grid
 
 
 @kinds
