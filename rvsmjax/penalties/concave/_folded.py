@@ -86,7 +86,7 @@ def _minimizer_jvp(
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     out = _minimizer(rule, *primals)
     # Whether v exceeds the threshold, and its rounding, have no derivative.
-    kept = primals[0] > below(rule.edge(*primals[1:]))
+    kept = jax.lax.stop_gradient(primals[0] > below(rule.edge(*jax.lax.stop_gradient(primals[1:]))))
     slopes = (jnp.where(kept, slope, 0) for slope in rule.slopes(primals[0], out[0], *primals[1:]))
     change = sum((slope * tangent for slope, tangent in zip(slopes, tangents, strict=True)), jnp.zeros_like(out[0]))
     return out, (change, tangents[0] - change)
