@@ -41,7 +41,7 @@ class L1MinusL2(Penalty):
 
     Example:
       >>> L1MinusL2().prox(jnp.array([4.0, -5.0, 0.5]), 1.0).tolist()
-      [3.6..., -4.8..., 0.0]
+      [3.5999..., -4.8000..., 0.0]
     """
 
     alpha: ArrayLike = 1.0

@@ -73,7 +73,7 @@ class LHalf(Folded):
 
     Example:
       >>> LHalf().prox(jnp.array([1.0, 3.75]), 3.0).tolist()
-      [0.0, 2.7...]
+      [0.0, 2.8635...]
     """
 
     name: ClassVar[str] = "l_half"
