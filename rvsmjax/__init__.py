@@ -9,8 +9,15 @@ from rvsmjax.export import to_bcoo as to_bcoo
 from rvsmjax.geometry import angle as angle
 from rvsmjax.penalties import L0 as L0
 from rvsmjax.penalties import L1 as L1
+from rvsmjax.penalties import MCP as MCP
 from rvsmjax.penalties import NM as NM
+from rvsmjax.penalties import SCAD as SCAD
+from rvsmjax.penalties import SLOPE as SLOPE
+from rvsmjax.penalties import CappedL1 as CappedL1
 from rvsmjax.penalties import Grouped as Grouped
+from rvsmjax.penalties import L1MinusL2 as L1MinusL2
+from rvsmjax.penalties import LHalf as LHalf
+from rvsmjax.penalties import LogSum as LogSum
 from rvsmjax.penalties import Penalty as Penalty
 from rvsmjax.penalties import TopK as TopK
 from rvsmjax.penalties import TransformedL1 as TransformedL1

@@ -45,6 +45,15 @@ def positive(name: str, value: object, *, schedule: bool = False) -> None:
         raise ValueError(f"{name} must be finite and > 0, got {show(value)}")
 
 
+def above(name: str, value: object, bound: float, *, schedule: bool = False) -> None:
+    """Raises ``ValueError`` unless every known number is finite and > ``bound``; a ``schedule`` passes unchecked."""
+    if schedule and callable(value):
+        return
+    array = _number(name, value, f"a finite number > {bound}")
+    if array is not None and not (np.all(np.isfinite(array)) and np.all(array > bound)):
+        raise ValueError(f"{name} must be finite and > {bound}, got {show(value)}")
+
+
 def nonnegative(name: str, value: object, *, schedule: bool = False) -> None:
     """Raises ``ValueError`` unless every known number is finite and >= 0; a ``schedule`` passes unchecked."""
     if schedule and callable(value):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import rvsmjax as rv
 from rvsmjax.sweep.grid import PENALTIES as IN_GRIDS
 
-from .palette import BLUE, INK, RED, YELLOW
+from .palette import BLACK, BLUE, CYAN, GREEN, GREY, INK, PURPLE, RED, YELLOW
 
 
 class Entry(NamedTuple):
@@ -42,6 +42,11 @@ PENALTIES = {
         Entry("l1", rv.L1, "ℓ1", YELLOW, "circle"),
         Entry("l0", rv.L0, "ℓ0", BLUE, "triangle-up"),
         Entry("tl1", rv.TransformedL1, "Tℓ1", RED, "square", "a"),
+        Entry("mcp", rv.MCP, "MCP", GREEN, "diamond", "gamma"),
+        Entry("scad", rv.SCAD, "SCAD", CYAN, "cross"),  # γ = 3.7: --a is 1 by default, where γ > 1
+        Entry("l_half", rv.LHalf, "ℓ1/2", PURPLE, "triangle-down"),
+        Entry("log_sum", rv.LogSum, "log-sum", BLACK, "triangle-left", "epsilon"),
+        Entry("capped_l1", rv.CappedL1, "capped ℓ1", GREY, "triangle-right", "theta"),
     )
 }
 

@@ -36,6 +36,9 @@ SHAPES = {
     "circle": "M9 7a4 4 0 1 0 8 0a4 4 0 1 0 -8 0",
     "square": "M9 3h8v8h-8z",
     "triangle-up": "M13 2.5l4.5 8h-9z",
+    "triangle-down": "M13 11.5l4.5-8h-9z",
+    "triangle-left": "M8.5 7l8-4.5v9z",
+    "triangle-right": "M17.5 7l-8-4.5v9z",
     "diamond": "M13 2l5 5l-5 5l-5-5z",
     "cross": "M9 3l8 8m0-8l-8 8",
 }

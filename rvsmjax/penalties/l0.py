@@ -6,11 +6,13 @@ import dataclasses
 from collections.abc import Callable
 from typing import ClassVar
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
 from rvsmjax import _checks
+from rvsmjax._exact import two_product
 from rvsmjax.geometry import working_dtype
 from rvsmjax.penalties.base import Penalty
 
@@ -50,12 +52,18 @@ class L0(Penalty):
         return lambda v: jnp.where(jnp.abs(v) > threshold, 0, v)
 
     def threshold(self, step: ArrayLike) -> Array:
-        """Returns √(2·step)."""
+        """Returns √(2·step), rounded down: a float exceeds it exactly if its square exceeds 2·step."""
         _checks.nonnegative("step", step)
         step = jnp.asarray(step)
         step = step.astype(working_dtype(step))
         positive = step > 0
-        return jnp.where(positive, jnp.sqrt(jnp.where(positive, 2 * step, 1)), 0)
+        twice = jnp.where(positive, 2 * step, 1)
+        t = jnp.sqrt(twice)
+        near = jax.lax.stop_gradient(t)
+        square, low = two_product(near, near)
+        above = (square - jax.lax.stop_gradient(twice)) + low > 0
+        down = jnp.where(above, jnp.nextafter(near, jnp.zeros_like(near)) - near, 0)
+        return jnp.where(positive, t + down, 0)
 
     def _kept(self, v: Array, step: ArrayLike) -> Array:
         return jnp.abs(v) > self.threshold(step)

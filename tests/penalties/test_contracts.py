@@ -26,9 +26,27 @@ PENALTIES = {
     "top of all": rv.TopK(sparsity=0.5, scope="global"),
     "n of m": rv.NM(1, 2),
     "group rows": rv.Grouped(rv.L1(), axes="rows"),
+    "mcp": rv.MCP(2.5),
+    "mcp, steps above gamma": rv.MCP(0.1),
+    "scad": rv.SCAD(3.7),
+    "scad, steps above gamma - 1": rv.SCAD(1.125),
+    "l half": rv.LHalf(),
+    "log sum": rv.LogSum(2.0),
+    "log sum, steps above epsilon²": rv.LogSum(0.2),
+    "capped l1": rv.CappedL1(0.4),
+    "group mcp": rv.Grouped(rv.MCP(2.5), axes=1),
+    "group log sum": rv.Grouped(rv.LogSum(0.2), axes=1),
+    "l1 minus l2": rv.L1MinusL2(0.6),
+    "sorted l1": rv.SLOPE(tuple(np.linspace(2, 0.1, 24).tolist())),
 }
-FREE = {name: p for name, p in PENALTIES.items() if "op" not in name and "best" not in name and "of" not in name}
-"""Those with a threshold: all but TopK and NM, where ``step`` has no effect."""
+COUPLED = ("l1 minus l2", "sorted l1")
+"""Those that compare components, and so have no threshold, though ``step`` matters."""
+FREE = {
+    name: p
+    for name, p in PENALTIES.items()
+    if "op" not in name and "best" not in name and "of" not in name and name not in COUPLED
+}
+"""Those with a threshold: all but TopK and NM, where ``step`` has no effect, and the coupled ones."""
 
 V = np.random.default_rng(0).normal(size=(4, 6)).astype("f4")
 V[0, 0], V[1, 2], V[2] = 0.0, V[1, 3], 0.0
@@ -68,8 +86,9 @@ def test_the_table_lists_every_public_penalty():
 
 
 def test_names_are_short_distinct_and_default_to_the_class_name():
-    names = {p.name for p in (rv.L1, rv.L0, rv.TransformedL1, rv.Grouped, rv.TopK)}
-    assert names == {"l1", "l0", "tl1", "grouped", "topk"}
+    names = [cls.name for cls in {type(p) for p in PENALTIES.values()}]
+    assert len(set(names)) == len(names)
+    assert {"l1", "l0", "tl1", "grouped", "topk", "mcp", "scad", "l_half", "log_sum", "capped_l1"} < set(names)
     assert type("Ridge", (rv.Penalty,), {}).name == "ridge"
 
 
@@ -155,7 +174,7 @@ def test_prox_of_zero_is_zero(penalty):
         assert not out["shrinkage"].any()
 
 
-@free
+@pytest.mark.parametrize("penalty", [*FREE.values(), *map(PENALTIES.get, COUPLED)], ids=[*FREE, *COUPLED])
 def test_step_zero_is_the_identity(penalty):
     out = jitted(penalty, V, np.float32(0))
     assert np.array_equal(out["prox"], V)
@@ -176,9 +195,29 @@ def test_prox_is_zero_exactly_at_the_threshold(penalty):
     assert (np.sign(values(penalty, at * np.float32(1.0001), steps)["prox"]) == np.sign(at)).all()
 
 
-def test_top_k_threshold_raises():
-    with pytest.raises(NotImplementedError, match="TopK has no fixed threshold"):
-        rv.TopK(k=1).threshold(0.1)
+@pytest.mark.parametrize("penalty", [rv.TopK(k=1), rv.L1MinusL2(), rv.SLOPE((1.0,))], ids=lambda p: p.name)
+def test_no_threshold_raises(penalty):
+    with pytest.raises(NotImplementedError, match=f"{type(penalty).__name__} has no fixed threshold"):
+        penalty.threshold(0.1)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: rv.MCP(0.0), "gamma must be finite and > 0, got 0.0"),
+        (lambda: rv.SCAD(1.0), "gamma must be finite and > 1, got 1.0"),
+        (lambda: rv.LogSum(-1.0), "epsilon must be finite and > 0, got -1.0"),
+        (lambda: rv.CappedL1(np.inf), "theta must be finite and > 0, got inf"),
+        (lambda: rv.L1MinusL2(1.5), r"alpha must be a number in \[0, 1\].*1.5|alpha must be in \[0, 1\], got 1.5"),
+        (lambda: rv.SLOPE((1.0, 2.0)), r"weights must not increase, got \(1.0, 2.0\)"),
+        (lambda: rv.SLOPE((1.0, -2.0)), r"weights must be finite and >= 0, got \(1.0, -2.0\)"),
+        (lambda: rv.SLOPE(1.0), "weights must be a nonempty vector, got 1.0"),
+        (lambda: rv.SLOPE((1.0,)).prox(V, 0.1), r"weights must be one for each component, got 1 for shape \(4, 6\)"),
+    ],
+)
+def test_errors_name_the_argument(make, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        make()
 
 
 @every

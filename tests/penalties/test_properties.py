@@ -10,7 +10,16 @@ import rvsmjax as rv
 
 F = np.float32
 EPS = 5e-7
-KINDS = {"l1": lambda a: rv.L1(), "l0": lambda a: rv.L0(), "tl1": rv.TransformedL1}
+KINDS = {
+    "l1": lambda a: rv.L1(),
+    "l0": lambda a: rv.L0(),
+    "tl1": rv.TransformedL1,
+    "mcp": rv.MCP,
+    "scad": lambda a: rv.SCAD(1 + a),
+    "l_half": lambda a: rv.LHalf(),
+    "log_sum": rv.LogSum,
+    "capped_l1": rv.CappedL1,
+}
 kinds = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -49,8 +58,8 @@ def test_a_larger_step_shrinks_more(kind, v, s, a, factor):
 @given(v=vectors, a=shapes)
 def test_identity_as_the_step_vanishes(kind, v, a):
     for step in F([1e-16, 1e-20, 1e-30, 0]):
-        # P rises at most as fast as at 0, by 1 + 1/a for transformed l1; the threshold of l0 is √(2·step).
-        bound = step * (1 + 1 / a) if kind != "l0" else np.sqrt(2 * step)
+        # P rises at most as fast as at 0, by 1 + 1/a for transformed l1; infinitely fast for l0 and l1/2.
+        bound = {"l0": np.sqrt(2 * step), "l_half": 1.5 * step ** (2 / 3)}.get(kind, step * (1 + 1 / a))
         assert (np.abs(prox[kind](v, step, a) - v) <= bound + EPS * np.abs(v)).all()
     np.testing.assert_array_equal(prox[kind](v, F(0), a), v)
 

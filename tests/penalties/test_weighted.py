@@ -21,7 +21,14 @@ HARD = {
     "group l0": rv.Grouped(rv.L0(), "rows"),
     "group top k": rv.Grouped(rv.TopK(k=2), "rows"),
 }
-SOFT = {"l1": rv.L1(), "tl1": rv.TransformedL1(0.6), "sharp tl1": rv.TransformedL1(0.05), "l0": rv.L0()}
+SOFT = {
+    "l1": rv.L1(),
+    "tl1": rv.TransformedL1(0.6),
+    "sharp tl1": rv.TransformedL1(0.05),
+    "l0": rv.L0(),
+    "scad": rv.SCAD(2.0),
+    "log sum": rv.LogSum(0.2),
+}
 
 
 def drawn(seed, shape=SHAPE):

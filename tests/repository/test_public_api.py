@@ -46,6 +46,13 @@ NAMES = {
     "Status",
     "SweepResult",
     "TopK",
+    "MCP",
+    "SCAD",
+    "LHalf",
+    "LogSum",
+    "CappedL1",
+    "L1MinusL2",
+    "SLOPE",
     "TransformedL1",
     "unit_sphere",
 }

@@ -45,7 +45,9 @@ def own_module(monkeypatch):
 
 def test_registered_names_make_the_librarys():
     made = {name: entry(3.0) for name, entry in registry.PENALTIES.items()}
-    assert made == {"l1": rv.L1(), "l0": rv.L0(), "tl1": rv.TransformedL1(3.0)}
+    concave = {"mcp": rv.MCP(3.0), "scad": rv.SCAD(), "l_half": rv.LHalf()}
+    others = {"log_sum": rv.LogSum(3.0), "capped_l1": rv.CappedL1(3.0)}
+    assert made == {"l1": rv.L1(), "l0": rv.L0(), "tl1": rv.TransformedL1(3.0)} | concave | others
     assert all(penalty.name == name for name, penalty in made.items())
     looks = {(entry.label, entry.color, entry.marker) for entry in registry.PENALTIES.values()}
     assert len(looks) == len(made)
@@ -62,7 +64,7 @@ def test_ones_own_by_its_module():
 @pytest.mark.parametrize(
     ("name", "parts"),
     [
-        ("l2", ["must be one of ", "l1, l0, tl1, or MODULE:CLASS", "'l2'"]),
+        ("l2", ["must be one of ", "l1, l0, tl1, mcp, scad, l_half, log_sum, capped_l1, or MODULE:CLASS", "'l2'"]),
         ("nowhere:Firm", ["'nowhere:Firm'", "ModuleNotFoundError"]),
         ("own:None", ["'own:None'", "AttributeError"]),
         ("own:Abstract", ["'own:Abstract'", "TypeError"]),
