@@ -47,8 +47,8 @@ class L0(Penalty):
         return jnp.where(self._kept(v, step), 0, v)
 
     def shrinker(self, step: Array) -> Callable[[Array], Array]:
-        """Returns v ↦ shrinkage(v, step); the threshold is computed once."""
-        threshold = self.threshold(step)
+        """Returns v ↦ shrinkage(v, step); the threshold is computed once, and rounded to the nearest float."""
+        threshold = _root(step)
         return lambda v: jnp.where(jnp.abs(v) > threshold, 0, v)
 
     def threshold(self, step: ArrayLike) -> Array:
@@ -56,14 +56,17 @@ class L0(Penalty):
         _checks.nonnegative("step", step)
         step = jnp.asarray(step)
         step = step.astype(working_dtype(step))
-        positive = step > 0
-        twice = jnp.where(positive, 2 * step, 1)
-        t = jnp.sqrt(twice)
+        t, twice = _root(step), jax.lax.stop_gradient(2 * step)
         near = jax.lax.stop_gradient(t)
         square, low = two_product(near, near)
-        above = (square - jax.lax.stop_gradient(twice)) + low > 0
-        down = jnp.where(above, jnp.nextafter(near, jnp.zeros_like(near)) - near, 0)
-        return jnp.where(positive, t + down, 0)
+        above = (square - twice) + low > 0
+        return t + jnp.where(above & (t > 0), jnp.nextafter(near, jnp.zeros_like(near)) - near, 0)
 
     def _kept(self, v: Array, step: ArrayLike) -> Array:
         return jnp.abs(v) > self.threshold(step)
+
+
+def _root(step: Array) -> Array:
+    """Returns √(2·step), with the derivative 0 at 0."""
+    positive = step > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, 2 * step, 1)), 0)
