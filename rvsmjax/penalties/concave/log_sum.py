@@ -109,7 +109,7 @@ class LogSum(Folded):
 
     For s <= ε² the objective is convex and t = s/ε. Otherwise prox jumps at t, the minimum over y > 0 of
     ε(y/2 + (s/ε²)·log(1 + y)/y), from 0 to εy. The minimizing y has no closed form: it comes from Newton's method, and
-    t is evaluated to twice the precision.
+    t is evaluated to twice the precision. s/ε² must be a finite number.
 
     Args:
       epsilon: ε, finite and > 0; in a transformation also a schedule, a function of the step count.
