@@ -9,7 +9,7 @@ import numpy as np
 from ...reports.document import Section, Table
 from .evaluate import Size
 from .flaws import FLAWS
-from .lanes import FAMILIES, MANY_PATCHES, PATCHES, SIZES
+from .lanes import ANY_BETA, FAMILIES, MANY_PATCHES, PATCHES, SIZES
 from .margins import ROUNDINGS, Margin
 from .sentences import SENTENCES
 from .summary import STANDS, Tally, Verdict
