@@ -81,7 +81,8 @@ SENTENCES = (
         "I section 4",
         "without the condition on β the Lagrangian falls, but the limit may be far from w*",
         ("I-lemma6-wide", "I-lemma6-late-wide"),
-        "“May not have θ < δ” needs one example: β = 1, λ = 0.2, k = 10⁶ ends at a coordinate axis (I-lemma5).",
+        "“May not have θ(w̄, w*) < δ” needs one example: with l1, β = 1, λ = 0.2 and k = 1000, runs end near a "
+        "coordinate axis, whatever w*.",
     ),
     Sentence("I proof of Lemma 6", "η ≤ 2/(β + L) suffices", ("I-lemma6-wide",)),
     Sentence("I Lemma 5", "k ≥ 1, M_k → 0, no condition on β", ("I-lemma5", "I-lemma5-right", "I-lemma5-annulus")),

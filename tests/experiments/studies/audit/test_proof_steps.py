@@ -294,7 +294,7 @@ def test_similar_conditions_are_about_the_penaltys_own_threshold(penalty, cut):
     assert not holds(conclusions("A-cor1.1-nonzero", p, limit._replace(u=jnp.zeros(8))))
 
 
-@pytest.mark.parametrize("k", [2, 20, 1_000_000])
+@pytest.mark.parametrize("k", [2, 20, 1_000])
 def test_the_norm_of_a_limit_at_a_fixed_beta_by_a_root_finder(k):
     lam, beta, axis = 0.2, 1.0, np.eye(4)[0]
     # With w* on a coordinate axis the limit is there, too: f'(r) + β(r − u) = 0 along it.
@@ -305,7 +305,7 @@ def test_the_norm_of_a_limit_at_a_fixed_beta_by_a_root_finder(k):
     p = parameters(axis, k=k, lam=lam, beta=beta)
     assert r == pytest.approx(1 - np.pi * lam / (1 + (np.pi - 1) / k), abs=1e-4)
     printed = conclusions("I-lemma5", p, limit)
-    assert broken(printed) == ({"M_k → 0: M_k ≤ 0.05 at k = 10⁶"} if k == 1_000_000 else set())
+    assert broken(printed) == ({"M_k → 0: M_k ≤ 0.05 at k = 1000"} if k == 1_000 else set())
     right = conclusions("I-lemma5-right", p, limit)
     assert holds(right)
     bound = np.pi * (1 / k + beta * min(r, lam / beta))
