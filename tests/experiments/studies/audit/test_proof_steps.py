@@ -238,7 +238,8 @@ def test_equation_12_under_the_hypothesis_of_its_proof():
         for name in ("A-eq12", "A-cor1.1-eq12", "I-eq12", "I-cor2-eq12"):
             margins = conclusions(name, p, limit)
             assert broken(margins) == (set() if small else {"1/(1 − 2kλ√d) > 0"})
-            assert ("2kλ√d < 1" in CLAIMS[name + "-if"].conditions(p, limit)) and CLAIMS[name + "-if"].corrects == name
+            assert "2kλ√d < 1" in CLAIMS[name + "-if"].conditions(p, limit)
+            assert CLAIMS[name + "-if"].corrects == name
             room = CLAIMS[name + "-if"].conditions(p, limit)["2kλ√d < 1"]
             assert bool(room.slack >= 0) == small
 
