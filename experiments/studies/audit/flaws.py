@@ -111,13 +111,6 @@ FLAWS: dict[str, Flaw] = {
         "I Lemma 5",
         "β = O(1/k), as β ≤ δ sin δ/(kπ) of I Theorem 1 (iii) gives; for a fixed β the gap tends to πβ⟨w̄ − ū, w̄⟩/‖w̄‖",
     ),
-    "I-lemma6-late-wide": Flaw(
-        "misprint",
-        "w^{t+1} ← w^t − η∇f(w^t) − ηβ(w^t − u^t); u^{t+1} ← argmin_u L_β(w^t, u) = S_{λ/β}(w^t)",
-        "I Algorithm 1, with I Lemma 6",
-        "u^{t+1} in place of u^t in the first line, as in the proof of I Lemma 6: ∇f(w^t) = (w^t − w^{t+1})/η − "
-        "β(w^t − u^{t+1}), and in A Algorithm 1",
-    ),
     "I-thm1-u": Flaw(
         "fails",
         "since ‖u^1‖ ≤ 1, it is sufficient to have β ≤ δ sin δ/(kπ).",

@@ -85,6 +85,12 @@ SENTENCES = (
         "coordinate axis, whatever w*.",
     ),
     Sentence("I proof of Lemma 6", "η ≤ 2/(β + L) suffices", ("I-lemma6-wide",)),
+    Sentence(
+        "I Algorithm 1",
+        "w^{t+1} uses u^t = S(w^{t−1}), where the proof of Lemma 6 uses u^{t+1} = S(w^t)",
+        ("I-lemma6-late", "I-lemma6-late-wide"),
+        "The Lagrangian falls either way.",
+    ),
     Sentence("I Lemma 5", "k ≥ 1, M_k → 0, no condition on β", ("I-lemma5", "I-lemma5-right", "I-lemma5-annulus")),
     Sentence("I proof of Theorem 1", "‖u^1‖ ≤ 1", ("I-thm1-u", "I-thm1-u-right")),
     Sentence("I section 7", "theory for classification is future work", reason=_FUTURE),
