@@ -45,7 +45,7 @@ class Size(NamedTuple):
     tiles: int = 16
     steps: int = 100
     cap: int = 4_000
-    rounds: tuple[int, ...] = (8_000, 200_000)
+    rounds: tuple[int, ...] = (8_000, 60_000)
 
 
 class Batch(NamedTuple):
@@ -135,7 +135,9 @@ def measured(subject: str, names: tuple[str, ...], key: int, lanes: np.ndarray, 
             return
 
 
-def _run(subject: str, names: tuple[str, ...], key: int, size: Size, full: Inputs) -> dict[str, ClaimMargins]:
+def _run(
+    subject: str, names: tuple[str, ...], key: int, size: Size, full: tuple[np.ndarray, np.ndarray]
+) -> dict[str, ClaimMargins]:
     return map_tiles(program(subject, names, key, size), full, size.tile)
 
 

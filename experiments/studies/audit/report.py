@@ -56,14 +56,14 @@ _KINDS = (
 
 
 def _counts(verdicts: list[Verdict]) -> Table:
-    rows = []
+    rows = {}
     for letter, paper in PAPERS.items():
         mine = [verdict for verdict in verdicts if verdict.claim.name.startswith(letter)]
         printed = [verdict for verdict in mine if not verdict.claim.corrects]
         counts = [sum(verdict.outcome == outcome for verdict in printed) for outcome in OUTCOMES]
-        rows.append([paper, len(printed), *counts, sum(not v.fails for v in mine if v.claim.corrects)])
-    total = [sum(int(row[i]) for row in rows) for i in range(1, len(rows[0]))]
-    table = [[str(cell) for cell in row] for row in [*rows, ["all", *total]]]
+        rows[paper] = [len(printed), *counts, sum(not v.fails for v in mine if v.claim.corrects)]
+    rows["all"] = [sum(column) for column in zip(*rows.values(), strict=True)]
+    table = [[paper, *map(str, row)] for paper, row in rows.items()]
     return Table(["paper", "claims", *OUTCOMES, "corrected, stand"], table, labels=1)
 
 

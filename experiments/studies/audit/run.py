@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FACTORS = {"relu points": 1.4, "I limit": 1.4, "A path, any β": 0.5, "I path, any β": 0.5, "F path, any β": 0.5} | {
     "I late path, any β": 0.5,
-    "I limit, any β": 0.25,
+    "I limit, any β": 0.1,
     "three limits, Tables 1 to 3": 1 / 15,
     "killed": 1 / 15,
 }

@@ -146,7 +146,7 @@ class Verdict:
             tally = self.margins.setdefault(name, Tally())
             tally.add(lanes[met], Margin(margin.slack[met], margin.allowance[met]))
             if self.claim.mean:
-                self._add_means(tally, lanes[met], margin.slack[met], margin.allowance[met])
+                self._add_means(tally, lanes[met], np.asarray(margin.slack[met]), np.asarray(margin.allowance[met]))
 
     def _add_means(self, tally: Tally, lanes: np.ndarray, slack: np.ndarray, allowance: np.ndarray) -> None:
         dimensions = SUBJECTS[self.claim.subject].dimensions
