@@ -39,7 +39,7 @@ class Grouped(Penalty):
       ValueError: if ``axes`` is empty or repeats an axis; when applied, if the array lacks an axis or, for
         ``"heads"``, no layout declares heads.
 
-    Source: F section 4 (group lasso); group l0 and transformed l1 by the same construction.
+    Source: F section 6, Table 1 (group lasso); group l0 and transformed l1 by the same construction.
 
     Example:
       >>> from rvsmjax.penalties.l1 import L1

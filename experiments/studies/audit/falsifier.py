@@ -20,13 +20,11 @@ from jax.sharding import Mesh, PartitionSpec
 
 from .claim import Claim
 from .claims import CLAIMS
+from .claims.shared import AT_REST
 from .evaluate import ClaimMargins, Size, claims_of, concerns, measure, states
 from .lanes import Fixed, Raw, constrain, draw
 from .margins import Margin
 from .subjects import SUBJECTS, reach
-
-AT_REST = "at rest"
-"""Suffix of the convergence conditions, which unrolled steps meet only approximately."""
 
 POOL = 1 << 20
 """First lane number of the search, beyond all lanes of the audit."""
@@ -69,8 +67,9 @@ class SearchResult(NamedTuple):
 
 
 def targets(subject: str, names: tuple[str, ...]) -> list[Target]:
-    """Returns the margins of a subject's claims."""
-    return [Target(name, margin) for name, margins in _shapes(subject, names).items() for margin in margins.conclusions]
+    """Returns the margins of a subject's claims, other than those about means, which one lane cannot break."""
+    each = {name: margins for name, margins in _shapes(subject, names).items() if not CLAIMS[name].mean}
+    return [Target(name, margin) for name, margins in each.items() for margin in margins.conclusions]
 
 
 @functools.cache
@@ -135,7 +134,7 @@ def program(subject: str, names: tuple[str, ...], search: Search, size: Size) ->
         fixed, raw = jax.vmap(lambda lane: draw(subject, key, lane))(lanes)
         best = jax.vmap(functools.partial(_descend, subject, wanted, search))(fixed, raw, which)
         p, start = jax.vmap(functools.partial(constrain, subject))(fixed, best)
-        margins = jax.vmap(functools.partial(measure, claims))(p, states(subject, p, start, size))
+        margins = jax.vmap(functools.partial(measure, claims))(p, states(subject, p, start, size, size.rounds[0]))
         gather = jax.vmap(lambda margins, i: [x[i] for x in _select(wanted, margins, converged=True)])
         slack, allowance, violation = gather(margins, which)
         return best, (slack, allowance, violation)
@@ -148,6 +147,8 @@ def program(subject: str, names: tuple[str, ...], search: Search, size: Size) ->
 def falsify(subject: str, names: tuple[str, ...], key: int, search: Search, size: Size) -> dict[Target, SearchResult]:
     """Returns, for each margin of a subject's claims, the smallest value that meets the conditions."""
     wanted = targets(subject, names)
+    if not wanted:
+        return {}
     starts = [_starts(CLAIMS[target.claim], search.restarts) for target in wanted]
     lanes, which = np.concatenate(starts), np.repeat(np.arange(len(wanted)), search.restarts)
     # Devices get equal parts; ``np.resize`` pads by repetition.

@@ -20,13 +20,22 @@ from ...one_layer.hard import keep_largest
 from .chosen import KINDS, Chosen
 from .claim import Parameters
 from .claims.binary_paths import PRINTED
+from .subjects import SUBJECTS, largest_rate
 
 SIZES = (2, 3, 5, 9, 16)
 PATCHES = (1, 2, 3, 5, 20)
+MANY_PATCHES = (1, 2, 20, 100, 1_000)
+"""k of limits at any β, where a claim is about k → ∞."""
 FAMILIES = ("random", "near w*", "near −w*", "equal components", "sparse", "k = 1")
 DEALT = np.array([0, 0, 1, 2])
 """Penalties of consecutive lanes: as many lanes with l1 as with l0 and tl1 together."""
 MIN_BETA = 1e-12
+PAPER = {"lam": 1e-4, "beta": 4e-3}
+"""λ and β of A Tables 1 to 3 and Figure 7, where k = 2."""
+FIGURE_6 = 0.05
+"""λ/β of A Figure 6."""
+ANY_BETA = 50.0
+"""Largest β of claims stated for all β."""
 
 
 class Fixed(NamedTuple):
@@ -48,6 +57,8 @@ class Raw(NamedTuple):
 
 def draw(subject: str, key: Array, lane: Array) -> tuple[Fixed, Raw]:
     """Returns the raw numbers of a lane."""
+    if SUBJECTS[subject].dimensions:
+        return _at_a_setting(subject, key, lane)
     keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, zlib.crc32(subject.encode())), lane), 6)
     family, kind = (lane // 4) % 6, jnp.asarray(DEALT)[lane % 4]
     vectors = jax.random.normal(keys[0], (3, SIZES[-1]))
@@ -55,7 +66,9 @@ def draw(subject: str, key: Array, lane: Array) -> tuple[Fixed, Raw]:
     d = jnp.asarray(SIZES)[jax.random.randint(keys[2], (), 0, len(SIZES))]
     # I's theorem needs k >= 2; only the family "k = 1" violates that.
     least = int(subject.startswith("I "))
-    k = jnp.where(family == 5, 1, jnp.asarray(PATCHES)[jax.random.randint(keys[3], (), least, len(PATCHES))])
+    least = 0 if subject == "I limit, any β" else least
+    patches = MANY_PATCHES if subject == "I limit, any β" else PATCHES
+    k = jnp.where(family == 5, 1, jnp.asarray(patches)[jax.random.randint(keys[3], (), least, len(patches))])
     used = jnp.arange(SIZES[-1]) < d
     star, start, second = vectors
     # Closer to −w*, a run to a limit would exceed its step cap.
@@ -76,6 +89,16 @@ def draw(subject: str, key: Array, lane: Array) -> tuple[Fixed, Raw]:
     return fixed, Raw(jnp.stack([star, start, second]), shares)
 
 
+def _at_a_setting(subject: str, key: Array, lane: Array) -> tuple[Fixed, Raw]:
+    """Returns a draw at a paper's own setting: uniform w* and w⁰, k = 2, a = 1; d dealt in turn."""
+    dimensions = SUBJECTS[subject].dimensions
+    key = jax.random.fold_in(jax.random.fold_in(key, zlib.crc32(subject.encode())), lane)
+    used = jnp.arange(max(dimensions)) < jnp.asarray(dimensions)[lane % len(dimensions)]
+    vectors = jnp.where(used, jax.random.normal(key, (3, len(used))), 0)
+    fixed = Fixed(lane, jnp.asarray(2.0), jnp.asarray(2), used, used)
+    return fixed, Raw(vectors, jnp.zeros(8))
+
+
 def constrain(subject: str, fixed: Fixed, raw: Raw) -> tuple[Parameters, Array]:
     """Returns parameters inside the conditions of the subject's theorem, and the start vectors, of shape (2, d)."""
     star = jnp.where(fixed.star, raw.vectors[0], 0)
@@ -86,6 +109,10 @@ def constrain(subject: str, fixed: Fixed, raw: Raw) -> tuple[Parameters, Array]:
         eta = (1 + 3 * eta) / 4
     s = jnp.sum(fixed.star)
     star, start, second = unit(star), unit(start), unit(second)
+    if SUBJECTS[subject].dimensions:
+        numbers = PAPER if SUBJECTS[subject].form != "thresholded" else {"lam": FIGURE_6, "beta": 1.0}
+        p = _parameters(fixed, raw, star, s, a=jnp.ones(()), **{key: jnp.asarray(x) for key, x in numbers.items()})
+        return p._replace(learning_rate=1 / (p.beta + 4)), jnp.stack([start, second])
     if subject == "prox":
         size = jnp.exp(2 * raw.shares[0])
         start, second = (raw.vectors[i] * jnp.sqrt(size) for i in (1, 2))
@@ -107,13 +134,21 @@ def constrain(subject: str, fixed: Fixed, raw: Raw) -> tuple[Parameters, Array]:
         # The papers rank the penalties at a = 1.
         shape = {"a": jnp.ones(())} if subject.startswith("three") else {}
         p = _parameters(fixed, raw, star, s, delta=delta, **shape)
-        p = _binary(p, beta, lam, eta, angle(start, star)) if subject[0] == "F" else _relu(p, beta, lam, eta)
+        binary = subject[0] == "F"
+        if subject.endswith("any β"):
+            # λ/β up to 2, beyond which u = 0 for every penalty.
+            p = p._replace(beta=jnp.maximum(ANY_BETA * beta**3, MIN_BETA))
+            p = p._replace(lam=2 * p.beta * lam**2, learning_rate=eta * largest_rate(SUBJECTS[subject], p, start))
+        else:
+            p = _binary(p, beta, lam, eta, angle(start, star)) if binary else _relu(p, beta, lam, eta)
         if subject == "A path at a loose rate":
             p = p._replace(learning_rate=eta * 2 / p.beta)
         if subject[0] == "I":
             start = start * (0.2 + 1.8 * lengths[0])
             least = jnp.minimum(norm(start), 1) * (1 - 0.9 * lengths[1])
-            p = p._replace(learning_rate=eta / (p.beta + 1 + 3 / least))
+            # The proof of Lemma 6 needs only η ≤ 2/(β + L).
+            twice = 2 if subject == "I path, any β" else 1
+            p = p._replace(learning_rate=twice * eta / (p.beta + 1 + 3 / least))
     return p, jnp.stack([start, second])
 
 
@@ -159,9 +194,12 @@ def facts(subject: str, key: int, lane: int) -> dict[str, str]:
         return fixed, *constrain(subject, fixed, raw)
 
     fixed, p, start = jax.tree.map(np.asarray, one(jnp.uint32(lane)))
+    family, kind = FAMILIES[(lane // 4) % len(FAMILIES)], KINDS[int(fixed.kind)]
+    if SUBJECTS[subject].dimensions:
+        family, kind = "random", "each"
     shown = {
-        "family": FAMILIES[(lane // 4) % len(FAMILIES)],
-        "penalty": f"{KINDS[int(fixed.kind)]}, a = {float(p.penalty.a):.17g}",
+        "family": family,
+        "penalty": f"{kind}, a = {float(p.penalty.a):.17g}",
         "k": str(int(p.k)),
         "d": str(int(p.d)),
         "λ": f"{float(p.lam):.17g}",

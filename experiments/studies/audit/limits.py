@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -12,10 +14,16 @@ from rvsmjax.sweep import Iteration, Tile
 from .claim import Parameters
 from .claims.shared import MAX_RESIDUAL, MAX_SHARE
 from .states import hard_step
-from .subjects import Subject
+from .subjects import Subject, largest_rate
 
 CHECK_EVERY = 20
 Carry = tuple[Array, Array, Array]
+
+
+def run_on(subject: Subject, p: Parameters, w: Array, max_steps: Array | int) -> Array:
+    """Continues from the iterates w at the largest η that the theorem allows there: limits do not depend on η."""
+    rate = jax.vmap(functools.partial(largest_rate, subject))(p, w)
+    return run_to_limits(subject, p._replace(learning_rate=rate), w, max_steps)
 
 
 def run_to_limits(subject: Subject, p: Parameters, start: Array, max_steps: Array | int) -> Array:

@@ -19,8 +19,14 @@ if TYPE_CHECKING:
     from .evaluate import Size
     from .summary import Verdict
 
-OFTEN_OUTSIDE = {"relu points": 1.4, "I limit": 1.4}
-"""Factors on the number of lanes for subjects on which some claim's conditions often fail."""
+FACTORS = {"relu points": 1.4, "I limit": 1.4, "A path, any β": 0.5, "I path, any β": 0.5, "F path, any β": 0.5} | {
+    "I late path, any β": 0.5,
+    "I limit, any β": 0.1,
+    "three limits, Tables 1 to 3": 1 / 15,
+    "killed": 1 / 15,
+}
+"""Factors on the number of lanes: above 1 where some claim's conditions often fail, below 1 for a wider range of
+parameters or a mean over draws at one setting."""
 
 
 def run(config: AuditConfig, console: Console, clock: Clock) -> Path | None:
@@ -79,11 +85,12 @@ def _audit(config: AuditConfig, names: tuple[str, ...], clock: Clock) -> list[Ve
 
     def audit_subject(subject: str) -> None:
         # Half of the lanes have l1, half l0 or tl1; claims on either get ``config.lanes`` lanes.
-        lanes = np.arange(int(config.lanes * (1 + SUBJECTS[subject].uses_penalty) * OFTEN_OUTSIDE.get(subject, 1)))
+        count = config.lanes * (1 + SUBJECTS[subject].uses_penalty) * FACTORS.get(subject, 1)
+        lanes = np.arange(max(1, int(count)))
         with jax.enable_x64(True):
-            for part, claims in measured(subject, names, config.key, lanes, size):
-                for name, margins in claims.items():
-                    verdicts[name].add(part, margins)
+            for batch in measured(subject, names, config.key, lanes, size):
+                for name, margins in batch.margins.items():
+                    verdicts[name].add(batch.lanes, margins, batch.round)
             if config.restarts:
                 for target, result in falsify(subject, names, config.key, search, size).items():
                     verdicts[target.claim].margins[target.margin].found = result
@@ -114,7 +121,8 @@ def _replay(config: AuditConfig, names: tuple[str, ...], console: Console) -> No
     claim = CLAIMS[config.replay]
     with jax.enable_x64(True):
         lane = np.array([config.lane])
-        (_, margins), *_ = measured(claim.subject, names, config.key, lane, size_of(config))
+        batches = measured(claim.subject, names, config.key, lane, size_of(config))
+        margins = next(batch.margins for batch in batches if len(batch.lanes))
         parameters = facts(claim.subject, config.key, config.lane)
     one = jax.tree.map(lambda x: float(x[0]), margins[claim.name])
     blocks: list[str | Table] = [

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
+import jax.numpy as jnp
 from jax import Array
 
-from rvsmjax.geometry import norm
+from rvsmjax.geometry import angle, norm
 from rvsmjax.penalties import L0, L1, Penalty, TransformedL1
 from rvsmjax.problems import NoOverlapBinary, NoOverlapReLU, OneLayerProblem, splitting_residual
 
@@ -21,11 +23,13 @@ class Subject:
     """A kind of run.
 
     Attributes:
-      form: ``scalar``, ``points``, ``path``, ``limit``, ``three`` (limits) or ``thresholded`` (three vectors).
+      form: ``scalar``, ``points``, ``path``, ``limit``, ``three`` (limits), ``thresholded`` (three vectors) or
+        ``nested`` (projections of a vector).
       problem: ReLU or binary activation.
       normalize: whether w is normalised after each step.
       hard: whether the method is adaptive hard thresholding, not RVSM.
       late: whether u lags by one step.
+      dimensions: d of consecutive lanes where the setting is a paper's own, of a mean over each; else empty.
     """
 
     form: str
@@ -33,6 +37,7 @@ class Subject:
     normalize: bool = True
     hard: bool = False
     late: bool = False
+    dimensions: tuple[int, ...] = ()
 
     @property
     def uses_penalty(self) -> bool:
@@ -52,15 +57,22 @@ SUBJECTS = {
     "A path at a loose rate": Subject("path"),
     "A limit": Subject("limit"),
     "three limits": Subject("three"),
-    "three thresholdings": Subject("thresholded"),
+    "three limits, Tables 1 to 3": Subject("three", dimensions=(10, 20, 30, 40, 50)),
+    "three thresholdings, Figure 6": Subject("thresholded", dimensions=(2, 5, 10, 30, 50)),
+    "killed": Subject("nested", dimensions=(800,)),
+    "A path, any β": Subject("path"),
     "A2 path": Subject("path", normalize=False, hard=True),
     "A2 limit": Subject("limit", normalize=False, hard=True),
     "I path": Subject("path", normalize=False),
     "I late path": Subject("path", normalize=False, late=True),
     "I limit": Subject("limit", normalize=False),
+    "I path, any β": Subject("path", normalize=False),
+    "I late path, any β": Subject("path", normalize=False, late=True),
+    "I limit, any β": Subject("limit", normalize=False),
     "binary points": Subject("points", NoOverlapBinary),
     "F path": Subject("path", NoOverlapBinary),
     "F limit": Subject("limit", NoOverlapBinary),
+    "F path, any β": Subject("path", NoOverlapBinary),
 }
 """Kinds of run by name."""
 
@@ -76,7 +88,7 @@ def reach(subject: Subject, p: Parameters, start: Array, steps: int) -> State:
     """
     if subject.form == "scalar":
         return Scalar(start[0, 0], start[1, 0])
-    if subject.form == "points":
+    if subject.form in ("points", "nested"):
         return Points(start[0], start[1])
     if subject.form == "thresholded":
         return Three(*(Limit(start[0], start[0], q.prox(start[0], p.lam / p.beta), 0 * p.lam) for q in three(p)))
@@ -109,3 +121,16 @@ def _path(subject: Subject, p: Parameters, start: Array, steps: int) -> Path:
     if subject.hard:
         return follow_hard(problem, p, start, steps)
     return follow(problem, p, start, steps, normalize=subject.normalize, late=subject.late)
+
+
+def largest_rate(subject: Subject, p: Parameters, w: Array) -> Array:
+    """Returns the largest η of the subject's theorem for a run that starts at w.
+
+    A: 1/(β + 4). I: 1/(β + 1 + 3/M), where M is taken as 0.9·min(‖w‖, 1). F: the bound of Theorem 1 (iii), both parts.
+    """
+    if subject.problem is NoOverlapBinary:
+        first = p.k / math.pi * jnp.sin(angle(w, p.w_star) / 2) + p.beta
+        bound = jnp.minimum(1 / (p.beta + p.k / math.pi), 2 * math.sqrt(2 * math.pi) / p.k)
+        return jnp.minimum(bound, 0.5 / first)
+    least = 1.0 if subject.normalize else 0.9 * jnp.clip(norm(w), 1e-3, 1)
+    return 1 / (p.beta + 1 + 3 / jnp.asarray(least))

@@ -75,6 +75,22 @@ def _equilibrium(run: Run, half: float) -> Margins:
     return {"(22)": equal(half * p.k * jnp.sin(theta), right, p.k, p.beta, error=2 * limit.residual)}
 
 
+def _sparse(run: Run) -> Margins:
+    """Returns that w̄ has a zero that w* lacks, where ū has."""
+    p, limit = run
+    zeros, own = (jnp.sum(jnp.where(p.w_star != 0, v == 0, False), dtype=limit.w.dtype) for v in (limit.w, limit.u))
+    return {"w̄ has zeros where ū has": at_least(zeros, jnp.minimum(own, 1))}
+
+
+def _expanded(run: Run) -> Margins:
+    """Returns |w*_i| ≤ (|C| + (2π/k)β)|w̄_i|, by (12) and |w̄_i − ū_i| ≤ |w̄_i|."""
+    p, limit = run
+    _, c = _parallel(run, RIGHT)
+    factor = p.beta / (RIGHT * p.k)
+    right = (jnp.abs(c) + factor) * jnp.abs(limit.w)
+    return {"w̄ = 0 only where w* = 0": at_most(jnp.abs(p.w_star), right, 1 + factor, error=_error(p, limit))}
+
+
 _printed = functools.partial(_theorem, half=PRINTED)
 _right = functools.partial(_theorem, half=RIGHT)
 _FIXED = "the same with c/2 = k/(2π)"
@@ -128,4 +144,21 @@ CLAIMS = (
         ALL,
     ),
     Claim("F-eq22-right", "F eq. 22", _FIXED, _LIMIT, _right, functools.partial(_equilibrium, half=RIGHT), ALL),
+    Claim(
+        "F-remark1-zeros",
+        "F Remark 1",
+        "w̄ is sparse: where ū has zeros that w* lacks, w̄ has one, too",
+        _LIMIT,
+        _printed,
+        _sparse,
+    ),
+    Claim(
+        "F-remark1-zeros-right",
+        "F Remark 1",
+        "|w*_i| ≤ (|C| + (2π/k)β)|w̄_i|: w̄ has no zero that w* lacks",
+        _LIMIT,
+        _right,
+        _expanded,
+        ALL,
+    ),
 )

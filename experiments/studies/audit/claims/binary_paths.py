@@ -15,6 +15,8 @@ from .shared import (
     NONCONVEX,
     angle_descends,
     angle_stays,
+    bisects,
+    bisects_right,
     half_move,
     lagrangian_descends,
     start_angle,
@@ -55,8 +57,19 @@ def _descending(p: Parameters, path: Path) -> Margins:
     return _right(p, path) | {"θ falls": angle_descends(Run(p, path))["θ"]}
 
 
+def _rate_alone(p: Parameters, path: Path) -> Margins:
+    """Returns the conditions of F Lemma 6, and the bound on the moves that its proof assumes."""
+    return rate(p) | half_move(path)
+
+
+def _rate_descending(p: Parameters, path: Path) -> Margins:
+    return _rate_alone(p, path) | {"θ falls": angle_descends(Run(p, path))["θ"]}
+
+
+_WIDE = "F path, any β"
+
 CLAIMS = (
-    Claim("F-lemma5", "F Lemma 5, Theorem 1", "θ^{t+1} ≤ θ^t", _PATH, _printed, angle_descends),
+    Claim("F-lemma5", "F Lemma 5", "θ^{t+1} ≤ θ^t", _PATH, _printed, angle_descends),
     Claim(
         "F-lemma5-stays",
         "F proof of Lemma 5",
@@ -81,14 +94,52 @@ CLAIMS = (
         lagrangian_descends,
         ALL,
     ),
-    Claim("F-cor1.1-angle", "F Corollary 1.1", "θ^{t+1} ≤ θ^t", _PATH, _printed, angle_descends, NONCONVEX),
+    Claim(
+        "F-cor1.1-angle", "F section 4 on Corollary 1.1", "θ^{t+1} ≤ θ^t", _PATH, _printed, angle_descends, NONCONVEX
+    ),
     Claim(
         "F-cor1.1-lagrangian",
-        "F Corollary 1.1",
+        "F proof of Corollary 1.1",
         "L(u^{t+1}, w^{t+1}) ≤ L(u^t, w^t)",
         _PATH,
         _printed,
         lagrangian_descends,
         NONCONVEX,
+    ),
+    Claim(
+        "F-lemma6-wide",
+        "F Lemma 6",
+        "η ≤ 1/(β + L) gives L(u^{t+1}, w^{t+1}) ≤ L(u^t, w^t), for every β, here up to 50, and every λ",
+        _WIDE,
+        _rate_alone,
+        lagrangian_descends,
+        ALL,
+    ),
+    Claim(
+        "F-lemma6-wide-right",
+        "F Lemma 6",
+        "the same on paths whose angle falls in every step",
+        _WIDE,
+        _rate_descending,
+        lagrangian_descends,
+        ALL,
+    ),
+    Claim(
+        "F-lemma6-bisects",
+        "F proof of Lemma 6",
+        "w^{t+1} − w^t makes angles below π/2 with w^t and with w^{t+1}",
+        _PATH,
+        _printed,
+        bisects,
+        ALL,
+    ),
+    Claim(
+        "F-lemma6-bisects-right",
+        "F proof of Lemma 6",
+        "w^{t+1} − w^t makes angles of at most π/2 with −w^t and with w^{t+1}",
+        _PATH,
+        _printed,
+        bisects_right,
+        ALL,
     ),
 )

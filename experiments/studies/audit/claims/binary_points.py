@@ -137,6 +137,25 @@ def _descent_right(run: Run) -> Margins:
     return _quadratic(Run(p, Points(first, second)), _coarse(p, first), p.k / (2 * math.pi))
 
 
+def _sharper(run: Run) -> Margins:
+    k = run.parameters.k
+    return {"4√k/π ≤ k/√(2π)": at_most(4 * jnp.sqrt(k) / math.pi, k / math.sqrt(2 * math.pi))}
+
+
+def _many_units(p: Parameters, s: Points) -> Margins:
+    return {"k ≥ 11": at_least(p.k, 11.0)}
+
+
+def _away_from_zero(run: Run) -> Margins:
+    p, s = run
+    return {"‖E[g]‖ ≥ k/1000": at_least(norm(_coarse(p, s.first)), p.k / 1000)}
+
+
+def _bounded(run: Run) -> Margins:
+    p, s = run
+    return {"‖E[g]‖ ≤ k/π": at_most(norm(_coarse(p, s.first)), p.k / math.pi)}
+
+
 CLAIMS = (
     Claim("F-lemma1", "F Lemma 1", "⟨E[g], ∇f⟩ = sin θ·k²/(4π²‖w‖)", _POINTS, _interior, _correlation),
     Claim("F-eq14", "F Lemma 2, eq. 14", "∇f = −(k/(2π‖w‖))(I − ŵŵᵀ)w*", _POINTS, _interior, _slope_printed),
@@ -197,4 +216,15 @@ CLAIMS = (
         no_conditions,
         _descent_right,
     ),
+    Claim("F-remark2", "F Remark 2", "L_f = 4√k/π is sharper than K = k/√(2π)", _POINTS, no_conditions, _sharper),
+    Claim("F-remark2-right", "F Remark 2", "the same for k ≥ 11", _POINTS, _many_units, _sharper),
+    Claim(
+        "F-remark1-bounded",
+        "F Remark 1",
+        "‖E[g(w)]‖ is bounded away from zero, here by k/1000",
+        _POINTS,
+        no_conditions,
+        _away_from_zero,
+    ),
+    Claim("F-remark1-bounded-right", "F Remark 1", "‖E[g(w)]‖ ≤ k/π", _POINTS, no_conditions, _bounded),
 )

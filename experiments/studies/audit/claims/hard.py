@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
 from rvsmjax.geometry import norm, quotient
 
+from ....one_layer.hard import keep_largest
 from ..claim import Claim, Parameters, Run
 from ..margins import Margins, at_least, at_most, equal
 from ..states import Limit, Path
@@ -59,6 +61,36 @@ def _shrinking(run: Run) -> Margins:
     return {"c > 0": at_least(c, 0.0), "c < 1": at_most(c, 1.0)}
 
 
+def _sparse_start(p: Parameters, path: Path) -> Margins:
+    start = jnp.sum(path.w[0] != 0, dtype=path.w.dtype)
+    return _inside(p, path) | {"w⁰ s-sparse": at_most(start, jnp.asarray(p.s, start.dtype))}
+
+
+def _supports(run: Run) -> tuple[Array, Array]:
+    """Returns masks of Γ^t − Γ^{t+1} and of Γ^{t+1} − Γ^t where thresholding acted, each of shape (T, d)."""
+    kept = jax.vmap(lambda w: keep_largest(w, run.parameters.s) != 0)(run.state.w)
+    cut = run.state.cut[:, None]
+    return cut & kept[:-1] & ~kept[1:], cut & kept[1:] & ~kept[:-1]
+
+
+def _swaps(run: Run) -> Margins:
+    dropped, _ = _supports(run)
+    on = jnp.sum(dropped & (run.parameters.w_star != 0), -1, dtype=run.state.w.dtype)
+    return {"drops entries off Γ* alone": at_most(on, 0.0)}
+
+
+def _gains(run: Run) -> Margins:
+    _, gained = _supports(run)
+    off = jnp.sum(gained & (run.parameters.w_star == 0), -1, dtype=run.state.w.dtype)
+    return {"gains entries of Γ* alone": at_most(off, 0.0)}
+
+
+def _twice_sparse(run: Run) -> Margins:
+    p, path = run
+    counts = jnp.sum(path.w != 0, -1, dtype=path.w.dtype)
+    return {"‖w^t‖₀ ≤ 2s": at_most(counts, 2 * jnp.asarray(p.s, path.w.dtype))}
+
+
 def _theorem(p: Parameters, limit: Limit) -> Margins:
     on = jnp.where(p.w_star != 0, limit.start, 0)
     size = norm(on)
@@ -101,6 +133,23 @@ CLAIMS = (
         _inside,
         _shrinking,
     ),
+    Claim(
+        "A-thm2-swap",
+        "A proof of Theorem 2",
+        "a step with thresholding replaces an entry off Γ* by one of Γ*",
+        _PATH,
+        _sparse_start,
+        _swaps,
+    ),
+    Claim(
+        "A-thm2-swap-right",
+        "A proof of Theorem 2",
+        "a step with thresholding adds entries of Γ* alone to Γ^t",
+        _PATH,
+        _sparse_start,
+        _gains,
+    ),
+    Claim("A-thm2-2s", "A proof of Theorem 2", "w^t is at most 2s-sparse", _PATH, _sparse_start, _twice_sparse),
     Claim(
         "A-thm2",
         "A Theorem 2, Lemma 5.4.3",

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from rvsmjax.geometry import angle, norm, quotient, tangent, unit
+from rvsmjax.problems import NoOverlapReLU
 
 from ..claim import Claim, Parameters, Run
 from ..margins import Margins, at_least, at_most, equal
@@ -65,6 +66,15 @@ def _printed_range(p: Parameters, limit: Limit) -> Margins:
     }
 
 
+def small_lambda(p: Parameters) -> Margins:
+    """Returns 2kλ√d < 1, the hypothesis of the proof of (12)."""
+    return {"2kλ√d < 1": at_most(2 * p.k * p.lam * jnp.sqrt(p.d), 1 - 1e-9)}
+
+
+def _theorem_if(p: Parameters, limit: Limit) -> Margins:
+    return _theorem(p, limit) | small_lambda(p)
+
+
 def printed_equation_12(run: Run) -> Margins:
     """Returns equation (12) with the printed range of C."""
     return _parallel(*run) | _printed_range(*run)
@@ -120,6 +130,43 @@ def _shrunk(run: Run) -> Margins:
     }
 
 
+def _soft(run: Run) -> Margins:
+    p, limit = run
+    factor = _equation_12(p, limit)[1]
+    soft = jnp.sign(p.w_star) * jnp.maximum(jnp.abs(p.w_star) - factor * p.lam, 0)
+    error = 10 * position_error(p, limit)
+    return {"w̄ ∥ S(w*)": equal(norm(tangent(limit.w, soft)), 0.0, 1.0, error=error)}
+
+
+def _expanded(run: Run) -> Margins:
+    """Compares w* with the expansion of w̄ in (12): where |w̄_i| ≤ λ/β it is a multiple of w̄_i, else a shift by κλ."""
+    p, limit = run
+    c, factor = _constant(p, limit), _equation_12(p, limit)[1]
+    size = jnp.abs(limit.w)
+    expanded = jnp.where(p.beta * size <= p.lam, (c + factor * p.beta) * size, c * size + factor * p.lam)
+    error = 4 * factor * limit.residual
+    return {
+        "|w*|": equal(expanded, jnp.abs(p.w_star), 1 + factor * p.beta, error=error),
+        "w̄ = 0 only where w* = 0": at_least((c + factor * p.beta) * size, jnp.abs(p.w_star), error=error),
+    }
+
+
+def _no_critical_point(run: Run) -> Margins:
+    p, limit = run
+    force = NoOverlapReLU(p.k).grad(limit.w, p.w_star) + p.beta * (limit.w - limit.u)
+    # ‖w̄‖₁ ≥ 1, so β⟨w̄ − ū, w̄⟩ = Σ min(λ|w̄_i|, βw̄_i²) > 0, and the radial part of ∇f is not below 0.
+    radial = jnp.sum(force * limit.w)
+    least = jnp.sum(jnp.minimum(p.lam * jnp.abs(limit.w), p.beta * limit.w**2))
+    return {
+        "(16): ∇_w L ∥ w̄": equal(norm(tangent(limit.w, force)), 0.0, 1 / p.k, error=2 * limit.residual),
+        "⟨∇_w L, w̄⟩ ≥ Σ min(λ|w̄_i|, βw̄_i²)": at_least(radial, least, 1 / p.k, error=2 * limit.residual),
+    }
+
+
+def _own_threshold(p: Parameters, limit: Limit) -> Margins:
+    return _theorem(p, limit) | {"t < 1/√d": at_most(p.penalty.threshold(p.lam / p.beta), (1 - 1e-9) / jnp.sqrt(p.d))}
+
+
 def _nonzero(run: Run) -> Margins:
     return {"ū ≠ 0": at_least(norm(run.state.u), 1e-14)}
 
@@ -160,11 +207,45 @@ CLAIMS = (
     Claim("A-cor1.1-eq13", "A Corollary 1.1", "(13) with the penalty's own γ", _LIMIT, _theorem, _bound_13, NONCONVEX),
     Claim(
         "A-cor1.1-nonzero",
-        "A Corollary 1.1, 'under similar conditions'",
-        "λ/β < 1/√d gives ū ≠ 0",
+        "A Corollary 1.1",
+        "'under similar conditions': a threshold of the penalty below 1/√d gives ū ≠ 0",
         _LIMIT,
-        _theorem,
+        _own_threshold,
         _nonzero,
         NONCONVEX,
+    ),
+    Claim("A-eq12-if", "A Theorem 1, eq. 12", "(12) where 2kλ√d < 1", _LIMIT, _theorem_if, printed_equation_12),
+    Claim(
+        "A-cor1.1-eq12-if",
+        "A Corollary 1.1",
+        "(12) with the penalty's own thresholding where 2kλ√d < 1",
+        _LIMIT,
+        _theorem_if,
+        printed_equation_12,
+        NONCONVEX,
+    ),
+    Claim(
+        "A-4.1",
+        "A Remark 4.1, eq. 16",
+        "the limit is no critical point: ∇_w L is a positive multiple of w̄",
+        _LIMIT,
+        _theorem,
+        _no_critical_point,
+    ),
+    Claim(
+        "A-4.2-soft",
+        "A Remark 4.2, proof of Theorem 1",
+        "w̄ is the normalised soft thresholding of w*, at kπλ/(π − θ)",
+        _LIMIT,
+        _theorem,
+        _soft,
+    ),
+    Claim(
+        "A-4.2-soft-right",
+        "A eq. 12",
+        "|w*_i| = C|w̄_i| + (kπ/(π − θ)) min(β|w̄_i|, λ): w̄ has no zero that w* does not have",
+        _LIMIT,
+        _theorem,
+        _expanded,
     ),
 )

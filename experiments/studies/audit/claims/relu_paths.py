@@ -12,8 +12,9 @@ from ..states import Path
 from .shared import (
     ALL,
     ON_SPHERE,
-    angle_descends,
     angle_stays,
+    bisects,
+    bisects_right,
     half_move,
     lagrangian_descends,
     lagrangian_terms,
@@ -141,6 +142,30 @@ CLAIMS = (
         ALL,
     ),
     Claim(
-        "A-thm1-monotone", "A proof of Theorem 1, with I's words", "θ^{t+1} ≤ θ^t", _PATH, _theorem, angle_descends, ALL
+        "A-5.1.5-wide",
+        "A proof of Lemma 5.1.5, Corollary 1.1",
+        "η ≤ 1/(β + 4) and moves ≤ 1/2 give L(u^{t+1}, w^{t+1}) ≤ L(u^t, w^t), for every β, here up to 50, and every λ",
+        "A path, any β",
+        _small_rate,
+        _descent_in_w,
+        ALL,
+    ),
+    Claim(
+        "A-5.1.5-bisects",
+        "A proof of Lemma 5.1.5",
+        "w^{t+1} − w^t makes angles below π/2 with w^t and with w^{t+1}",
+        _PATH,
+        _small_rate,
+        bisects,
+        ALL,
+    ),
+    Claim(
+        "A-5.1.5-bisects-right",
+        "A proof of Lemma 5.1.5",
+        "w^{t+1} − w^t makes angles of at most π/2 with −w^t and with w^{t+1}",
+        _PATH,
+        _small_rate,
+        bisects_right,
+        ALL,
     ),
 )

@@ -11,7 +11,7 @@ from rvsmjax.geometry import angle, norm
 
 from ..chosen import KINDS
 from ..claim import Parameters, Run
-from ..margins import Margins, at_most
+from ..margins import Margins, at_least, at_most
 from ..states import Limit, Path
 
 ON_SPHERE = 4.0
@@ -23,6 +23,9 @@ MAX_RESIDUAL, MAX_SHARE = 1e-11, 1e-6
 β bounds the force of the splitting. Near −w* the gradient of the loss is small and β with it, so the residual is small
 even far from every limit.
 """
+
+AT_REST = "at rest"
+"""Suffix of the conditions that a run has converged."""
 
 ALL, NONCONVEX = KINDS, ("l0", "tl1")
 """Penalties of a claim."""
@@ -58,7 +61,7 @@ def half_move(path: Path) -> Margins:
 
 def converged(p: Parameters, limit: Limit) -> Margins:
     """Returns the condition that the residual is that of a limit."""
-    return {"at rest": at_most(limit.residual, jnp.minimum(MAX_RESIDUAL, MAX_SHARE * p.beta))}
+    return {AT_REST: at_most(limit.residual, jnp.minimum(MAX_RESIDUAL, MAX_SHARE * p.beta))}
 
 
 def angle_descends(run: Run) -> Margins:
@@ -70,6 +73,25 @@ def angle_descends(run: Run) -> Margins:
 def angle_stays(run: Run) -> Margins:
     """Returns θ^t <= π − δ for all t."""
     return {"θ": at_most(run.state.theta, math.pi - run.parameters.delta, math.pi)}
+
+
+def bisects(run: Run) -> Margins:
+    """Returns that w^{t+1} − w^t makes acute angles with w^t and with w^{t+1}."""
+    return _inner_products(run, 1.0)
+
+
+def bisects_right(run: Run) -> Margins:
+    """Returns the same with −w^t."""
+    return _inner_products(run, -1.0)
+
+
+def _inner_products(run: Run, sign: float) -> Margins:
+    old, new = run.state.w[:-1], run.state.w[1:]
+    change, which = new - old, "w^t" if sign > 0 else "−w^t"
+    return {
+        f"with {which}": at_least(sign * jnp.sum(change * old, -1), 0.0, 1.0),
+        "with w^{t+1}": at_least(jnp.sum(change * new, -1), 0.0, 1.0),
+    }
 
 
 def lagrangian_descends(run: Run) -> Margins:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import jax.numpy as jnp
 from jax import Array
 
-from rvsmjax.geometry import angle, norm
+from rvsmjax.geometry import angle, norm, unit
 from rvsmjax.problems import NoOverlapReLU
 
 from ..claim import Claim, Parameters, Run
 from ..margins import Margins, at_least, at_most
 from ..states import Limit, Path
-from .relu_limits import close, printed_equation_12
+from .relu_limits import close, printed_equation_12, small_lambda
 from .shared import (
     ALL,
     NONCONVEX,
@@ -71,6 +73,70 @@ def _converges_fast(run: Run) -> Margins:
     return {"min ‖∇L‖² ≤ 2L⁰/(ηT)": at_most(least, 2 * path.low[0] / (p.learning_rate * path.move.shape[0]))}
 
 
+def _twice_the_rate(p: Parameters, path: Path) -> Margins:
+    return {"η ≤ 2/(β + L)": at_most(p.learning_rate, 2 / (p.beta + _constant(path)))}
+
+
+def _triangle(run: Run) -> Margins:
+    """Returns (16) with L₃ = 3. In the plane of A = w^t and w*, B = v^{t+1} has the norm and angle of C = w^{t+1}."""
+    p, path = run
+    star, old, new = unit(p.w_star), path.w[:-1], path.w[1:]
+    theta = path.theta[1:, None]
+    # Where w^t is parallel to w*, every plane through both serves: that of w^{t+1}.
+    side = old - jnp.sum(old * star, -1, keepdims=True) * star
+    other = new - jnp.sum(new * star, -1, keepdims=True) * star
+    lost = norm(side) <= 1e-12 * norm(old)
+    side = unit(jnp.where(lost[:, None], other, side))
+    v = norm(new)[:, None] * (jnp.cos(theta) * star + jnp.sin(theta) * side)
+    far = norm(new - old)
+    return {
+        "|AB| ≤ |AC|": at_most(norm(old - v), far, norm(old)),
+        "|BC| ≤ 2|AC|": at_most(norm(v - new), 2 * far, norm(old)),
+    }
+
+
+def _unit_partner(run: Run) -> Margins:
+    return {"‖u^{t+1}‖ ≤ 1": at_most(norm(run.state.u), 1.0)}
+
+
+def _shorter_partner(run: Run) -> Margins:
+    return {"‖u^{t+1}‖ ≤ ‖w^t‖": at_most(norm(run.state.u), norm(run.state.w))}
+
+
+def _vanishing(run: Run) -> Margins:
+    """Returns the claim on M_k: below ‖w*‖ for every k, and below 0.05 at k = 1000."""
+    k, length = run.parameters.k, norm(run.state.w)
+    gap = jnp.abs(length - 1)
+    return {
+        "M_k < ‖w*‖": at_most(gap, 1 - 1e-9),
+        "M_k → 0: M_k ≤ 0.05 at k = 1000": at_most(jnp.where(k >= 1e3, gap, 0.0), 0.05),
+    }
+
+
+def _norm_bound(run: Run) -> Margins:
+    """Returns the bounds that the radial part of ∇_w L = 0 gives.
+
+    (1 + (k − 1)/π)(‖w*‖ − ‖w̄‖) = ‖w*‖(1 − (sin θ + (π − θ)cos θ)/π) + kβ⟨w̄ − ū, w̄⟩/‖w̄‖.
+    """
+    p, limit = run
+    gap = 1 - norm(limit.w)
+    error = 2 * math.pi * p.k * limit.residual
+    right = math.pi * (1 / p.k + p.beta * norm(limit.w - limit.u))
+    return {
+        "‖w̄‖ ≤ ‖w*‖": at_least(gap, 0.0, 1.0, error=error),
+        "‖w*‖ − ‖w̄‖ ≤ π(‖w*‖/k + β‖w̄ − ū‖)": at_most(gap, right, 1.0, error=error),
+    }
+
+
+def _off_opposite(p: Parameters, limit: Limit) -> Margins:
+    """Returns rest, w̄ ≠ 0 and w⁰ not parallel to −w*, from where k = 1 leads to 0."""
+    return {"θ⁰ < π": at_most(angle(limit.start, p.w_star), math.pi - 1e-3)} | converged(p, limit)
+
+
+def _limit_theorem_if(p: Parameters, limit: Limit) -> Margins:
+    return _limit_theorem(p, limit) | small_lambda(p)
+
+
 def _stationary(run: Run) -> Margins:
     p, limit = run
     force = NoOverlapReLU(p.k).grad(limit.w, p.w_star) + p.beta * (limit.w - limit.u)
@@ -116,12 +182,30 @@ CLAIMS = (
         _grows,
     ),
     Claim(
-        "I-lemma5",
-        "I Lemma 5",
-        "in the end ‖w^t‖ lies in an annulus around ‖w*‖",
+        "I-lemma5-annulus",
+        "I section 4",
+        "in the end ‖w^t‖ lies in an annulus around ‖w*‖, under the conditions of Theorem 1",
         _LIMIT,
         _limit_theorem,
         _annulus,
+        ALL,
+    ),
+    Claim(
+        "I-lemma5",
+        "I Lemma 5",
+        "for k ≥ 1 and any β, ‖w^t‖ ends within M_k of ‖w*‖, M_k < ‖w*‖, M_k → 0 as k → ∞ (here: ≤ 0.05 at k = 1000)",
+        "I limit, any β",
+        _off_opposite,
+        _vanishing,
+        ALL,
+    ),
+    Claim(
+        "I-lemma5-right",
+        "I Lemma 5",
+        "0 ≤ ‖w*‖ − ‖w̄‖ ≤ π(‖w*‖/k + β‖w̄ − ū‖) for k ≥ 1 and any β, so M_k = O(1/k) where β = O(1/k)",
+        "I limit, any β",
+        _off_opposite,
+        _norm_bound,
         ALL,
     ),
     Claim(
@@ -142,8 +226,39 @@ CLAIMS = (
         lagrangian_descends,
         ALL,
     ),
+    Claim(
+        "I-lemma6-wide",
+        "I Lemma 6 and its proof, section 4",
+        "η ≤ 2/(β + L) gives L(u^{t+1}, w^{t+1}) ≤ L(u^t, w^t), for every β, here up to 50, and every λ",
+        "I path, any β",
+        _twice_the_rate,
+        lagrangian_descends,
+        ALL,
+    ),
+    Claim(
+        "I-lemma6-late-wide",
+        "I Algorithm 1 as printed, Lemma 6",
+        "η ≤ 1/(β + L) gives the same for every β where w^{t+1} uses u^t = S(w^{t−1}), as the algorithm prints",
+        "I late path, any β",
+        _small_rate,
+        lagrangian_descends,
+        ALL,
+    ),
+    Claim(
+        "I-eq16", "I proof of Lemma 2, eq. 16", "|AB| + |BC| ≤ L₃|AC|, here L₃ = 3", _PATH, _small_rate, _triangle, ALL
+    ),
+    Claim("I-thm1-u", "I proof of Theorem 1", "‖u^{t+1}‖ ≤ 1", _PATH, _theorem, _unit_partner, ALL),
+    Claim("I-thm1-u-right", "I proof of Theorem 1", "‖u^{t+1}‖ ≤ ‖w^t‖", _PATH, _theorem, _shorter_partner, ALL),
     Claim("I-thm1-stays", "I proof of Theorem 1", "θ^t ≤ π − δ for all t", _PATH, _theorem, angle_stays, ALL),
-    Claim("I-thm1-monotone", "I Theorem 1, Corollary 2", "θ^{t+1} ≤ θ^t", _PATH, _theorem, angle_descends, ALL),
+    Claim(
+        "I-thm1-monotone",
+        "I section 4 on Theorem 1, Corollary 2",
+        "θ^{t+1} ≤ θ^t",
+        _PATH,
+        _theorem,
+        angle_descends,
+        ALL,
+    ),
     Claim(
         "I-thm1-rate",
         "I Theorem 1 (ii)",
@@ -180,6 +295,16 @@ CLAIMS = (
         "(12) with the penalty's own thresholding",
         _LIMIT,
         _limit_theorem,
+        printed_equation_12,
+        NONCONVEX,
+    ),
+    Claim("I-eq12-if", "I Corollary 1, eq. 12", "(12) where 2kλ√d < 1", _LIMIT, _limit_theorem_if, printed_equation_12),
+    Claim(
+        "I-cor2-eq12-if",
+        "I Corollary 2",
+        "(12) with the penalty's own thresholding where 2kλ√d < 1",
+        _LIMIT,
+        _limit_theorem_if,
         printed_equation_12,
         NONCONVEX,
     ),

@@ -49,14 +49,16 @@ def holds(margins):
 
 
 def test_names_subjects_and_corrections_are_consistent():
-    assert len(CLAIMS) == 86
+    assert len(CLAIMS) == 121
     for name, claim in CLAIMS.items():
         assert claim.name == name
         assert claim.subject in SUBJECTS, name
         assert claim.where[0] == name[0] or name in ("A-5.2.2-right",), name
         assert "\n" not in claim.statement
         assert set(claim.penalties) <= set(KINDS)
-        assert not claim.corrects or CLAIMS[claim.corrects].name + "-right" == name
+        assert not claim.corrects or name in (claim.corrects + "-right", claim.corrects + "-if")
+        assert not claim.corrects or claim.corrects in CLAIMS
+        assert claim.mean == bool(SUBJECTS[claim.subject].dimensions)
     assert {claim.subject for claim in CLAIMS.values()} == set(SUBJECTS)
     assert {name[0] for name in CLAIMS} == {"A", "I", "F"}
 
@@ -219,8 +221,8 @@ def test_margins_of_a_path_are_its_worst_step():
     p = parameters(star, k=3, lam=0.05, beta=0.2, rate=0.2)
     path = jax.jit(lambda w: follow(rv.NoOverlapReLU(3), p, w, 60, normalize=True))(w)
     theta, high = np.asarray(path.theta), np.asarray(path.high)
-    seen = compiled("A-thm1-monotone", "A-5.1.5-right", "A-thm1-stays")(Run(p, path))
-    assert float(seen["A-thm1-monotone"]["θ"].slack) == np.min(-np.diff(theta))
+    seen = compiled("I-thm1-monotone", "A-5.1.5-right", "A-thm1-stays")(Run(p, path))
+    assert float(seen["I-thm1-monotone"]["θ"].slack) == np.min(-np.diff(theta))
     assert float(seen["A-5.1.5-right"]["L"].slack) == np.min(-np.diff(high))
     assert float(seen["A-thm1-stays"]["θ"].slack) == pytest.approx(np.pi - 1 - theta.max(), abs=1e-15)
 

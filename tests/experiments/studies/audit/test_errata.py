@@ -72,7 +72,7 @@ def test_the_lagrangian_of_the_binary_activation_rises_in_about_half_of_the_runs
 def test_claims_detect_the_rises():
     k, lam, beta = 20, 1e-4, 4e-3
     rate = 1 / (beta + k / np.pi)
-    names = ("F-lemma5", "F-lemma6", "F-lemma6-right", "F-lemma5-stays")
+    names = ("F-lemma5", "F-lemma6", "F-lemma6-right", "F-lemma5-stays", "F-lemma6-wide", "F-lemma6-wide-right")
 
     @jax.jit
     def measure(start, star):
@@ -85,6 +85,10 @@ def test_claims_detect_the_rises():
         seen = measure(start, star)
         (angles,), (lagrangian,) = seen["F-lemma5"][1].values(), seen["F-lemma6"][1].values()
         assert float(angles.slack) == pytest.approx(-np.diff(theta).max(), abs=1e-13)
+        assert lagrangian.slack == seen["F-lemma6-wide"][1]["L"].slack
+        # Only the conditions of Theorem 1 bound β.
+        assert set(seen["F-lemma6"][0]) - set(seen["F-lemma6-wide"][0]) == {"β", "λ", "θ⁰"}
+        assert seen["F-lemma6-wide-right"][0]["θ falls"] == seen["F-lemma6-right"][0]["θ falls"]
         # ΔL between (u^t, w^t) is at least ΔL between (prox(w^t), w^t), minus the decrease by the step in u.
         rises = np.diff(k * theta / (2 * np.pi) + rest).max() > 1e-9
         assert (lagrangian.slack < -lagrangian.allowance) >= rises
