@@ -8,10 +8,10 @@ import numpy as np
 
 from ...reports.document import Section, Table
 from .evaluate import Size
-from .flaws import FLAWS
 from .lanes import ANY_BETA, FAMILIES, MANY_PATCHES, PATCHES, SIZES
 from .margins import ROUNDINGS, Margin
-from .sentences import SENTENCES
+from .printed.flaws import FLAWS
+from .printed.sentences import SENTENCES
 from .summary import STANDS, Tally, Verdict
 
 PAPERS = {"A": "A, arXiv 1812.05719", "I": "I, IntelliSys 2020", "F": "F, Frontiers 2020"}

@@ -12,8 +12,8 @@ from .claim import Claim
 from .claims.shared import AT_REST
 from .evaluate import ClaimMargins, concerns
 from .falsifier import SearchResult
-from .flaws import FLAWS
 from .margins import Margin
+from .printed.flaws import FLAWS
 from .subjects import SUBJECTS
 
 STANDS = "stands"

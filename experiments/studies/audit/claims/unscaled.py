@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import jax.numpy as jnp
-from jax import Array
 
-from rvsmjax.geometry import angle, norm, unit
+from rvsmjax.geometry import norm, unit
 from rvsmjax.problems import NoOverlapReLU
 
 from ..claim import Claim, Parameters, Run
-from ..margins import Margins, at_least, at_most
+from ..margins import Margins, at_most
 from ..states import Limit, Path
 from .relu_limits import close, printed_equation_12, small_lambda
 from .shared import (
@@ -19,14 +16,12 @@ from .shared import (
     NONCONVEX,
     angle_descends,
     angle_stays,
-    converged,
     lagrangian_descends,
     limit_angles,
     position_error,
-    rate,
-    small_splitting,
-    start_angle,
 )
+from .unscaled_lengths import CLAIMS as LENGTHS
+from .unscaled_lengths import constant, limit_theorem, small_rate, theorem
 
 _PATH, _LIMIT = "I path", "I limit"
 
@@ -34,37 +29,11 @@ _ORDER = 10.0
 """Constant assumed in an O(·)."""
 
 
-def _constant(path: Path) -> Array:
-    """Returns 1 + 3‖w*‖/M (I Lemma 4), M the smallest norm on the path."""
-    return 1 + 3 / jnp.min(norm(path.w))
-
-
-def _small_rate(p: Parameters, path: Path) -> Margins:
-    return rate(p, _constant(path))
-
-
-def _theorem(p: Parameters, path: Path) -> Margins:
-    several = {"k ≥ 2": at_least(p.k, 2.0)}
-    return _small_rate(p, path) | start_angle(p, path.theta[0]) | several | small_splitting(p)
-
-
-def _limit_theorem(p: Parameters, limit: Limit) -> Margins:
-    several = {"k ≥ 2": at_least(p.k, 2.0)}
-    return start_angle(p, angle(limit.start, p.w_star)) | several | small_splitting(p) | converged(p, limit)
-
-
 def _lipschitz(run: Run) -> Margins:
     p, path = run
     slope = NoOverlapReLU(p.k).grad(path.w, p.w_star)
     change, moved = norm(slope[1:] - slope[:-1]), norm(path.w[1:] - path.w[:-1])
-    return {"L": at_most(change, _constant(path) * moved, jnp.max(norm(path.w)))}
-
-
-def _grows(run: Run) -> Margins:
-    lengths = norm(run.state.w)
-    gain = jnp.where(lengths[:-1] < 1, lengths[1:] - lengths[:-1], 1.0)
-    loss = jnp.where(lengths[:-1] > 1, lengths[:-1] - lengths[1:], 1.0)
-    return {"‖w^t‖ < ‖w*‖ grows": at_least(gain, 0.0, 1.0), "‖w^t‖ > ‖w*‖ shrinks": at_least(loss, 0.0, 1.0)}
+    return {"L": at_most(change, constant(path) * moved, jnp.max(norm(path.w)))}
 
 
 def _converges_fast(run: Run) -> Margins:
@@ -74,7 +43,7 @@ def _converges_fast(run: Run) -> Margins:
 
 
 def _twice_the_rate(p: Parameters, path: Path) -> Margins:
-    return {"η ≤ 2/(β + L)": at_most(p.learning_rate, 2 / (p.beta + _constant(path)))}
+    return {"η ≤ 2/(β + L)": at_most(p.learning_rate, 2 / (p.beta + constant(path)))}
 
 
 def _triangle(run: Run) -> Margins:
@@ -103,38 +72,8 @@ def _shorter_partner(run: Run) -> Margins:
     return {"‖u^{t+1}‖ ≤ ‖w^t‖": at_most(norm(run.state.u), norm(run.state.w))}
 
 
-def _vanishing(run: Run) -> Margins:
-    """Returns the claim on M_k: below ‖w*‖ for every k, and below 0.05 at k = 1000."""
-    k, length = run.parameters.k, norm(run.state.w)
-    gap = jnp.abs(length - 1)
-    return {
-        "M_k < ‖w*‖": at_most(gap, 1 - 1e-9),
-        "M_k → 0: M_k ≤ 0.05 at k = 1000": at_most(jnp.where(k >= 1e3, gap, 0.0), 0.05),
-    }
-
-
-def _norm_bound(run: Run) -> Margins:
-    """Returns the bounds that the radial part of ∇_w L = 0 gives.
-
-    (1 + (k − 1)/π)(‖w*‖ − ‖w̄‖) = ‖w*‖(1 − (sin θ + (π − θ)cos θ)/π) + kβ⟨w̄ − ū, w̄⟩/‖w̄‖.
-    """
-    p, limit = run
-    gap = 1 - norm(limit.w)
-    error = 2 * math.pi * p.k * limit.residual
-    right = math.pi * (1 / p.k + p.beta * norm(limit.w - limit.u))
-    return {
-        "‖w̄‖ ≤ ‖w*‖": at_least(gap, 0.0, 1.0, error=error),
-        "‖w*‖ − ‖w̄‖ ≤ π(‖w*‖/k + β‖w̄ − ū‖)": at_most(gap, right, 1.0, error=error),
-    }
-
-
-def _off_opposite(p: Parameters, limit: Limit) -> Margins:
-    """Returns rest, w̄ ≠ 0 and w⁰ not parallel to −w*, from where k = 1 leads to 0."""
-    return {"θ⁰ < π": at_most(angle(limit.start, p.w_star), math.pi - 1e-3)} | converged(p, limit)
-
-
 def _limit_theorem_if(p: Parameters, limit: Limit) -> Margins:
-    return _limit_theorem(p, limit) | small_lambda(p)
+    return limit_theorem(p, limit) | small_lambda(p)
 
 
 def _stationary(run: Run) -> Margins:
@@ -164,56 +103,17 @@ def _gap(run: Run) -> Margins:
     return {"‖w̄ − w*‖ ≤ 4kβ‖w̄ − ū‖": at_most(norm(limit.w - p.w_star), right, 1.0, error=position_error(p, limit))}
 
 
-def _annulus(run: Run) -> Margins:
-    length = norm(run.state.w)
-    return {"‖w̄‖ > 0": at_least(length, 1e-6), "‖w̄‖ < 2‖w*‖": at_most(length, 2.0)}
-
-
 CLAIMS = (
     Claim(
-        "I-lemma2", "I Lemma 2", "∇f is Lipschitz along the iterates, with 1 + 3/M", _PATH, _small_rate, _lipschitz, ALL
+        "I-lemma2", "I Lemma 2", "∇f is Lipschitz along the iterates, with 1 + 3/M", _PATH, small_rate, _lipschitz, ALL
     ),
-    Claim(
-        "I-lemma5-grows",
-        "I proof of Lemma 5",
-        "‖w^{t+1}‖ > ‖w^t‖ where ‖w^t‖ < ‖w*‖, and < where >",
-        _PATH,
-        _theorem,
-        _grows,
-    ),
-    Claim(
-        "I-lemma5-annulus",
-        "I section 4",
-        "in the end ‖w^t‖ lies in an annulus around ‖w*‖, under the conditions of Theorem 1",
-        _LIMIT,
-        _limit_theorem,
-        _annulus,
-        ALL,
-    ),
-    Claim(
-        "I-lemma5",
-        "I Lemma 5",
-        "for k ≥ 1 and any β, ‖w^t‖ ends within M_k of ‖w*‖, M_k < ‖w*‖, M_k → 0 as k → ∞ (here: ≤ 0.05 at k = 1000)",
-        "I limit, any β",
-        _off_opposite,
-        _vanishing,
-        ALL,
-    ),
-    Claim(
-        "I-lemma5-right",
-        "I Lemma 5",
-        "0 ≤ ‖w*‖ − ‖w̄‖ ≤ π(‖w*‖/k + β‖w̄ − ū‖) for k ≥ 1 and any β, so M_k = O(1/k) where β = O(1/k)",
-        "I limit, any β",
-        _off_opposite,
-        _norm_bound,
-        ALL,
-    ),
+    *LENGTHS,
     Claim(
         "I-lemma6",
         "I Lemma 6, Theorem 1, Corollary 2",
         "η ≤ 1/(β + L) gives L(u^{t+1}, w^{t+1}) ≤ L(u^t, w^t)",
         _PATH,
-        _small_rate,
+        small_rate,
         lagrangian_descends,
         ALL,
     ),
@@ -222,7 +122,7 @@ CLAIMS = (
         "I Algorithm 1 as printed, Theorem 1",
         "the same where w^{t+1} uses u^t = S(w^{t−1}), as the algorithm prints",
         "I late path",
-        _small_rate,
+        small_rate,
         lagrangian_descends,
         ALL,
     ),
@@ -240,22 +140,22 @@ CLAIMS = (
         "I Algorithm 1 as printed, Lemma 6",
         "η ≤ 1/(β + L) gives the same for every β where w^{t+1} uses u^t = S(w^{t−1}), as the algorithm prints",
         "I late path, any β",
-        _small_rate,
+        small_rate,
         lagrangian_descends,
         ALL,
     ),
     Claim(
-        "I-eq16", "I proof of Lemma 2, eq. 16", "|AB| + |BC| ≤ L₃|AC|, here L₃ = 3", _PATH, _small_rate, _triangle, ALL
+        "I-eq16", "I proof of Lemma 2, eq. 16", "|AB| + |BC| ≤ L₃|AC|, here L₃ = 3", _PATH, small_rate, _triangle, ALL
     ),
-    Claim("I-thm1-u", "I proof of Theorem 1", "‖u^{t+1}‖ ≤ 1", _PATH, _theorem, _unit_partner, ALL),
-    Claim("I-thm1-u-right", "I proof of Theorem 1", "‖u^{t+1}‖ ≤ ‖w^t‖", _PATH, _theorem, _shorter_partner, ALL),
-    Claim("I-thm1-stays", "I proof of Theorem 1", "θ^t ≤ π − δ for all t", _PATH, _theorem, angle_stays, ALL),
+    Claim("I-thm1-u", "I proof of Theorem 1", "‖u^{t+1}‖ ≤ 1", _PATH, theorem, _unit_partner, ALL),
+    Claim("I-thm1-u-right", "I proof of Theorem 1", "‖u^{t+1}‖ ≤ ‖w^t‖", _PATH, theorem, _shorter_partner, ALL),
+    Claim("I-thm1-stays", "I proof of Theorem 1", "θ^t ≤ π − δ for all t", _PATH, theorem, angle_stays, ALL),
     Claim(
         "I-thm1-monotone",
         "I section 4 on Theorem 1, Corollary 2",
         "θ^{t+1} ≤ θ^t",
         _PATH,
-        _theorem,
+        theorem,
         angle_descends,
         ALL,
     ),
@@ -264,29 +164,29 @@ CLAIMS = (
         "I Theorem 1 (ii)",
         "∇_w L = O(ε) in O(1/ε²) steps, here with the constant of the proof",
         _PATH,
-        _theorem,
+        theorem,
         _converges_fast,
         ALL,
     ),
-    Claim("I-thm1-i", "I Theorem 1 (i), Corollary 2", "∇_w L(w̄, ū) = 0", _LIMIT, _limit_theorem, _stationary, ALL),
-    Claim("I-thm1-close", "I Theorem 1 (iii), Corollary 2", "θ(w̄, w*) < δ", _LIMIT, _limit_theorem, close, ALL),
-    Claim("I-thm1-iii", "I Theorem 1 (iii)", "‖w̄ − w*‖ = O(β), here ≤ 10kβ", _LIMIT, _limit_theorem, _distance, ALL),
+    Claim("I-thm1-i", "I Theorem 1 (i), Corollary 2", "∇_w L(w̄, ū) = 0", _LIMIT, limit_theorem, _stationary, ALL),
+    Claim("I-thm1-close", "I Theorem 1 (iii), Corollary 2", "θ(w̄, w*) < δ", _LIMIT, limit_theorem, close, ALL),
+    Claim("I-thm1-iii", "I Theorem 1 (iii)", "‖w̄ − w*‖ = O(β), here ≤ 10kβ", _LIMIT, limit_theorem, _distance, ALL),
     Claim(
         "I-thm1-chord",
         "I proof of Theorem 1",
         "‖w̄ − w*‖ = O(sin θ) = O(kβ sin γ), here with a factor 10",
         _LIMIT,
-        _limit_theorem,
+        limit_theorem,
         _chord,
         ALL,
     ),
-    Claim("I-thm1-chord-right", "I proof of Theorem 1", "‖w̄ − w*‖ ≤ 4kβ‖w̄ − ū‖", _LIMIT, _limit_theorem, _gap, ALL),
+    Claim("I-thm1-chord-right", "I proof of Theorem 1", "‖w̄ − w*‖ ≤ 4kβ‖w̄ − ū‖", _LIMIT, limit_theorem, _gap, ALL),
     Claim(
         "I-eq12",
         "I Corollary 1, eq. 12",
         "w* = (kπ/(π − θ))β(w̄ − ū) + Cw̄, 0 < C < 1/(1 − 2kλ√d)",
         _LIMIT,
-        _limit_theorem,
+        limit_theorem,
         printed_equation_12,
     ),
     Claim(
@@ -294,7 +194,7 @@ CLAIMS = (
         "I Corollary 2",
         "(12) with the penalty's own thresholding",
         _LIMIT,
-        _limit_theorem,
+        limit_theorem,
         printed_equation_12,
         NONCONVEX,
     ),

@@ -14,10 +14,10 @@ from experiments.studies.audit.claims import CLAIMS
 from experiments.studies.audit.claims.shared import MAX_RESIDUAL
 from experiments.studies.audit.config import AuditConfig
 from experiments.studies.audit.evaluate import ClaimMargins, concerns, measured
-from experiments.studies.audit.flaws import FLAWS
 from experiments.studies.audit.lanes import constrain, draw
 from experiments.studies.audit.limits import run_to_limits
 from experiments.studies.audit.margins import Margin
+from experiments.studies.audit.printed.flaws import FLAWS
 from experiments.studies.audit.run import size_of
 from experiments.studies.audit.subjects import SUBJECTS, limit_at
 from experiments.studies.audit.summary import Tally, Verdict

@@ -8,11 +8,11 @@ import rvsmjax as rv
 from experiments.studies.audit.claim import Run
 from experiments.studies.audit.claims import CLAIMS
 from experiments.studies.audit.evaluate import ClaimMargins, Size, measured, unfinished
-from experiments.studies.audit.flaws import FLAWS
 from experiments.studies.audit.lanes import constrain, draw
 from experiments.studies.audit.margins import Margin
+from experiments.studies.audit.printed.flaws import FLAWS
+from experiments.studies.audit.printed.sentences import SENTENCES
 from experiments.studies.audit.report import OUTCOMES, mended, sections_of
-from experiments.studies.audit.sentences import SENTENCES
 from experiments.studies.audit.states import Limit, Points, Three
 from experiments.studies.audit.subjects import SUBJECTS
 from experiments.studies.audit.summary import Mean, Verdict

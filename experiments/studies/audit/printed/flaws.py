@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .claim import Flaw
+from ..claim import Flaw
 
 _BISECTS = "It follows that θ(w^{t+1} − w^t, w^t) and θ(w^{t+1} − w^t, w^{t+1}) are strictly less than π/2."
 _BISECTS_NOTE = "−w^t in place of w^t, as in the sentence before and in the inner product that follows"

@@ -1,0 +1,1 @@
+"""What the papers print: the sentences that claims refute, and those beyond numbered results."""
