@@ -127,6 +127,8 @@ def check(command):
         assert words[2:] in ([], ["COMMAND"]) or cli.parse(words[2:])
     elif words[:2] == ["-m", "experiments.accelerator"]:
         make_parser().parse_args(words[2:])
+    elif words[0] == "-m":
+        assert importlib.util.find_spec(words[1]), command
     else:
         assert (ROOT / words[0]).is_file(), command
 

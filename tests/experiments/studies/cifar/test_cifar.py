@@ -126,7 +126,7 @@ def test_the_verdict_on_the_papers_table():
         ("--dtype float16", "--dtype must be one of float32, bfloat16, got 'float16'"),
         ("--method sgd sgd", "--method must hold distinct values, at least one, got ['sgd', 'sgd']"),
         ("--method prune", "--method must be one of sgd, rvsm, admm, admm-released, magnitude, sparsify, got 'prune'"),
-        ("--penalty l2", "--penalty must be one of top_k, group_top_k, group_l1, group_l0, group_tl1, channel_l1, "),
+        ("--penalty l2", "--penalty must be one of top_k, group_top_k, group_l1, group_l0, group_tl1, group_mcp, "),
         ("--penalty top_k", "--sparsity must be given for top_k, which has no λ"),
         ("--method magnitude", "--sparsity must be given for magnitude, which has no λ"),
         ("--method sparsify", "--sparsity must be given for sparsify, which has no λ"),

@@ -191,13 +191,19 @@ def test_the_verdict_on_compression():
     assert "71.4" in text
 
 
+SPEEDRUN = CifarConfig(
+    net="quick", preset="speedrun", dtype="bfloat16", method=("sgd", "sparsify"), sparsity=(0.9, 0.95)
+)
+
+
 def test_published_runs_belong_to_a_study():
-    """Published runs are those of the commands at their defaults."""
+    """Published runs are those of the commands at their defaults, and of the speedrun."""
     studies = [
         lenet_binary.table_1(LenetBinaryConfig()),
         lenet_binary.best(LenetBinaryConfig()),
         make_study(Lenet5CompressConfig()),
         cifar.make_study(cifar.settled(CifarConfig(net="slim", preset="short"))),
+        cifar.make_study(cifar.settled(SPEEDRUN)),
     ]
     recipes = {recipe.name(): recipe for study in studies for group in study.values() for recipe in group}
     kept = list(KEPT.glob("*.json"))
