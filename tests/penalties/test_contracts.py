@@ -39,6 +39,8 @@ PENALTIES = {
     "l1 minus l2": rv.L1MinusL2(0.6),
     "sorted l1": rv.SLOPE(tuple(np.linspace(2, 0.1, 24).tolist())),
 }
+AS_ANOTHER = ("group log sum", "group mcp")
+"""Groups whose construction other rows have: in the slow tier."""
 COUPLED = ("l1 minus l2", "sorted l1")
 """Those that compare components, and so have no threshold, though ``step`` matters."""
 FREE = {
@@ -52,8 +54,14 @@ V = np.random.default_rng(0).normal(size=(4, 6)).astype("f4")
 V[0, 0], V[1, 2], V[2] = 0.0, V[1, 3], 0.0
 STEP = np.float32(0.3)
 
-every = pytest.mark.parametrize("penalty", PENALTIES.values(), ids=PENALTIES.keys())
-free = pytest.mark.parametrize("penalty", FREE.values(), ids=FREE.keys())
+
+def rows(penalties):
+    """Returns the decorator for these penalties."""
+    marked = [pytest.param(p, id=n, marks=[pytest.mark.slow] * (n in AS_ANOTHER)) for n, p in penalties.items()]
+    return pytest.mark.parametrize("penalty", marked)
+
+
+every, free = rows(PENALTIES), rows(FREE)
 
 
 TRACES = []
@@ -174,7 +182,7 @@ def test_prox_of_zero_is_zero(penalty):
         assert not out["shrinkage"].any()
 
 
-@pytest.mark.parametrize("penalty", [*FREE.values(), *map(PENALTIES.get, COUPLED)], ids=[*FREE, *COUPLED])
+@rows(FREE | {name: PENALTIES[name] for name in COUPLED})
 def test_step_zero_is_the_identity(penalty):
     out = jitted(penalty, V, np.float32(0))
     assert np.array_equal(out["prox"], V)

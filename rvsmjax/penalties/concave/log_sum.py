@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import ClassVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -38,14 +39,16 @@ def _jump(excess: Array) -> Array:
     2·log((eʰ − 1)/h) − log(2(h − 1 + e⁻ʰ)/h²), is nearly linear.
     """
     wanted = jnp.log1p(jnp.maximum(excess, 0))
-    h = 0.6 * wanted
-    for _ in range(5):
+
+    def newton(_: int, h: Array) -> Array:
         small, large = jnp.minimum(h, 1), jnp.maximum(h, 1)
         fall = -jnp.expm1(-large)
         rise = jnp.where(h > 0, jnp.expm1(h) / jnp.where(h > 0, h, 1), 1)
         rest = jnp.where(h < 1, evaluate(_rest, small), 2 * (large - fall) / (large * large))
         slope = jnp.where(h < 1, 4 / 3 + small / 9, 2 / fall - fall / (large - fall))
-        h = jnp.maximum(h - (2 * jnp.log(rise) - jnp.log(rest) - wanted) / slope, 0)
+        return jnp.maximum(h - (2 * jnp.log(rise) - jnp.log(rest) - wanted) / slope, 0)
+
+    h = jax.lax.fori_loop(0, 5, newton, 0.6 * wanted)
     return jnp.where(excess > 0, jnp.expm1(h), 0)
 
 
