@@ -129,29 +129,6 @@ STATIC = {
     "elsa": ("sparsity", "every"),
 }
 """Arguments that ``optax.inject_hyperparams`` must leave alone, by the start of the name."""
-FORMS = (
-    "gradual pruning",
-    "rigl of slices",
-    "ac dc",
-    "sr ste",
-    "soft threshold of slices",
-    "bregman groups",
-    "bregman schedule",
-    "proximal metric",
-    "safe metric",
-    "elsa schedule",
-)
-EXPLICIT = (
-    "gradual pruning",
-    "rigl of slices",
-    "sparse evolution",
-    "ac dc",
-    "sr ste",
-    "soft threshold of slices",
-    "bregman groups",
-    "proximal metric",
-    "proximal share",
-    "safe",
-    "elsa",
-)
-BY_ORBAX = ("rigl", "soft threshold", "bregman schedule", "proximal metric", "elsa")
+FORMS = ("rigl of slices", "ac dc", "soft threshold of slices", "proximal metric", "elsa schedule")
+EXPLICIT = ("rigl of slices", "soft threshold of slices", "proximal metric", "elsa")
+BY_ORBAX = FORMS
