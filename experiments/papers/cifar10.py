@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 PUBLISHED: Final = {
-    "quick": {"airbench94 (arXiv 2404.00498)": (94.01, 0.0)},
     "resnet18": {"arXiv 2606.12278": (95.12, 72.9), "LinBreg (arXiv 2105.04319)": (90.2, 96.6)},
     "vgg19": {
         "lottery jackpots (90 %)": (93.94, 90.0),
