@@ -43,7 +43,7 @@ def rigl(
       steps: total number of updates of the training, >= 1.
       every: steps between two moves of the pattern, >= 1.
       fraction: α, the fraction of live weights that a leaf exchanges at first, in [0, 1].
-      distribution: densities of the leaves, ``"erk"`` or ``"uniform"``: see ``methods.densities.live_counts``.
+      distribution: densities of the leaves, ``"erk"`` or ``"uniform"``: see ``methods.dynamic.densities.live_counts``.
       seed: of the random pattern, >= 0.
       mask: which leaves, see ``select``.
       layout: what each axis of a leaf means, see ``rvsm``: each slice of a stack counts as a leaf.
