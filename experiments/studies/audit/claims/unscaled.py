@@ -55,12 +55,15 @@ def _triangle(run: Run) -> Margins:
     side = old - jnp.sum(old * star, -1, keepdims=True) * star
     other = new - jnp.sum(new * star, -1, keepdims=True) * star
     lost = norm(side) <= 1e-12 * norm(old)
+    # The plane is rounded the more, the more nearly parallel w^t is to w*; v moves with it in proportion to sin θ.
+    tilt = jnp.where(lost, 1.0, norm(old) / norm(jnp.where(lost[:, None], 1.0, side)))
+    error = 8 * jnp.finfo(new.dtype).eps * tilt * norm(new) * jnp.sin(path.theta[1:])
     side = unit(jnp.where(lost[:, None], other, side))
     v = norm(new)[:, None] * (jnp.cos(theta) * star + jnp.sin(theta) * side)
     far = norm(new - old)
     return {
-        "|AB| ≤ |AC|": at_most(norm(old - v), far, norm(old)),
-        "|BC| ≤ 2|AC|": at_most(norm(v - new), 2 * far, norm(old)),
+        "|AB| ≤ |AC|": at_most(norm(old - v), far, norm(old), error=error),
+        "|BC| ≤ 2|AC|": at_most(norm(v - new), 2 * far, norm(old), error=error),
     }
 
 
