@@ -7,19 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rvsmjax as rv
+from tests.penalties.table import KINDS
 
 F = np.float32
 EPS = 5e-7
-KINDS = {
-    "l1": lambda a: rv.L1(),
-    "l0": lambda a: rv.L0(),
-    "tl1": rv.TransformedL1,
-    "mcp": rv.MCP,
-    "scad": lambda a: rv.SCAD(1 + a),
-    "l_half": lambda a: rv.LHalf(),
-    "log_sum": rv.LogSum,
-    "capped_l1": rv.CappedL1,
-}
 kinds = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -71,7 +62,7 @@ def test_a_group_of_size_one_is_the_scalar_case(kind, v, s, a):
     np.testing.assert_allclose(grouped[kind](v[:, None], s, a)[:, 0], x, rtol=EPS, atol=0)
 
 
-@kinds
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=pytest.mark.slow if k == "log_sum" else ()) for k in KINDS])
 @given(v=vectors, s=steps, a=shapes, turn=between(0, 6.28))
 def test_group_prox_is_rotation_equivariant(kind, v, s, a, turn):
     v = v.reshape(4, 2)

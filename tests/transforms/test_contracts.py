@@ -37,6 +37,9 @@ def rows(fast):
 FAST = [name for name in TABLE if name in FORMS or name not in methods.TABLE]
 every = rows(FAST)
 every_form = rows(FORMS)
+BOTH = ("sparsify slices", "rvsm share of slices")
+AUTO = [name for name in FORMS if name in BOTH or name not in EXPLICIT]
+"""Rows with automatic axes: those that explicit axes leave out, and two of both."""
 
 
 def tree(seed, dtype="float32"):
@@ -233,7 +236,7 @@ def test_masked_to_a_part_of_the_tree(name):
 @pytest.mark.parametrize(
     ("name", "axes"),
     [
-        *(pytest.param(n, AxisType.Auto, marks=[] if n in FORMS else pytest.mark.slow) for n in TABLE),
+        *(pytest.param(n, AxisType.Auto, marks=[] if n in AUTO else pytest.mark.slow) for n in TABLE),
         *(pytest.param(n, AxisType.Explicit, marks=[] if n in EXPLICIT else pytest.mark.slow) for n in TABLE),
     ],
 )

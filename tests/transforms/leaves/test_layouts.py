@@ -93,7 +93,7 @@ def trained(tx, params, grads, steps=4):
     return run(params)
 
 
-BOTH = ("top k", "n of m", "filters", "by number", "certified", "share of each", "sparsify", "admm")
+BOTH = ("top k", "n of m", "filters", "by number", "share of each")
 """Cases whose stack lies behind, too, in the default tests."""
 
 
