@@ -19,6 +19,7 @@ from .shared import (
     bisects_right,
     half_move,
     lagrangian_descends,
+    lagrangian_terms,
     start_angle,
 )
 
@@ -66,6 +67,12 @@ def _rate_descending(p: Parameters, path: Path) -> Margins:
     return _rate_alone(p, path) | {"θ falls": angle_descends(Run(p, path))["θ"]}
 
 
+def _follows_the_angle(run: Run) -> Margins:
+    """Returns the descent of L where that of θ is a condition, which holds to rounding: f = kθ/(2π) follows it."""
+    high = run.state.high
+    return {"L": at_most(high[1:], high[:-1], *lagrangian_terms(run), run.parameters.k)}
+
+
 _WIDE = "F path, any β"
 
 CLAIMS = (
@@ -91,7 +98,7 @@ CLAIMS = (
         "the same on paths whose angle falls in every step",
         _PATH,
         _descending,
-        lagrangian_descends,
+        _follows_the_angle,
         ALL,
     ),
     Claim(
@@ -121,7 +128,7 @@ CLAIMS = (
         "the same on paths whose angle falls in every step",
         _WIDE,
         _rate_descending,
-        lagrangian_descends,
+        _follows_the_angle,
         ALL,
     ),
     Claim(
