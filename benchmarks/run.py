@@ -104,7 +104,7 @@ def processor() -> str:
 
 
 def main(
-    only: tuple[str, ...] = ("imports", "sweep", "rates", "transforms", "convolution", "training", "cifar"),
+    only: tuple[str, ...] = ("imports", "sweep", "rates", "lanes", "transforms", "convolution", "training", "cifar"),
     nets: tuple[str, ...] = ("slim",),
     d: tuple[int, ...] = (10, 20, 30, 40, 50),
     k: tuple[int, ...] = (2, 5, 10, 20),
@@ -125,7 +125,7 @@ def main(
     """
     import jax
 
-    from benchmarks import cifar, convolution, imports, rates, training, transforms
+    from benchmarks import cifar, convolution, imports, lanes, rates, training, transforms
     from experiments.records.environment import keep_memory, usable_cores
 
     keep_memory()
@@ -149,6 +149,8 @@ def main(
     if "rates" in only:
         scaled = {"results": rates.measure(repeats=repeats), "scaling": rates.scaling()}
         _report("rates", record | scaled, rates.table, write)
+    if "lanes" in only:
+        _report("lanes", record | {"results": lanes.measure()}, lanes.table, write)
     if "transforms" in only:
         _report("transforms", record | {"results": transforms.measure()}, transforms.table, write)
     if "convolution" in only:

@@ -7,6 +7,9 @@ from rvsmjax.export import from_bcoo as from_bcoo
 from rvsmjax.export import nm_violations as nm_violations
 from rvsmjax.export import to_bcoo as to_bcoo
 from rvsmjax.geometry import angle as angle
+from rvsmjax.lanes import Lanes as Lanes
+from rvsmjax.lanes import all_combinations as all_combinations
+from rvsmjax.lanes import run_lanes as run_lanes
 from rvsmjax.penalties import L0 as L0
 from rvsmjax.penalties import L1 as L1
 from rvsmjax.penalties import MCP as MCP

@@ -245,7 +245,7 @@ def test_it_passes_the_tests_of_the_others(test, monkeypatch):
     rho = lambda x, a: np.where(np.abs(x) < a, np.abs(x) - x**2 / (2 * a), a / 2)  # noqa: E731
     entries = {
         "RHO": rho,
-        "BUILD": mcp,
+        "KINDS": mcp,
         "proxes": jax.jit(lambda v, s, a: mcp(a).prox(v, s)),
         "thresholds": jax.jit(lambda s, a: mcp(a).threshold(s)),
     }

@@ -1,0 +1,228 @@
+"""``run_lanes``: runs of one loop with other numbers, in one call."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh, PartitionSpec
+from jax.typing import ArrayLike
+
+from rvsmjax import _checks
+from rvsmjax.lanes import queue
+
+State = TypeVar("State")
+BYTES = {"cpu": 2**19}
+"""Of the states of a tile: what fits in a core's cache."""
+BYTES_ELSEWHERE = 2**26
+WIDEST = {"cpu": 1024}
+WIDEST_ELSEWHERE = 16_384
+OPTIONS = {"cpu": {"xla_disable_hlo_passes": "cpu-parallel-task-assigner"}}
+"""A tile's work is too small to split among threads, which would round differently at another width, too."""
+NARROWEST, FACTOR = 2, 8
+"""Slots of the last tile, and the ratio of one width to the next: each is compiled."""
+
+
+class Lanes(NamedTuple):
+    """Results of ``run_lanes``; arrays have a leading axis of lanes, in the order of ``numbers``.
+
+    Attributes:
+      values: ``measure`` of each lane's last state; the state itself without ``measure``.
+      steps: number of steps.
+      done: whether the lane met ``done``; the others ended at ``max_steps``.
+      executed: steps that were computed, those of idle slots included; over the sum of ``steps``, at least 1, it is
+        the waste.
+    """
+
+    values: Any
+    steps: Array
+    done: Array
+    executed: Array
+
+
+def all_combinations(**axes: ArrayLike) -> dict[str, Array]:
+    """Returns one lane for every combination of the axes' numbers, the last axis fastest.
+
+    Args:
+      **axes: one-dimensional arrays (keys of ``jax.random``, too), or trees whose leaves share a leading axis.
+
+    Raises:
+      ValueError: if an axis has no entries or is not one-dimensional.
+
+    Example:
+      >>> numbers = all_combinations(lam=[0.1, 0.2], seed=[0, 1, 2])
+      >>> numbers["seed"].tolist()
+      [0, 1, 2, 0, 1, 2]
+    """
+    arrays = {}
+    for name, axis in axes.items():
+        array = axis if isinstance(axis, jax.Array) else jnp.asarray(axis)
+        if array.ndim != 1 or not array.size:
+            raise ValueError(f"{name} must be one-dimensional and not empty, got shape {array.shape}")
+        arrays[name] = array
+    index = np.indices([len(array) for array in arrays.values()]).reshape(len(arrays), -1)
+    return {name: array[i] for (name, array), i in zip(arrays.items(), index, strict=True)}
+
+
+def run_lanes(
+    init: Callable[[Any], State],
+    step: Callable[[State, Any], State],
+    done: Callable[[State, Any], ArrayLike],
+    numbers: Any,
+    *,
+    max_steps: int,
+    measure: Callable[[State, Any], Any] | None = None,
+    widths: Sequence[int] | None = None,
+    devices: Sequence[jax.Device] | None = None,
+) -> Lanes:
+    """Runs ``state ← step(state, numbers)`` from ``init(numbers)`` until ``done``, for every lane's numbers.
+
+    As ``jax.vmap`` of a ``while_loop``, but lanes that have ended make room for others instead of waiting for the
+    slowest: the time follows the sum of the lanes' steps, not their number times the longest. All lanes are one
+    dispatch; other numbers compile nothing, nor does another ``max_steps``. For whatever iterates to an end: a solver,
+    a small training with early stopping, a sampler.
+
+    A lane's result depends on its own numbers alone. It is the same to the bit among any others, in any order and on
+    any number of devices of a kind, if XLA compiles ``step`` to the same arithmetic at all ``widths``, as it does for
+    elementwise operations and sums; where it does not (matrix products), pass a single width.
+
+    Args:
+      init: function of a lane's numbers that returns its state, a tree of arrays.
+      step: function of a lane's state and numbers that returns the next state, with the same shapes and dtypes.
+      done: function of a lane's state and numbers that returns whether the lane has ended, a boolean; it is asked
+        before the first step, too. A state may become NaN, so a loop that can diverge should end there.
+      numbers: what tells the lanes apart: a tree of arrays with a common leading axis, for example of λ, seeds or keys.
+      max_steps: limit of a lane's steps, >= 1.
+      measure: function of a lane's last state and numbers; its values, a tree of arrays, are the results. Default the
+        state.
+      widths: numbers of lanes that run side by side, decreasing: the first while lanes wait, the others when few are
+        left. Each is compiled. Default by the size of the state: up to 1024 on a CPU, then an eighth each time, to 2.
+      devices: devices among which the lanes are dealt. Default all of JAX's default backend.
+
+    Raises:
+      TypeError: if ``init``, ``step`` or ``done`` is not a function, the state's shapes change in ``step``, or ``done``
+        does not return one boolean.
+      ValueError: if the leaves of ``numbers`` have no common leading axis, ``max_steps`` is not a whole number in
+        [1, 2**31), or ``widths`` do not decrease.
+
+    Example:
+      >>> def init(numbers):
+      ...     return jnp.array(1.0)
+      >>> def newton(x, numbers):
+      ...     return (x + numbers["a"] / x) / 2
+      >>> def done(x, numbers):
+      ...     return abs(x * x - numbers["a"]) <= 1e-5 * numbers["a"]
+      >>> roots = run_lanes(init, newton, done, {"a": jnp.array([1.0, 2.0, 1e6])}, max_steps=100)
+      >>> [round(float(x), 2) for x in roots.values], roots.steps.tolist()
+      ([1.0, 1.41, 1000.0], [0, 3, 13])
+    """
+    for name, function in (("init", init), ("step", step), ("done", done)):
+        if not callable(function):
+            raise TypeError(f"{name} must be a function, got {_checks.show(function)}")
+    lanes = _common_length(numbers)
+    numbers = jax.tree.map(jnp.asarray, numbers)
+    max_steps = _checks.count("max_steps", max_steps)
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), numbers)
+    state = _check(init, step, done, one)
+    devices = tuple(jax.devices() if devices is None else devices)
+    if not devices:
+        raise ValueError("devices must name at least one device, got ()")
+    each = -(-lanes // len(devices))
+    chosen = _widths(state, each, devices[0].platform) if widths is None else _decreasing(widths)
+    loop = queue.Loop(init, step, done, _last if measure is None else measure)
+    return _program(devices[0].platform)(numbers, jnp.int32(max_steps), loop, chosen, devices)
+
+
+@functools.cache
+def _program(platform: str) -> Callable[..., Lanes]:
+    return jax.jit(_run, static_argnums=(2, 3, 4), compiler_options=OPTIONS.get(platform))
+
+
+def _last(state: Any, numbers: Any) -> Any:
+    return state
+
+
+def _run(
+    numbers: Any, max_steps: Array, loop: queue.Loop, widths: tuple[int, ...], devices: tuple[jax.Device, ...]
+) -> Lanes:
+    """Deals the lanes among the devices like cards, so that slow and fast ones are spread evenly."""
+    lanes, hands = jax.tree.leaves(numbers)[0].shape[0], len(devices)
+    each = -(-lanes // hands)
+    rows = -(-each // widths[0]) * widths[0]
+
+    def deal(x: Array) -> Array:
+        whole = jnp.concatenate([x, jnp.broadcast_to(x[:1], (each * hands - lanes, *x.shape[1:]))])
+        hand = jnp.swapaxes(whole.reshape(each, hands, *x.shape[1:]), 0, 1)
+        spare = jnp.broadcast_to(hand[:, :1], (hands, rows - each, *x.shape[1:]))
+        return jnp.concatenate([hand, spare], 1)
+
+    def local(numbers: Any, total: Array, max_steps: Array) -> tuple[Any, ...]:
+        numbers, total = jax.tree.map(lambda x: x[0], (numbers, total))
+        return jax.tree.map(lambda x: x[None], queue.run(loop, numbers, total, max_steps, widths))
+
+    totals = (lanes - jnp.arange(hands, dtype=jnp.int32) + hands - 1) // hands
+    if hands == 1:
+        results = local(jax.tree.map(deal, numbers), totals, max_steps)
+    else:
+        split, same = PartitionSpec("lanes"), PartitionSpec()
+        mesh = Mesh(np.asarray(devices), ("lanes",))
+        spread = jax.shard_map(local, mesh=mesh, in_specs=(split, split, same), out_specs=split, check_vma=False)
+        results = spread(jax.tree.map(deal, numbers), totals, max_steps)
+
+    def gather(x: Array) -> Array:
+        return jnp.swapaxes(x[:, :each], 0, 1).reshape(each * hands, *x.shape[2:])[:lanes]
+
+    values, steps, ended, executed = results
+    values, steps, ended = jax.tree.map(gather, (values, steps, ended))
+    executed = jnp.sum(executed * jnp.asarray(widths, "float32"))
+    return Lanes(values, steps, ended, executed)
+
+
+def _common_length(numbers: Any) -> int:
+    lengths = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(numbers)}
+    if len(lengths) != 1 or () in lengths or (0,) in lengths:
+        shapes = _checks.show([np.shape(leaf) for leaf in jax.tree.leaves(numbers)])
+        raise ValueError(f"numbers must be arrays with a common leading axis of at least one lane, got shapes {shapes}")
+    return lengths.pop()[0]
+
+
+def _check(init: Callable[..., Any], step: Callable[..., Any], done: Callable[..., Any], one: Any) -> Any:
+    """Returns the shapes of a lane's state."""
+    state = jax.eval_shape(init, one)
+    new = jax.eval_shape(step, state, one)
+    found: Hashable = jax.tree.structure(new)
+    if found != jax.tree.structure(state):
+        raise TypeError(f"step must return a state of the structure of init's, got {_checks.show(found)}")
+    for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(state), jax.tree.leaves(new), strict=True):
+        if (a.shape, a.dtype) != (b.shape, b.dtype):
+            name = jax.tree_util.keystr(path) or "the state"
+            was, now = (f"{x.dtype.name}{list(x.shape)}" for x in (a, b))
+            raise TypeError(f"step must keep the shapes and dtypes of init's state, got {now} for {was} at {name}")
+    met = jax.eval_shape(done, state, one)
+    if getattr(met, "shape", None) != () or met.dtype != bool:
+        raise TypeError(f"done must return one boolean, got {_checks.show(met)}")
+    return state
+
+
+def _widths(state: Any, lanes: int, platform: str) -> tuple[int, ...]:
+    size = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    fit = BYTES.get(platform, BYTES_ELSEWHERE) // max(size, 1)
+    widest = WIDEST.get(platform, WIDEST_ELSEWHERE)
+    widths = [NARROWEST]
+    while FACTOR * widths[-1] <= min(widest, fit) and widths[-1] < lanes:
+        widths.append(FACTOR * widths[-1])
+    return tuple(reversed(widths))
+
+
+def _decreasing(widths: Sequence[int]) -> tuple[int, ...]:
+    counts = tuple(_checks.count("widths", width) for width in widths)
+    if not counts or any(a <= b for a, b in itertools.pairwise(counts)):
+        raise ValueError(f"widths must decrease, got {_checks.show(list(widths))}")
+    return counts
