@@ -3,6 +3,7 @@
 from rvsmjax.sweep._tiles.loop import CHECK_EVERY as CHECK_EVERY
 from rvsmjax.sweep._tiles.step import Iteration as Iteration
 from rvsmjax.sweep._tiles.step import Tile as Tile
+from rvsmjax.sweep.chains import Lane as Lane
 from rvsmjax.sweep.engine import run_sweep as run_sweep
 from rvsmjax.sweep.grid import Grid as Grid
 from rvsmjax.sweep.lower import lower_sweep as lower_sweep

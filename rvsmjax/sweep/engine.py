@@ -20,6 +20,7 @@ from rvsmjax.sweep._program.plan import Plan, make_plan, precision
 from rvsmjax.sweep._program.progress import Progress, reporting
 from rvsmjax.sweep._program.runners import stores_in_grid_order
 from rvsmjax.sweep._tiles.loop import MOST_STEPS
+from rvsmjax.sweep.chains import Algorithm, Done, run_chains
 from rvsmjax.sweep.grid import Grid
 from rvsmjax.sweep.result import SweepResult
 
@@ -34,8 +35,12 @@ def run_sweep(
     devices: Sequence[Any] | None = None,
     progress: Progress | None = None,
     engine: str = "auto",
+    algorithm: Algorithm | None = None,
+    done: Done | None = None,
 ) -> SweepResult:
-    """Runs RVSM on every lane of ``grid`` to its limit, in one call of one compiled program, on all devices.
+    """Runs RVSM, or another algorithm, on every lane of ``grid`` to its limit, on all devices.
+
+    RVSM is one call of one compiled program.
 
     A lane's result depends only on the lane's parameters, its seed and ``key``: it is bit-identical in any grid, on
     devices of the same kind. New values on axes of the same lengths do not recompile.
@@ -58,9 +63,15 @@ def run_sweep(
         engine measured to be the fastest on devices of this name, or else ``"xla"``. XLA's loop runs lanes that a
         kernel does not support (d > 2048 for cuda, d > 512 for pallas, non-separable penalties), and replaces the
         kernel with a warning on devices that cannot run it. Engines agree to rounding.
+      algorithm: function of a ``sweep.Lane`` that returns an optax chain, which then runs in place of RVSM with SGD, by
+        ``run_lanes``: one program for each kind of penalty, d and ``normalize``, compiled once for the same function.
+        The numbers of the lane are traced. ``compile_seconds`` is 0 then, and compilation part of ``run_seconds``.
+      done: function of w and the chain's state that returns whether the lane has ended, in place of the comparison of
+        the residual with ``tol``; asked every 16 steps; with ``algorithm`` only. The default residual of a chain with
+        ``admm`` is max{‖w − u‖, ‖∇f(w) + ρz‖}.
 
     Raises:
-      TypeError: ``grid`` is not a ``Grid``.
+      TypeError: ``grid`` is not a ``Grid``, ``algorithm`` is not a function that returns a chain.
       ValueError: ``tol`` <= 0, ``max_steps`` out of range, an unknown precision or engine, a grid that does not fit in
         memory.
 
@@ -79,6 +90,12 @@ def run_sweep(
         raise ValueError(f"max_steps must be at most 2**28, got {max_steps:,}")
     key = jax.random.key(0) if key is None else key
     devices = tuple(jax.devices() if devices is None else devices)
+    if algorithm is not None:
+        if not callable(algorithm):
+            raise TypeError(f"algorithm must be a function of a sweep.Lane, got {_checks.show(algorithm)}")
+        return _by_lanes(grid, algorithm, done, key, tol, max_steps, precision(dtype), devices)
+    if done is not None:
+        raise ValueError(f"done must be None without an algorithm, got {_checks.show(done)}")
     plan = make_plan(grid, precision(dtype), devices, progress is not None, engine)
     check_size(grid, plan)
     inputs = arguments(grid, plan, key, tol, max_steps)
@@ -97,8 +114,28 @@ def run_sweep(
         compile_seconds=compiled - started if program.compile_plan.cache_info().misses > misses else 0.0,
         run_seconds=finished - compiled,
         steps_executed=int(sum((np.asarray(o["executed"], np.int64) * o["width"]).sum() for o in outputs)),
-        devices=tuple(f"{device.platform}: {device.device_kind}" for device in devices),
+        devices=_named(devices),
     )
+
+
+def _by_lanes(
+    grid: Grid,
+    algorithm: Algorithm,
+    done: Done | None,
+    key: Array,
+    tol: float,
+    max_steps: int,
+    dtype: np.dtype,
+    devices: tuple[Any, ...],
+) -> SweepResult:
+    started = time.perf_counter()
+    data, executed = run_chains(grid, algorithm, done, key, tol, max_steps, dtype, devices)
+    seconds = time.perf_counter() - started
+    return SweepResult(grid, _blanked(data), float(tol), 0.0, seconds, int(executed), _named(devices))
+
+
+def _named(devices: Sequence[Any]) -> tuple[str, ...]:
+    return tuple(f"{device.platform}: {device.device_kind}" for device in devices)
 
 
 def _replicated(inputs: Any, devices: Sequence[Any]) -> Any:
@@ -143,6 +180,11 @@ def _assemble(grid: Grid, plan: Plan, outputs: Any) -> dict[str, np.ndarray]:
                 values = values.reshape(len(kind.entries), *plan.lengths)
                 index = axes.d.index(kind.d), ..., axes.normalize.index(kind.normalize), slice(None)
                 full[(list(kind.entries), *index)] = values
+    return _blanked(data)
+
+
+def _blanked(data: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the data with NaN in the diverged lanes."""
     diverged = data["status"] == Status.DIVERGED
     if diverged.any():
         for name in set(Certificate._fields) - {"zeros"}:
