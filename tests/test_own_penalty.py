@@ -25,7 +25,7 @@ def in_the_table(monkeypatch, x64):
     monkeypatch.setitem(
         oracles.RHO, "mcp", lambda x, a: np.minimum(np.abs(x), a) - np.minimum(np.abs(x), a) ** 2 / (2 * a)
     )
-    monkeypatch.setitem(oracles.BUILD, "mcp", MCP)
+    monkeypatch.setitem(oracles.KINDS, "mcp", MCP)
     monkeypatch.setitem(oracles.proxes, "mcp", jax.jit(lambda v, s, a: MCP(a).prox(v, s)))
     monkeypatch.setitem(oracles.thresholds, "mcp", jax.jit(lambda s, a: MCP(a).threshold(s)))
 

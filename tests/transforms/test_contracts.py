@@ -16,7 +16,6 @@ from flax import serialization
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import rvsmjax as rv
-from tests.methods import table as methods
 from tests.transforms.table import AROUND, BY_ORBAX, EXPLICIT, FIRST, FORMS, OPTIMIZER, SPARSE, STATIC, TABLE
 
 SHAPES = {
@@ -34,7 +33,19 @@ def rows(fast):
     return pytest.mark.parametrize("name", marked)
 
 
-FAST = [name for name in TABLE if name in FORMS or name not in methods.TABLE]
+FAST = (
+    "rvsm l1",
+    "rvsm top k",
+    "rvsm filters",
+    "rvsm overrides",
+    "rvsm l1 share",
+    "admm top share",
+    "admm in bfloat16",
+    "sparsify n of m",
+    "adaptive hard threshold",
+    *FORMS,
+)
+"""Each transformation and kind of penalty; the slow tests have every combination in the table."""
 every = rows(FAST)
 every_form = rows(FORMS)
 BOTH = ("sparsify slices", "rvsm share of slices")

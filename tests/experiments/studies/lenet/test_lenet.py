@@ -1,5 +1,6 @@
 """The LeNet studies through the command line: small, on the digits and, if a folder has it, on MNIST."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -194,6 +195,7 @@ def test_the_verdict_on_compression():
 SPEEDRUN = CifarConfig(
     net="quick", preset="speedrun", dtype="bfloat16", method=("sgd", "sparsify"), sparsity=(0.9, 0.95)
 )
+LONGER = dataclasses.replace(SPEEDRUN, method=("sparsify",), epochs=18)
 
 
 def test_published_runs_belong_to_a_study():
@@ -204,6 +206,7 @@ def test_published_runs_belong_to_a_study():
         make_study(Lenet5CompressConfig()),
         cifar.make_study(cifar.settled(CifarConfig(net="slim", preset="short"))),
         cifar.make_study(cifar.settled(SPEEDRUN)),
+        cifar.make_study(cifar.settled(LONGER)),
     ]
     recipes = {recipe.name(): recipe for study in studies for group in study.values() for recipe in group}
     kept = list(KEPT.glob("*.json"))
