@@ -44,9 +44,8 @@ def test_rvsm_agrees_with_the_fused_step(x64):
     assert chain.to_xarray().sizes == fused.to_xarray().sizes
 
 
-@pytest.mark.parametrize(
-    "algorithm", [by_momentum, pytest.param(by_sgd, marks=pytest.mark.slow)], ids=["momentum", "without the sphere"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", [by_momentum, by_sgd], ids=["momentum", "without the sphere"])
 def test_lanes_agree_with_solve(algorithm, x64):
     normalize = algorithm is by_momentum
     grid = rv.Grid(penalty="l1", d=6, k=3, lam=[1e-4, 1e-3], beta=[0.01, 0.1], seeds=[4, 7], normalize=normalize)
