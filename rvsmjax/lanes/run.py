@@ -51,7 +51,7 @@ def all_combinations(**axes: ArrayLike) -> dict[str, Array]:
     """Returns one lane for every combination of the axes' numbers, the last axis fastest.
 
     Args:
-      **axes: one-dimensional arrays (keys of ``jax.random``, too), or trees whose leaves share a leading axis.
+      **axes: one-dimensional arrays, of numbers or of keys of ``jax.random``.
 
     Raises:
       ValueError: if an axis has no entries or is not one-dimensional.
