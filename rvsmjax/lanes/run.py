@@ -25,7 +25,7 @@ BYTES_ELSEWHERE = 2**26
 WIDEST = {"cpu": 1024}
 WIDEST_ELSEWHERE = 16_384
 OPTIONS = {"cpu": {"xla_disable_hlo_passes": "cpu-parallel-task-assigner"}}
-"""A tile's work is too small to split among threads, which would round differently at another width, too."""
+"""A tile's work is too small to split among threads."""
 NARROWEST, FACTOR = 2, 8
 """Slots of the last tile, and the ratio of one width to the next: each is compiled."""
 
@@ -37,8 +37,8 @@ class Lanes(NamedTuple):
       values: ``measure`` of each lane's last state; the state itself without ``measure``.
       steps: number of steps.
       done: whether the lane met ``done``; the others ended at ``max_steps``.
-      executed: steps that were computed, those of idle slots included; over the sum of ``steps``, at least 1, it is
-        the waste.
+      executed: steps that were computed, those of idle slots included; divided by the sum of ``steps`` it is the
+        waste, at least 1.
     """
 
     values: Any
@@ -89,9 +89,9 @@ def run_lanes(
     dispatch; other numbers compile nothing, nor does another ``max_steps``. For whatever iterates to an end: a solver,
     a small training with early stopping, a sampler.
 
-    A lane's result depends on its own numbers alone. It is the same to the bit among any others, in any order and on
-    any number of devices of a kind, if XLA compiles ``step`` to the same arithmetic at all ``widths``, as it does for
-    elementwise operations and sums; where it does not (matrix products), pass a single width.
+    A lane's result depends on its own numbers alone. With a single width it is the same to the bit among any others, in
+    any order and on any number of devices of a kind. XLA may round a step differently at another width, so with several
+    the last bits may depend on the other lanes.
 
     Args:
       init: function of a lane's numbers that returns its state, a tree of arrays.
@@ -168,18 +168,14 @@ def _run(
         return jax.tree.map(lambda x: x[None], queue.run(loop, numbers, total, max_steps, widths))
 
     totals = (lanes - jnp.arange(hands, dtype=jnp.int32) + hands - 1) // hands
-    if hands == 1:
-        results = local(jax.tree.map(deal, numbers), totals, max_steps)
-    else:
-        split, same = PartitionSpec("lanes"), PartitionSpec()
-        mesh = Mesh(np.asarray(devices), ("lanes",))
-        spread = jax.shard_map(local, mesh=mesh, in_specs=(split, split, same), out_specs=split, check_vma=False)
-        results = spread(jax.tree.map(deal, numbers), totals, max_steps)
+    split, same = PartitionSpec("lanes"), PartitionSpec()
+    mesh = Mesh(np.asarray(devices), ("lanes",))
+    spread = jax.shard_map(local, mesh=mesh, in_specs=(split, split, same), out_specs=split, check_vma=False)
 
     def gather(x: Array) -> Array:
         return jnp.swapaxes(x[:, :each], 0, 1).reshape(each * hands, *x.shape[2:])[:lanes]
 
-    values, steps, ended, executed = results
+    values, steps, ended, executed = spread(jax.tree.map(deal, numbers), totals, max_steps)
     values, steps, ended = jax.tree.map(gather, (values, steps, ended))
     executed = jnp.sum(executed * jnp.asarray(widths, "float32"))
     return Lanes(values, steps, ended, executed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -94,39 +95,33 @@ def run_chains(
         kinds.setdefault(jax.tree.structure(penalty), []).append(i)
     data: dict[str, np.ndarray] = {}
     executed = 0.0
+    rates = np.asarray([np.nan] if axes.learning_rate is None else axes.learning_rate, dtype)
     for structure, entries in kinds.items():
-        leaves = [jax.tree.leaves(axes.penalty[i]) for i in entries]
-        columns = [np.asarray(column, dtype) for column in zip(*leaves, strict=True)]
-        for i, d in enumerate(axes.d):
-            for j, normalize in enumerate(axes.normalize):
-                functions = _functions(structure, d, normalize, grid.problem, algorithm, done, dtype.name)
-                rates = np.asarray([np.nan] if axes.learning_rate is None else axes.learning_rate, dtype)
-                lanes = all_combinations(
-                    entry=np.arange(len(entries)),
-                    k=np.asarray(axes.k, dtype),
-                    lam=np.asarray(axes.lam, dtype),
-                    beta=np.asarray(axes.beta, dtype),
-                    learning_rate=rates,
-                    seed=np.asarray(axes.seeds, np.uint32),
-                )
-                numbers: dict[str, Any] = dict(lanes)
-                entry = numbers.pop("entry")
-                numbers["leaves"] = [jnp.asarray(column)[entry] for column in columns]
-                many = len(entry)
-                numbers["key"] = jnp.broadcast_to(key, (many,))
-                numbers["tol"] = jnp.full(many, tol, dtype)
-                init, step, ends, measure = functions
-                result = run_lanes(
-                    init, step, ends, numbers, max_steps=-(-max_steps // CHECK_EVERY), measure=measure, devices=devices
-                )
-                executed += CHECK_EVERY * float(result.executed)
-                certificate, status = result.values
-                fields = certificate._asdict() | {"steps": CHECK_EVERY * result.steps, "status": status}
-                for name, values in fields.items():
-                    array = np.asarray(values)
-                    full = data.setdefault(name, np.empty(shape, array.dtype))
-                    lengths = (len(entries), *(len(x) for x in (axes.k, axes.lam, axes.beta, rates, axes.seeds)))
-                    full[(entries, i, ..., j, slice(None))] = array.reshape(lengths)
+        numbers: dict[str, Any] = all_combinations(
+            entry=np.arange(len(entries)),
+            k=np.asarray(axes.k, dtype),
+            lam=np.asarray(axes.lam, dtype),
+            beta=np.asarray(axes.beta, dtype),
+            learning_rate=rates,
+            seed=np.asarray(axes.seeds, np.uint32),
+        )
+        entry = numbers.pop("entry")
+        lengths = (len(entries), *(len(x) for x in (axes.k, axes.lam, axes.beta, rates, axes.seeds)))
+        columns = zip(*(jax.tree.leaves(axes.penalty[i]) for i in entries), strict=True)
+        numbers["leaves"] = [jnp.asarray(column, dtype)[entry] for column in columns]
+        numbers["key"] = jnp.broadcast_to(key, entry.shape)
+        numbers["tol"] = jnp.full(entry.shape, tol, dtype)
+        for (i, d), (j, normalize) in itertools.product(enumerate(axes.d), enumerate(axes.normalize)):
+            init, step, ends, measure = _functions(structure, d, normalize, grid.problem, algorithm, done, dtype.name)
+            rounds = -(-max_steps // CHECK_EVERY)
+            result = run_lanes(init, step, ends, numbers, max_steps=rounds, measure=measure, devices=devices)
+            executed += CHECK_EVERY * float(result.executed)
+            certificate, status = result.values
+            fields = certificate._asdict() | {"steps": CHECK_EVERY * result.steps, "status": status}
+            for name, values in fields.items():
+                array = np.asarray(values)
+                full = data.setdefault(name, np.empty(shape, array.dtype))
+                full[(entries, i, ..., j, slice(None))] = array.reshape(lengths)
     return data, executed
 
 

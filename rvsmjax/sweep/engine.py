@@ -65,7 +65,8 @@ def run_sweep(
         kernel with a warning on devices that cannot run it. Engines agree to rounding.
       algorithm: function of a ``sweep.Lane`` that returns an optax chain, which then runs in place of RVSM with SGD, by
         ``run_lanes``: one program for each kind of penalty, d and ``normalize``, compiled once for the same function.
-        The numbers of the lane are traced. ``compile_seconds`` is 0 then, and compilation part of ``run_seconds``.
+        The numbers of the lane are traced. ``compile_seconds`` is 0 then, and compilation part of ``run_seconds``;
+        ``engine`` and ``progress`` stay at their defaults, and all devices belong to this process.
       done: function of w and the chain's state that returns whether the lane has ended, in place of the comparison of
         the residual with ``tol``; asked every 16 steps; with ``algorithm`` only. The default residual of a chain with
         ``admm`` is max{‖w − u‖, ‖∇f(w) + ρz‖}.
@@ -93,7 +94,13 @@ def run_sweep(
     if algorithm is not None:
         if not callable(algorithm):
             raise TypeError(f"algorithm must be a function of a sweep.Lane, got {_checks.show(algorithm)}")
-        return _by_lanes(grid, algorithm, done, key, tol, max_steps, precision(dtype), devices)
+        for name, value, default in (("engine", engine, "auto"), ("progress", progress, None)):
+            if value != default:
+                raise ValueError(f"{name} must be {default!r} with an algorithm, got {_checks.show(value)}")
+        started = time.perf_counter()
+        data, executed = run_chains(grid, algorithm, done, key, tol, max_steps, precision(dtype), devices)
+        seconds = time.perf_counter() - started
+        return SweepResult(grid, _blanked(data), float(tol), 0.0, seconds, int(executed), _named(devices))
     if done is not None:
         raise ValueError(f"done must be None without an algorithm, got {_checks.show(done)}")
     plan = make_plan(grid, precision(dtype), devices, progress is not None, engine)
@@ -116,22 +123,6 @@ def run_sweep(
         steps_executed=int(sum((np.asarray(o["executed"], np.int64) * o["width"]).sum() for o in outputs)),
         devices=_named(devices),
     )
-
-
-def _by_lanes(
-    grid: Grid,
-    algorithm: Algorithm,
-    done: Done | None,
-    key: Array,
-    tol: float,
-    max_steps: int,
-    dtype: np.dtype,
-    devices: tuple[Any, ...],
-) -> SweepResult:
-    started = time.perf_counter()
-    data, executed = run_chains(grid, algorithm, done, key, tol, max_steps, dtype, devices)
-    seconds = time.perf_counter() - started
-    return SweepResult(grid, _blanked(data), float(tol), 0.0, seconds, int(executed), _named(devices))
 
 
 def _named(devices: Sequence[Any]) -> tuple[str, ...]:

@@ -84,6 +84,11 @@ def test_a_lane_has_the_same_bits_among_any_others():
     chex.assert_trees_all_equal(few.values, jax.tree.map(lambda x: x[7:12], whole.values))
 
 
+def test_it_runs_on_the_devices_named():
+    result = run(drawn(20), widths=(4,), devices=jax.devices()[3:4])
+    assert result.steps.devices() == {jax.devices()[3]}
+
+
 def test_the_limit_ends_a_lane():
     numbers = drawn(200)
     result = run(numbers, max_steps=20, widths=(16,), devices=ONE)
@@ -159,12 +164,12 @@ def test_float64(x64):
     np.testing.assert_allclose(result.values["w"], want, atol=1e-10)
 
 
-@pytest.mark.parametrize("mask", [[], [0, 1, 1, 0, 1], [0, 0, 0], [1, 1]])
+@pytest.mark.parametrize("mask", [[0, 1, 1, 0, 1], [0, 0, 0], [1, 1]])
 def test_chosen_entries_come_first(mask):
     mask = np.array(mask, bool)
-    if mask.size:
-        index, count = queue._chosen(jnp.asarray(mask))
-        np.testing.assert_array_equal(index[: int(count)], np.flatnonzero(mask))
+    index, count = queue._chosen(jnp.asarray(mask))
+    assert count == mask.sum()
+    np.testing.assert_array_equal(index[: int(count)], np.flatnonzero(mask))
 
 
 @pytest.mark.parametrize(

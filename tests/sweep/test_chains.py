@@ -121,6 +121,8 @@ def test_a_problem_of_ones_own():
     [
         ({"done": lambda w, s: True}, ValueError, r"done must be None without an algorithm, got"),
         ({"algorithm": lambda lane: 3}, TypeError, r"algorithm must return an optax.GradientTransformation, got 3"),
+        ({"algorithm": by_sgd, "engine": "xla"}, ValueError, r"engine must be 'auto' with an algorithm, got 'xla'"),
+        ({"algorithm": by_sgd, "progress": print}, ValueError, r"progress must be None with an algorithm, got <built"),
         ({"algorithm": 3}, TypeError, r"algorithm must be a function of a sweep.Lane, got 3"),
     ],
 )
