@@ -206,9 +206,7 @@ def _run_some(loop: Loop, slots: Slots, max_steps: Array) -> tuple[Slots, Array]
 def _store(slots: Slots, buffer: Ends, finished: Array, lanes: int) -> tuple[Ends, Array]:
     """Returns the buffer with the lanes that have ended behind those before, and how many there are now."""
     source, count = _chosen(~slots.running & (slots.lane < lanes))
-    size = slots.lane.size
-    new = jax.tree.map(lambda x: x[source], Ends(slots.state, slots.lane, slots.steps, slots.ended))
-    old = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, finished, size), buffer)
-    rows = _where(jnp.arange(size) < count, new, old)
+    # Behind the ended lanes go rows without meaning. They reach no waiting lane: while one waits, no slot was empty.
+    rows = jax.tree.map(lambda x: x[source], Ends(slots.state, slots.lane, slots.steps, slots.ended))
     put = functools.partial(jax.lax.dynamic_update_slice_in_dim, start_index=finished, axis=0)
     return jax.tree.map(put, buffer, rows), finished + count

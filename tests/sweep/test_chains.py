@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import rvsmjax as rv
-from rvsmjax.sweep.chains import Lane
+from rvsmjax.sweep import Lane, chains
 
 ONE = jax.devices()[:1]
 
@@ -65,6 +65,16 @@ def test_lanes_agree_with_solve(algorithm, x64):
                 assert result.data["steps"][at] == end.steps
                 np.testing.assert_allclose(result.data["theta_w"][at], rv.angle(end.w, w_star), atol=1e-10)
                 assert result.data["zeros"][at] == (end.u == 0).sum()
+
+
+def test_both_residuals_of_admm_count():
+    w_star, w = jnp.array([0.6, 0.8, 0.0]), jnp.array([0.8, 0.0, 0.6])
+    lane = Lane(rv.L1(), 1e-7, 0.5, 0.1, False, rv.NoOverlapReLU(2), 3)
+    force = chains.residual(lane, w, by_admm(lane).init(w), w_star)
+    np.testing.assert_allclose(force, jnp.linalg.norm(lane.problem.grad(w, w_star)), rtol=1e-6)
+    lane = lane._replace(lam=0.1)  # at w* there is no gradient: ‖w − u‖ is left, (λ/ρ)√2
+    gap = chains.residual(lane, w_star, by_admm(lane).init(w_star), w_star)
+    np.testing.assert_allclose(gap, 0.2 * 2**0.5, rtol=1e-5)
 
 
 @pytest.mark.slow
