@@ -6,7 +6,8 @@ VENV = .venv
 ARGS =
 RUN = $(VENV)/bin/python
 SIDE_BY_SIDE = --numprocesses=auto --maxprocesses=4 --dist=loadfile
-PIP_INSTALL = $(RUN) -m pip install -qq --disable-pip-version-check
+# Bytecode is compiled at the first import: of all files it takes as long as the rest of the installation.
+PIP_INSTALL = $(RUN) -m pip install -qq --no-compile --disable-pip-version-check
 COMPILE = $(RUN) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-header --no-annotate --no-emit-index-url --no-emit-find-links $(ARGS)
 

@@ -264,9 +264,8 @@ def test_top_k_value_is_the_indicator():
 def test_top_k_of_each_of_several_leaves_and_of_all(packed):
     """Against a stable sort; leaves of other sizes, scales and dtypes, with ties and zeros, an empty one among them."""
     rng = np.random.default_rng(0)
+    shapes = [(int(rng.integers(1, 3000)),), (7, 5), (1,), (40, int(rng.integers(1, 90))), (0, 3)]
     for trial in range(12):
-        if trial % 6 == 0:
-            shapes = [(int(rng.integers(1, 3000)),), (7, 5), (1,), (40, int(rng.integers(1, 90))), (0, 3)]
         dtype = ("f4", "bfloat16")[trial // 3 % 2]
         leaves = [jnp.asarray(rng.normal(size=s) * 10 ** rng.uniform(-6, 6), dtype) for s in shapes]
         leaves = [jnp.round(x) for x in leaves] if trial % 3 == 0 else leaves

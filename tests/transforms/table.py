@@ -103,7 +103,6 @@ FORMS = (
     "rvsm shares",
     "sparsify",
     "rvsm slices",
-    "rvsm share of slices",
     "sparsify slices",
     "admm overrides",
     "rvsm metric",
@@ -116,24 +115,16 @@ FORMS = (
 EXPLICIT = (
     "rvsm certified",
     "rvsm rising share",
-    "rvsm filters share",
-    "rvsm slices",
-    "rvsm groups of slices",
     "rvsm share of slices",
-    "sparsify",
     "sparsify slices",
     "rvsm metric",
-    "rvsm metric of slices",
-    "sparsify metric",
-    "admm metric",
     "admm top share",
-    "admm in bfloat16",
-    "sparsify in bfloat16",
     "adaptive hard threshold",
     "unit sphere",
     *table.EXPLICIT,
 )
-"""On explicit axes, the default of ``jax.make_mesh``: sorts, scans and reshapes have no sharding rule."""
+"""On explicit axes, the default of ``jax.make_mesh``: sorts, scans and reshapes have no sharding rule.
+The slow tests have all rows."""
 BY_ORBAX = (
     "rvsm certified",
     "rvsm metric",

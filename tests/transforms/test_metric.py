@@ -56,9 +56,16 @@ ROWS = {
     "sparsify": partial(rv.sparsify, optax.adam(0.1), 0.7, steps=6),
     "sparsify by leaf": partial(rv.sparsify, optax.sgd(0.1), 0.7, steps=6, scope="leaf", layout=STACK),
 }
+LIKE_OTHERS = ("rvsm l1", "admm groups", "sparsify by leaf")
+"""Rows in the slow tests."""
 
 
-@pytest.mark.parametrize("name", ROWS)
+every = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LIKE_OTHERS)) for name in ROWS]
+)
+
+
+@every
 def test_ones_are_the_identity_and_other_numbers_are_not(name):
     (plain, state), (unit, of_ones) = train(ROWS[name](), tree(0)), train(ROWS[name](metric=ones), tree(0))
     same(unit, plain)
@@ -66,7 +73,7 @@ def test_ones_are_the_identity_and_other_numbers_are_not(name):
     assert not np.array_equal(flat(train(ROWS[name](metric=fisher(1)), tree(0))[0]), flat(plain))
 
 
-@pytest.mark.parametrize("name", ROWS)
+@every
 def test_a_small_leaf_stands_for_its_broadcast(name):
     small = {"a": fisher(1)["a"][:, :1], "b": np.float64(2.0) + np.arange(25), "bias": None}
     whole = {"a": jnp.broadcast_to(small["a"], (12, 40)), "b": jnp.broadcast_to(small["b"], (40, 25)), "bias": None}
@@ -75,7 +82,7 @@ def test_a_small_leaf_stands_for_its_broadcast(name):
     np.testing.assert_allclose(flat(params), flat(train(ROWS[name](metric=whole), tree(0))[0]), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ROWS)
+@every
 def test_update_replaces_the_numbers(name):
     """With the same metric from the first update on, params agree; init differs in u of admm and update_every."""
     tx = ROWS[name](metric=ones)

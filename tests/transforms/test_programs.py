@@ -116,8 +116,8 @@ def test_a_selected_leaf_without_a_gradient_is_named(tx):
     "tx",
     [
         rv.sparsify(optax.adam(0.01), 0.75, steps=8),
-        rv.sparsify(optax.lion(0.01), 0.75, steps=8, scope="leaf"),
-        rv.rvsm(rv.TopK(sparsity=0.75, scope="global"), beta=0.1),
+        pytest.param(rv.sparsify(optax.lion(0.01), 0.75, steps=8, scope="leaf"), marks=pytest.mark.slow),
+        pytest.param(rv.rvsm(rv.TopK(sparsity=0.75, scope="global"), beta=0.1), marks=pytest.mark.slow),
         rv.rvsm(rv.TransformedL1(), sparsity=0.75, beta=0.1),
         rv.admm(rv.TopK(sparsity=0.75), rho=0.1, dual_every=2),
     ],

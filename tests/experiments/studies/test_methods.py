@@ -37,7 +37,16 @@ def test_dense_runs_once_and_magnitude_once_per_ramp():
     ]
 
 
-@pytest.mark.parametrize("method", ["magnitude", "sparsify", "sparsify-metric", "rvsm", "rvsm-tl1"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "magnitude",
+        "sparsify",
+        "rvsm",
+        pytest.param("sparsify-metric", marks=pytest.mark.robustness),
+        pytest.param("rvsm-tl1", marks=pytest.mark.robustness),
+    ],
+)
 def test_a_run_has_the_sparsity_and_repeats(method):
     setting = Setting("digits", method, "adamw", 0.8, 0.5 * (method == "magnitude"), 0, 20, beta=method == "rvsm")
     one, two = train(setting, None), train(setting, None)
@@ -71,7 +80,9 @@ def test_a_fixed_lam_is_found_by_whole_trainings():
     assert again["zeros"] == found["zeros"]
 
 
-@pytest.mark.parametrize("network", ["mixer", pytest.param("recurrent", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "network", [pytest.param("mixer", marks=pytest.mark.robustness), pytest.param("recurrent", marks=pytest.mark.slow)]
+)
 def test_other_networks_learn_and_reach_the_sparsity(network):
     dense, sparse = (
         train(Setting(network, method, "adamw", share, 0.0, 0, 60), None)

@@ -93,8 +93,23 @@ def trained(tx, params, grads, steps=4):
     return run(params)
 
 
-BOTH = ("top k", "n of m", "filters", "by number", "share of each")
+BOTH = ("top k", "n of m", "filters", "by number")
 """Cases whose stack lies behind, too, in the default tests."""
+LIKE_OTHERS = (
+    "channels",
+    "top filters",
+    "certified",
+    "vectors",
+    "share",
+    "filters of each",
+    "filters of all",
+    "sparsify each",
+)
+"""Cases in the slow tests: each joins what two others have apart."""
+
+
+def slow_unless(fast):
+    return () if fast else pytest.mark.slow
 
 
 @functools.cache
@@ -105,9 +120,12 @@ def of_layers(name):
 @pytest.mark.parametrize(
     ("name", "layout", "axis"),
     [
-        *(pytest.param(name, STACK, 0, id=f"{name}-first") for name in CASES),
         *(
-            pytest.param(name, BEHIND, -2, id=f"{name}-second to last", marks=() if name in BOTH else pytest.mark.slow)
+            pytest.param(name, STACK, 0, id=f"{name}-first", marks=slow_unless(name not in LIKE_OTHERS))
+            for name in CASES
+        ),
+        *(
+            pytest.param(name, BEHIND, -2, id=f"{name}-second to last", marks=slow_unless(name in BOTH))
             for name in CASES
         ),
     ],

@@ -67,6 +67,7 @@ def test_lanes_and_search_reproduce_the_known_verdicts(points, paths):
     assert "falsifier" not in paths.claims["F-lemma6"]["margins"]["L"]
 
 
+@pytest.mark.robustness
 def test_lanes_are_counted(points, paths):
     assert {claim["lanes"] for claim in points.claims.values()} == {256}
     assert {name: claim["lanes"] for name, claim in paths.claims.items()} == {"F-lemma5-stays": 512, "F-lemma6": 256}
@@ -74,24 +75,34 @@ def test_lanes_are_counted(points, paths):
         assert claim["met"] > 0.8 * claim["lanes"]
 
 
-def test_report_lists_every_claim(points, paths):
-    for audit, names in ((points, POINTS), (paths, PATHS)):
-        report = (audit.folder / "report.md").read_text(encoding="utf-8")
-        assert audit.docs.read_text(encoding="utf-8") == report
-        assert all(report.count(f"| {name} |") >= 3 for name in names)
-        assert json.loads((audit.folder / "config.json").read_text())["config"]["lanes"] == 256
-    worst = paths.claims["F-lemma6"]["margins"]["L"]
+worst_claims = pytest.mark.parametrize(
+    ("which", "names", "name", "margin"),
+    [
+        ("points", POINTS, "A-5.2.2", "y = 0"),
+        pytest.param("paths", PATHS, "F-lemma6", "L", marks=pytest.mark.robustness),
+    ],
+    ids=["points", "paths"],
+)
+
+
+@worst_claims
+def test_report_lists_every_claim(which, names, name, margin, request):
+    audit = request.getfixturevalue(which)
+    report = (audit.folder / "report.md").read_text(encoding="utf-8")
+    assert audit.docs.read_text(encoding="utf-8") == report
+    assert all(report.count(f"| {name} |") >= 3 for name in names)
+    assert json.loads((audit.folder / "config.json").read_text())["config"]["lanes"] == 256
+    worst = audit.claims[name]["margins"][margin]
     assert f"{worst['worst']:.2e}" in report
-    assert f"--replay F-lemma6 --lane {worst['lane']} --key 0 --quick" in report
-    assert "Claims that fail: 1" in report
-    assert "## Falsifier" in points.docs.read_text(encoding="utf-8")
+    assert f"--replay {name} --lane {worst['lane']} --key 0 --quick" in report
+    assert f"Claims that fail: {sum(claim['fails'] for claim in audit.claims.values())}" in report
+    assert ("## Falsifier" in report) == (which == "points")
 
 
-@pytest.mark.parametrize(("name", "margin"), [("A-5.2.2", "y = 0"), ("F-lemma6", "L")])
-def test_replay_reproduces_every_digit(points, paths, name, margin, capsys, monkeypatch):
+@worst_claims
+def test_replay_reproduces_every_digit(which, names, name, margin, request, capsys, monkeypatch):
     monkeypatch.setattr(cli, "prepare_jax", lambda precision: None)
-    audit, names = (points, POINTS) if name in POINTS else (paths, PATHS)
-    tally = audit.claims[name]["margins"][margin]
+    tally = request.getfixturevalue(which).claims[name]["margins"][margin]
     flags = ["--quick", "--claims", *names, "--replay", name, "--lane", str(tally["lane"])]
     code, captured = command(*flags, capsys=capsys)
     assert (code, captured.err) == (0, "")

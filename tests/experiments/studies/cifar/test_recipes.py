@@ -171,6 +171,7 @@ def test_the_fast_settings():
     assert make_task(fast("resnet18", "sgd", ""), images.load("digits32")).label_smoothing == 0.1
 
 
+@pytest.mark.robustness
 def test_fast_l1_ends_with_the_sparsity_asked_for():
     """λ follows the sparsity: 80 % of the convolutions to one weight, after two epochs of ten steps."""
     whole = images.load("digits32")

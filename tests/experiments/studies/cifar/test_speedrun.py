@@ -71,6 +71,7 @@ def narrow(init, **options):
     return QuickNet(widths=(12, 16, 16), **options)
 
 
+@pytest.mark.robustness
 def test_a_sparse_run_ends_with_the_sparsity(monkeypatch):
     """90 % of the convolutions to one weight, after an epoch of ten steps; the patches stay as they are."""
     monkeypatch.setitem(recipes.NETS, "quick", narrow)
