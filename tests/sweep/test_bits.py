@@ -63,7 +63,8 @@ def test_a_lane_is_bit_identical_in_the_code_of_a_larger_d():
             np.testing.assert_array_equal(together[name][:, i : i + 1], array, err_msg=name)
 
 
-@pytest.mark.parametrize("penalty", ["l1", pytest.param("l0", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("penalty", ["l1", "l0"])
 def test_measures_are_bit_identical_on_any_number_of_devices(penalty):
     grid = rv.Grid(**LANE | {"penalty": penalty, "d": 50}, seeds=600)
     single, several = run(grid).data, rv.run_sweep(grid, jax.random.key(3)).data

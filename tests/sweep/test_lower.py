@@ -16,8 +16,8 @@ slow = pytest.mark.slow
     ("platform", "engine", "activation"),
     [
         ("cuda", "cuda", "relu"),
-        ("cuda", "pallas", "binary"),
         ("tpu", "auto", "relu"),
+        pytest.param("cuda", "pallas", "binary", marks=slow),
         pytest.param("cuda", "cuda", "binary", marks=slow),
         pytest.param("cuda", "pallas", "relu", marks=slow),
         pytest.param("cuda", "xla", "relu", marks=slow),

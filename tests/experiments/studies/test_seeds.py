@@ -48,7 +48,11 @@ def program(penalty, network):
 
 @pytest.mark.parametrize(
     ("penalty", "network"),
-    [("l0", "conv"), ("top_k", "dense"), pytest.param("tl1", "dense", marks=pytest.mark.slow)],
+    [
+        ("l0", "conv"),
+        pytest.param("top_k", "dense", marks=pytest.mark.slow),
+        pytest.param("tl1", "dense", marks=pytest.mark.slow),
+    ],
 )
 def test_vmapped_training_equals_separate_runs(x64, penalty, network):
     apart = difference(batched(LANES, penalty, network), make_separate(training(penalty, network))(LANES))

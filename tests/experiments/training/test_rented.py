@@ -161,7 +161,7 @@ def test_errors_of_the_thread_reach_the_run(data):
         rented.train(bad, data, soon())
 
 
-@pytest.mark.parametrize("card", [False, True])
+@pytest.mark.parametrize("card", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_images_per_second_count_whole_batches(card, monkeypatch):
     monkeypatch.setitem(cifar_recipes.NETS, "slim", functools.partial(ResNet, blocks=(1,), width=4))
     monkeypatch.setattr(cifar, "scans", lambda: card)

@@ -51,7 +51,11 @@ def test_the_test_set_is_read_only_at_the_end(tmp_path, data):
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"method": "sparsify", "sparsity": 0.9}, {"label_smoothing": 0.1}],
+    [
+        pytest.param({}, marks=pytest.mark.slow),
+        {"method": "sparsify", "sparsity": 0.9},
+        pytest.param({"label_smoothing": 0.1}, marks=pytest.mark.slow),
+    ],
     ids=["sgd", "sparsify", "smoothed"],
 )
 def test_out_of_time_resumes_to_the_same_bits(settings, tmp_path, data):

@@ -117,7 +117,7 @@ def test_the_released_code_trains_on_all_images():
     assert (plain.settle, plain.restart) == (True, None)
 
 
-@pytest.mark.parametrize(("net", "share"), [("vgg16", 0.9999), ("resnet18", 0.293)])
+@pytest.mark.parametrize(("net", "share"), [pytest.param("vgg16", 0.9999, marks=pytest.mark.slow), ("resnet18", 0.293)])
 def test_zeros_at_initialisation(net, share):
     """Share of zeros of ℓ0 in convolutions at PyTorch's initialisation, with the paper's λ and β."""
     recipe = released(net, "rvsm", "l0")
