@@ -13,7 +13,9 @@ from tests.sweep.machine import Machine
 PENALTIES = {"l1": rv.L1(), "l0": rv.L0(), "tl1": rv.TransformedL1(1.0)}
 
 
-@pytest.mark.parametrize("name", PENALTIES)
+@pytest.mark.parametrize(
+    "name", [pytest.param("l1", marks=pytest.mark.slow), pytest.param("l0", marks=pytest.mark.slow), "tl1"]
+)
 def test_steps_of_every_peer_are_those_of_the_chain(name):
     w, w_star = rates.starts(12, 6)
     problem = rv.NoOverlapReLU(2)

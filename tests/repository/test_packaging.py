@@ -99,6 +99,7 @@ def test_a_missing_extra_is_one_line(site, tmp_path):
     assert run.stderr == "rvsmjax: the studies need tyro, which comes with: pip install 'rvsmjax[experiments]'\n"
 
 
+@pytest.mark.robustness
 def test_the_version_needs_no_extra(site, tmp_path):
     run = command(site, tmp_path, "--version", before="sys.modules['tyro'] = None")
     assert (run.returncode, run.stdout) == (0, f"rvsmjax {rv.__version__}\n")

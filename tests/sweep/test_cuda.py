@@ -60,7 +60,7 @@ def test_kernel_agrees_with_the_loop(machine, penalty, activation, normalize):
     require_close(result, want)
 
 
-@pytest.mark.parametrize("d", [1, 65, 130])
+@pytest.mark.parametrize("d", [pytest.param(1, marks=pytest.mark.slow), 65, pytest.param(130, marks=pytest.mark.slow)])
 def test_a_lane_may_span_several_threads(machine, d):
     """One, two and four threads per lane; some threads hold one component less."""
     grid = rv.Grid(penalty="l1", d=d, k=1, beta=0.05, seeds=24)

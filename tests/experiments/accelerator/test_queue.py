@@ -113,6 +113,7 @@ def cli_process(environment, *arguments):
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.robustness
 def test_all_modules_import_without_the_missing_packages(environment):
     code = """
 import importlib, pkgutil, sys
@@ -231,6 +232,7 @@ def test_bad_input(arguments, want, capsys):
     assert error.count("\n") == 1
 
 
+@pytest.mark.robustness
 def test_without_an_accelerator_nothing_runs(environment, tmp_path):
     done = cli_process(environment | {"PATH": ""}, "--out", str(tmp_path / "out"))
     assert done.returncode == 2

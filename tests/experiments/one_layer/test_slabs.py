@@ -170,7 +170,14 @@ def test_a_folder_in_use_is_refused(stopped, capsys):
     assert cli.main([*FLAGS, "--out", str(stopped)]) == 0
 
 
-@pytest.mark.parametrize("wrong", ["cut short", "other bytes", "gone"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "cut short",
+        pytest.param("other bytes", marks=pytest.mark.robustness),
+        pytest.param("gone", marks=pytest.mark.robustness),
+    ],
+)
 def test_altered_data_are_reported_and_recomputed(stopped, whole, wrong, capsys):
     chunk = sorted((stopped.parent / ".record.unfinished" / "data.zarr" / "theta_u").glob("[0-9]*"))[0]
     data = chunk.read_bytes()

@@ -89,6 +89,7 @@ def synthetic_runs(rule_error):
     return runs
 
 
+@pytest.mark.robustness
 def test_the_true_rule_has_the_best_score():
     table, curves = stopping_scores.scores(SETTING, synthetic_runs("w_max"), 0)
     best = stopping_report.best(table)

@@ -184,6 +184,7 @@ import benchmarks.cifar
 """
 
 
+@pytest.mark.robustness
 def test_it_imports_without_the_optional_packages():
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT], cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False

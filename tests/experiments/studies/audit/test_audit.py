@@ -79,12 +79,13 @@ worst_claims = pytest.mark.parametrize(
     ("which", "names", "name", "margin"),
     [
         ("points", POINTS, "A-5.2.2", "y = 0"),
-        pytest.param("paths", PATHS, "F-lemma6", "L", marks=pytest.mark.robustness),
+        ("paths", PATHS, "F-lemma6", "L"),
     ],
     ids=["points", "paths"],
 )
 
 
+@pytest.mark.robustness
 @worst_claims
 def test_report_lists_every_claim(which, names, name, margin, request):
     audit = request.getfixturevalue(which)
@@ -99,6 +100,7 @@ def test_report_lists_every_claim(which, names, name, margin, request):
     assert ("## Falsifier" in report) == (which == "points")
 
 
+@pytest.mark.robustness
 @worst_claims
 def test_replay_reproduces_every_digit(which, names, name, margin, request, capsys, monkeypatch):
     monkeypatch.setattr(cli, "prepare_jax", lambda precision: None)
