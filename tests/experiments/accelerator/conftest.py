@@ -25,7 +25,8 @@ def environment(tmp_path):
     folder = tmp_path / "site"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(BLOCK)
-    return os.environ | {"PYTHONPATH": f"{folder}:{ROOT}", "JAX_PLATFORMS": "cpu"}
+    quick = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    return os.environ | quick | {"PYTHONPATH": f"{folder}:{ROOT}"}
 
 
 @pytest.fixture
