@@ -17,7 +17,7 @@ from rvsmjax.sweep._program import program
 # Before JAX starts: some tests use several devices.
 jax.config.update("jax_num_cpu_devices", 8)
 # Workers, subprocesses and the next run share what one process has compiled.
-COMPILED = Path(__file__).parents[1] / "build" / "compilation-cache"
+COMPILED = Path(__file__).parents[1] / "build" / "compiled-for-tests"
 CACHE = {
     "jax_compilation_cache_dir": str(COMPILED),
     "jax_persistent_cache_min_compile_time_secs": 0,
