@@ -18,7 +18,8 @@ KILLS, WINDOW = 10, 0.1
 def context():
     """Context of processes forked from one with all imports."""
     forkserver = multiprocessing.get_context("forkserver")
-    forkserver.set_forkserver_preload(["tests.experiments.records.killed"])
+    lazy = ["experiments.studies.sweep.run", "experiments.one_layer.output", "zarr"]
+    forkserver.set_forkserver_preload(["tests.experiments.records.killed", *lazy])
     return forkserver
 
 
