@@ -68,7 +68,7 @@ test: setup ## Run the default tests
 	@$(RUN) -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 test-robustness: setup ## Run studies and examples to their end; tests that kill processes, join several and drive a browser
-	@$(RUN) -m pytest -m robustness --numprocesses=3 --dist=loadfile $(ARGS)
+	@$(RUN) -m pytest -m robustness $(SIDE_BY_SIDE) $(ARGS)
 
 test-all: setup ## Run every test, the slow ones and those for a GPU too
 	@$(RUN) -m pytest -m "" $(SIDE_BY_SIDE) $(ARGS)

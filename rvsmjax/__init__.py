@@ -28,6 +28,7 @@ from rvsmjax.penalties import moreau_envelope as moreau_envelope
 from rvsmjax.problems import NoOverlapBinary as NoOverlapBinary
 from rvsmjax.problems import NoOverlapReLU as NoOverlapReLU
 from rvsmjax.problems import OneLayerProblem as OneLayerProblem
+from rvsmjax.problems import Problem as Problem
 from rvsmjax.schedules import cosine_sparsity as cosine_sparsity
 from rvsmjax.schedules import cubic_sparsity as cubic_sparsity
 from rvsmjax.solve import Solution as Solution

@@ -16,6 +16,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jax.typing import ArrayLike
 
 from rvsmjax import _checks
+from rvsmjax._memory import free_memory
 from rvsmjax.lanes import queue
 
 State = TypeVar("State")
@@ -110,7 +111,7 @@ def run_lanes(
       TypeError: if ``init``, ``step`` or ``done`` is not a function, the state's shapes change in ``step``, or ``done``
         does not return one boolean.
       ValueError: if the leaves of ``numbers`` have no common leading axis, ``max_steps`` is not a whole number in
-        [1, 2**31), or ``widths`` do not decrease.
+        [1, 2**31), ``widths`` do not decrease, or the lanes do not fit in memory.
 
     Example:
       >>> def init(numbers):
@@ -137,6 +138,7 @@ def run_lanes(
     each = -(-lanes // len(devices))
     chosen = _widths(state, each, devices[0].platform) if widths is None else _decreasing(widths)
     loop = queue.Loop(init, step, done, _last if measure is None else measure)
+    check_memory("numbers", lanes, one, state, jax.eval_shape(loop.measure, state, one), devices)
     return _program(devices[0].platform)(numbers, jnp.int32(max_steps), loop, chosen, devices)
 
 
@@ -207,9 +209,29 @@ def _check(init: Callable[..., Any], step: Callable[..., Any], done: Callable[..
     return state
 
 
+def check_memory(name: str, lanes: int, numbers: Any, state: Any, values: Any, devices: Sequence[jax.Device]) -> None:
+    """Raises ``ValueError``, naming an argument, if lanes of these shapes do not fit in memory.
+
+    Numbers and values are held twice, as dealt and in order.
+    """
+    each, free = 2 * _bytes(numbers) + _bytes(state) + 2 * _bytes(values), free_memory(devices)
+    if lanes * each > free:
+        needed, left = (f"{x / 1e9:,.1f} GB" for x in (lanes * each, free))
+        raise ValueError(f"{name} must fit in memory: {lanes:,} lanes need {needed}, {left} are free")
+
+
+def _bytes(tree: Any) -> int:
+    """Returns the size of arrays, keys of ``jax.random`` among them."""
+    shapes = [jax.eval_shape(jax.random.key_data, x) if _is_key(x) else x for x in jax.tree.leaves(tree)]
+    return sum(math.prod(x.shape) * x.dtype.itemsize for x in shapes)
+
+
+def _is_key(x: Any) -> bool:
+    return bool(jnp.issubdtype(x.dtype, jax.dtypes.prng_key))
+
+
 def _widths(state: Any, lanes: int, platform: str) -> tuple[int, ...]:
-    size = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    fit = BYTES.get(platform, BYTES_ELSEWHERE) // max(size, 1)
+    fit = BYTES.get(platform, BYTES_ELSEWHERE) // max(_bytes(state), 1)
     widest = WIDEST.get(platform, WIDEST_ELSEWHERE)
     widths = [NARROWEST]
     while FACTOR * widths[-1] <= min(widest, fit) and widths[-1] < lanes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,67 +14,37 @@ import optax
 from jax import Array
 
 from rvsmjax import _checks
-from rvsmjax.adjoint import pull, splittings
-from rvsmjax.certificate import Certificate, certificate_at
-from rvsmjax.geometry import norm, tangent, unit
-from rvsmjax.lanes import all_combinations, run_lanes
-from rvsmjax.penalties import Penalty, moreau_envelope
-from rvsmjax.problems import OneLayerProblem, splitting_residual
+from rvsmjax.lanes import run_lanes
+from rvsmjax.lanes.run import check_memory
+from rvsmjax.penalties import Penalty
+from rvsmjax.problems import Problem
 from rvsmjax.solve import Status
-from rvsmjax.sweep._program.plan import ROWS
 from rvsmjax.sweep._tiles.loop import CHECK_EVERY
 from rvsmjax.sweep.grid import Grid
-from rvsmjax.transforms import ADMMState, sparse_params, splitting_states
-
-
-class Lane(NamedTuple):
-    """What an algorithm knows of a lane.
-
-    Attributes:
-      penalty: the penalty, its numbers traced.
-      lam: λ.
-      beta: β.
-      learning_rate: η.
-      normalize: whether w stays on the sphere: the chain must end in ``unit_sphere`` if so.
-      problem: the problem.
-      d: dimension of w.
-    """
-
-    penalty: Penalty
-    lam: Array
-    beta: Array
-    learning_rate: Array
-    normalize: bool
-    problem: OneLayerProblem
-    d: int
-
-
-class Run(NamedTuple):
-    """State of a lane: the iterate, the chain's state, w*, the last residual and a ``Status``."""
-
-    w: Array
-    opt_state: optax.OptState
-    w_star: Array
-    residual: Array
-    status: Array
-
+from rvsmjax.sweep.subjects import Lane, OneLayer, Own, Run, Subject
+from rvsmjax.transforms import rvsm, sparse_params, splitting_states
 
 Algorithm = Callable[[Lane], optax.GradientTransformation]
-Done = Callable[[Array, optax.OptState], Array]
+Done = Callable[[Any, optax.OptState], Any]
 
 
-def residual(lane: Lane, w: Array, opt_state: optax.OptState, w_star: Array) -> Array:
-    """Returns how far (w, u) is from a limit of the chain.
+def rvsm_by_sgd(lane: Lane) -> optax.GradientTransformation:
+    """RVSM with gradient descent: the algorithm of a ``Problem`` by default."""
+    return optax.chain(rvsm(lane.penalty, lane.lam, lane.beta), optax.sgd(lane.learning_rate))
 
-    With ``admm``: max{‖w − u‖, ‖∇f(w) + ρz‖}. Else ‖∇f(w) + β(w − u)‖, without the second term where there is no
-    ``rvsm``. On the sphere the tangential part.
+
+class Part(NamedTuple):
+    """Values on an axis that one program can take.
+
+    Attributes:
+      kind: what the program is compiled for: the tree structure of penalties, a static value, or None for numbers.
+      entries: their indices on the axis.
+      columns: their numbers, arrays over the entries.
     """
-    for state in splitting_states(opt_state):
-        if isinstance(state, ADMMState):
-            force = lane.problem.grad(w, w_star) + state.rho * state.z
-            gap = norm(w - sparse_params(opt_state, w))
-            return jnp.maximum(gap, norm(tangent(w, force) if lane.normalize else force))
-    return splitting_residual(lane.problem, w, w_star, pull(w, splittings(opt_state)), lane.normalize)
+
+    kind: Hashable
+    entries: list[int]
+    columns: list[np.ndarray]
 
 
 def run_chains(
@@ -87,57 +57,132 @@ def run_chains(
     dtype: np.dtype,
     devices: Sequence[jax.Device],
 ) -> tuple[dict[str, np.ndarray], float]:
-    """Returns the fields of ``Certificate``, steps and status in the grid's shape, and the steps executed."""
-    axes = grid.axes
-    shape = tuple(grid.shape.values())
-    kinds: dict[Any, list[int]] = {}
-    for i, penalty in enumerate(axes.penalty):
-        kinds.setdefault(jax.tree.structure(penalty), []).append(i)
+    """Returns what is measured, steps and status in the grid's shape, and the steps executed."""
+    subject = Own(grid.problem) if isinstance(grid.problem, Problem) else OneLayer(grid.factory)
+    axes = _parts(grid, dtype)
     data: dict[str, np.ndarray] = {}
     executed = 0.0
-    rates = np.asarray([np.nan] if axes.learning_rate is None else axes.learning_rate, dtype)
-    for structure, entries in kinds.items():
-        numbers: dict[str, Any] = all_combinations(
-            entry=np.arange(len(entries)),
-            k=np.asarray(axes.k, dtype),
-            lam=np.asarray(axes.lam, dtype),
-            beta=np.asarray(axes.beta, dtype),
-            learning_rate=rates,
-            seed=np.asarray(axes.seeds, np.uint32),
-        )
-        entry = numbers.pop("entry")
-        lengths = (len(entries), *(len(x) for x in (axes.k, axes.lam, axes.beta, rates, axes.seeds)))
-        columns = zip(*(jax.tree.leaves(axes.penalty[i]) for i in entries), strict=True)
-        numbers["leaves"] = [jnp.asarray(column, dtype)[entry] for column in columns]
-        numbers["key"] = jnp.broadcast_to(key, entry.shape)
-        numbers["tol"] = jnp.full(entry.shape, tol, dtype)
-        for (i, d), (j, normalize) in itertools.product(enumerate(axes.d), enumerate(axes.normalize)):
-            init, step, ends, measure = _functions(structure, d, normalize, grid.problem, algorithm, done, dtype.name)
-            rounds = -(-max_steps // CHECK_EVERY)
-            result = run_lanes(init, step, ends, numbers, max_steps=rounds, measure=measure, devices=devices)
-            executed += CHECK_EVERY * float(result.executed)
-            certificate, status = result.values
-            fields = certificate._asdict() | {"steps": CHECK_EVERY * result.steps, "status": status}
-            for name, values in fields.items():
-                array = np.asarray(values)
-                full = data.setdefault(name, np.empty(shape, array.dtype))
-                full[(entries, i, ..., j, slice(None))] = array.reshape(lengths)
+    rounds = -(-max_steps // CHECK_EVERY)
+    kinds = []
+    for parts in itertools.product(*axes.values()):
+        of = tuple((name, part.kind) for name, part in zip(axes, parts, strict=True))
+        kinds.append((parts, _functions(subject, of, algorithm, done, dtype.name)))
+    _check(grid, [(_numbers(axes, parts, grid.seeds[:1], key, tol, dtype), kind) for parts, kind in kinds], devices)
+    for parts, (init, step, ends, measure, _) in kinds:
+        numbers = _numbers(axes, parts, grid.seeds, key, tol, dtype)
+        result = run_lanes(init, step, ends, numbers, max_steps=rounds, measure=measure, devices=devices)
+        executed += CHECK_EVERY * float(result.executed)
+        fields, status = result.values
+        index = np.ix_(*(part.entries for part in parts), range(grid.shape["seed"]))
+        for name, values in (fields | {"steps": CHECK_EVERY * result.steps, "status": status}).items():
+            array = np.asarray(values)
+            full = data.setdefault(name, np.empty((*grid.shape.values(), *array.shape[1:]), array.dtype))
+            full[index] = array.reshape(*(ix.size for ix in index), *array.shape[1:])
     return data, executed
+
+
+def _parts(grid: Grid, dtype: np.dtype) -> dict[str, list[Part]]:
+    """Returns the axes of the lanes but for the seeds, each cut into the parts that one program can take."""
+    own = {name: _part(values, name in grid.static, dtype) for name, values in grid.axes.items()}
+    if grid.problem is not None:
+        return own
+    values = grid.values
+    rates = (np.nan,) if values.learning_rate is None else values.learning_rate
+    return {
+        "penalty": _part(values.penalty, False, dtype),
+        "d": _part(values.d, True, dtype),
+        "k": _part([float(k) for k in values.k], False, dtype),
+        "lam": _part(values.lam, False, dtype),
+        "beta": _part(values.beta, False, dtype),
+        "learning_rate": _part(rates, False, dtype),
+        "normalize": _part(values.normalize, True, dtype),
+    } | own
+
+
+def _part(values: Sequence[Any], static: bool, dtype: np.dtype) -> list[Part]:
+    if static:
+        return [Part(value, [i], []) for i, value in enumerate(values)]
+    if not isinstance(values[0], Penalty):
+        array = np.asarray(values)
+        return [Part(None, list(range(len(values))), [array.astype(dtype) if array.dtype.kind == "f" else array])]
+    groups: dict[Any, list[int]] = {}
+    for i, penalty in enumerate(values):
+        groups.setdefault(jax.tree.structure(penalty), []).append(i)
+    parts = []
+    for structure, entries in groups.items():
+        columns = zip(*(jax.tree.leaves(values[i]) for i in entries), strict=True)
+        parts.append(Part(structure, entries, [np.asarray(column, dtype) for column in columns]))
+    return parts
+
+
+def _numbers(
+    axes: dict[str, list[Part]], parts: Sequence[Part], seeds: Sequence[int], key: Array, tol: float, dtype: np.dtype
+) -> dict[str, Any]:
+    """Returns the numbers of every lane of some parts, the seed fastest."""
+    index = np.indices([*(len(part.entries) for part in parts), len(seeds)]).reshape(len(parts) + 1, -1)
+    by_axis = {
+        name: [jnp.asarray(column[i]) for column in part.columns]
+        for name, part, i in zip(axes, parts, index, strict=False)
+        if part.columns
+    }
+    lanes = index.shape[1:]
+    return {
+        "axes": by_axis,
+        "seed": jnp.asarray(np.asarray(seeds, np.uint32)[index[-1]]),
+        "key": jnp.broadcast_to(key, lanes),
+        "tol": jnp.full(lanes, tol, dtype),
+    }
+
+
+class Functions(NamedTuple):
+    """What ``run_lanes`` takes for a kind of lanes, the same objects for equal arguments.
+
+    Attributes:
+      init: see ``run_lanes``.
+      step: see ``run_lanes``.
+      ends: ``done`` of ``run_lanes``.
+      measure: see ``run_lanes``.
+      read: names of the axes that a trace has read.
+    """
+
+    init: Callable[..., Any]
+    step: Callable[..., Any]
+    ends: Callable[..., Any]
+    measure: Callable[..., Any]
+    read: set[str]
+
+
+def _check(grid: Grid, kinds: Sequence[tuple[Any, Functions]], devices: Sequence[jax.Device]) -> None:
+    """Raises unless each axis of the grid's own is read by some kind of lanes, and the lanes fit in memory."""
+    read: set[str] = set()
+    for numbers, functions in kinds:
+        one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), numbers)
+        state = jax.eval_shape(functions.init, one)
+        if not functions.read.issuperset(grid.axes):
+            jax.eval_shape(functions.step, state, one)
+        read |= functions.read
+        values = jax.eval_shape(functions.measure, state, one)
+        check_memory("grid", len(numbers["seed"]) * grid.shape["seed"], one, state, values, devices)
+    if unread := [name for name in grid.axes if name not in read]:
+        raise ValueError(f"axes must be read by the algorithm or the problem, got {unread[0]!r}, which is not")
 
 
 @functools.lru_cache(maxsize=256)
 def _functions(
-    structure: Any, d: int, normalize: bool, factory: Any, algorithm: Algorithm, done: Done | None, dtype: str
-) -> tuple[Callable[..., Any], ...]:
-    """Returns ``init``, ``step``, ``done`` and ``measure`` of a kind of lanes, the same objects for equal arguments."""
+    subject: Subject, kinds: tuple[tuple[str, Hashable], ...], algorithm: Algorithm, done: Done | None, dtype: str
+) -> Functions:
+    read: set[str] = set()
 
     def lane_of(numbers: Any) -> Lane:
-        problem = factory(numbers["k"])
-        largest = problem.largest_learning_rate(numbers["beta"])
-        given = numbers["learning_rate"]
-        rate = jnp.where(jnp.isnan(given), largest, given)
-        penalty = jax.tree.unflatten(structure, numbers["leaves"])
-        return Lane(penalty, numbers["lam"], numbers["beta"], rate, normalize, problem, d)
+        def value(name: str, kind: Hashable) -> Any:
+            if name not in numbers["axes"] and not isinstance(kind, jax.tree_util.PyTreeDef):
+                return kind  # static
+            leaves = numbers["axes"].get(name, [])
+            return leaves[0] if kind is None else jax.tree.unflatten(kind, leaves)
+
+        lane = subject.lane({name: value(name, kind) for name, kind in kinds})
+        lane.__dict__["_read"] = read
+        return lane
 
     def chain_of(lane: Lane) -> optax.GradientTransformationExtraArgs:
         chain = algorithm(lane)
@@ -145,45 +190,63 @@ def _functions(
             raise TypeError(f"algorithm must return an optax.GradientTransformation, got {_checks.show(chain)}")
         return optax.with_extra_args_support(chain)
 
-    def judged(lane: Lane, w: Array, opt_state: Any, w_star: Array, tol: Array) -> tuple[Array, Array]:
-        size = residual(lane, w, opt_state, w_star).astype(dtype)
-        met = size <= tol if done is None else done(w, opt_state)
-        finite = jnp.isfinite(size) & jnp.all(jnp.isfinite(w))
+    def key_of(numbers: Any) -> Array:
+        return jax.random.fold_in(numbers["key"], numbers["seed"])
+
+    def judged(lane: Lane, run: Run, gradient: Any, tol: Array) -> tuple[Array, Array]:
+        size = subject.residual(lane, run.w, run.opt_state, run.data, gradient).astype(dtype)
+        met: Any = size <= tol if done is None else done(run.w, run.opt_state)
+        if jnp.shape(met) != () or not jnp.issubdtype(jnp.result_type(met), jnp.bool_):
+            raise TypeError(f"done must return one boolean, got {_checks.show(met)}")
+        finite = jnp.isfinite(size)
+        for leaf in jax.tree.leaves(run.w):
+            finite = finite & jnp.all(jnp.isfinite(leaf))
         status = jnp.where(finite, jnp.where(met, Status.CONVERGED, Status.CAP), Status.DIVERGED)
         return size, status.astype(jnp.int8)
 
     def init(numbers: Any) -> Run:
-        lane = lane_of(numbers)
-        rows = -(-d // ROWS) * ROWS
-        seed = jax.random.fold_in(numbers["key"], numbers["seed"])
-        w_star, w = unit(jax.random.normal(seed, (2, rows), dtype)[:, :d])
+        lane, key = lane_of(numbers), key_of(numbers)
+        w, data = subject.draw(key, lane, np.dtype(dtype))
         opt_state = jax.tree.map(jnp.asarray, chain_of(lane).init(w))
-        return Run(w, opt_state, w_star, *judged(lane, w, opt_state, w_star, numbers["tol"]))
+        run = Run(w, opt_state, data, jnp.zeros((), dtype), jnp.int8(Status.CAP), jnp.int32(0))
+        size, status = judged(lane, run, subject.grad(lane, w, data, key, run.step), numbers["tol"])
+        return run._replace(residual=size, status=status)
 
     def step(run: Run, numbers: Any) -> Run:
-        lane = lane_of(numbers)
+        lane, key = lane_of(numbers), key_of(numbers)
         chain = chain_of(lane)
 
-        def one(carry: tuple[Array, Any], _: None) -> tuple[tuple[Array, Any], None]:
-            w, opt_state = carry
-            updates, opt_state = chain.update(lane.problem.grad(w, run.w_star).astype(dtype), opt_state, w)
-            return (optax.apply_updates(w, updates), opt_state), None
+        def one(carry: tuple[Any, ...], _: None = None) -> tuple[tuple[Any, ...], None]:
+            w, opt_state, count = carry
+            gradient = subject.grad(lane, w, run.data, key, count)
+            gradient = jax.tree.map(lambda g, x: g.astype(x.dtype), gradient, w)
+            updates, opt_state = chain.update(gradient, opt_state, w)
+            return (optax.apply_updates(w, updates), opt_state, count + 1), None
 
-        (w, opt_state), _ = jax.lax.scan(one, (run.w, run.opt_state), length=CHECK_EVERY)
-        size, status = judged(lane, w, opt_state, run.w_star, numbers["tol"])
-        new = Run(w, opt_state, run.w_star, size, status)
+        start = run.w, run.opt_state, run.step
+        _require_fixed(start[1], jax.eval_shape(one, start)[0][1])
+        (w, opt_state, count), _ = jax.lax.scan(one, start, length=CHECK_EVERY)
+        new = run._replace(w=w, opt_state=opt_state, step=count)
+        size, status = judged(lane, new, subject.grad(lane, w, run.data, key, count), numbers["tol"])
         # The last finite iterate is kept.
-        kept = jax.tree.map(lambda a, b: jnp.where(status == Status.DIVERGED, b, a), new, run)
-        return kept._replace(status=status)
+        kept = jax.tree.map(lambda a, b: jnp.where(status == Status.DIVERGED, b, a), new._replace(residual=size), run)
+        return kept._replace(status=status, step=count, data=run.data)
 
     def ends(run: Run, numbers: Any) -> Array:
         return run.status != Status.CAP
 
-    def measure(run: Run, numbers: Any) -> tuple[Certificate, Array]:
-        lane, w = lane_of(numbers), run.w
-        u = sparse_params(run.opt_state, w) if splitting_states(run.opt_state) else w
-        envelope = moreau_envelope(lane.penalty, w, lane.lam / lane.beta)
-        fields = certificate_at(lane.problem, lane.lam, lane.beta, d, w, run.w_star, u, envelope)
-        return fields._replace(zeros=fields.zeros.astype(jnp.int32)), run.status
+    def measure(run: Run, numbers: Any) -> tuple[dict[str, Array], Array]:
+        u = sparse_params(run.opt_state, run.w) if splitting_states(run.opt_state) else run.w
+        return subject.measure(lane_of(numbers), run.w, u, run.data), run.status
 
-    return init, step, ends, measure
+    return Functions(init, step, ends, measure, read)
+
+
+def _require_fixed(before: Any, after: Any) -> None:
+    """Raises ``TypeError`` if the state of a chain does not keep its structure, shapes and dtypes in an update."""
+    shapes = [[(x.shape, x.dtype) for x in jax.tree.leaves(tree)] for tree in (before, after)]
+    structures = [jax.tree.structure(tree) for tree in (before, after)]
+    if structures[0] != structures[1] or shapes[0] != shapes[1]:
+        changed = [f"{b[1]}{list(b[0])} after {a[1]}{list(a[0])}" for a, b in zip(*shapes, strict=False) if a != b]
+        shown = changed[0] if changed else f"{structures[1]} after {structures[0]}"
+        raise TypeError(f"algorithm must return a chain whose state keeps its shapes, got {_checks.show(shown)}")

@@ -20,7 +20,7 @@ from rvsmjax.sweep._program.plan import Plan, make_plan, precision
 from rvsmjax.sweep._program.progress import Progress, reporting
 from rvsmjax.sweep._program.runners import stores_in_grid_order
 from rvsmjax.sweep._tiles.loop import MOST_STEPS
-from rvsmjax.sweep.chains import Algorithm, Done, run_chains
+from rvsmjax.sweep.chains import Algorithm, Done, run_chains, rvsm_by_sgd
 from rvsmjax.sweep.grid import Grid
 from rvsmjax.sweep.result import SweepResult
 
@@ -64,17 +64,18 @@ def run_sweep(
         kernel does not support (d > 2048 for cuda, d > 512 for pallas, non-separable penalties), and replaces the
         kernel with a warning on devices that cannot run it. Engines agree to rounding.
       algorithm: function of a ``sweep.Lane`` that returns an optax chain, which then runs in place of RVSM with SGD, by
-        ``run_lanes``: one program for each kind of penalty, d and ``normalize``, compiled once for the same function.
-        The numbers of the lane are traced. ``compile_seconds`` is 0 then, and compilation part of ``run_seconds``;
-        ``engine`` and ``progress`` stay at their defaults, and all devices belong to this process.
+        ``run_lanes``: one program for each kind of penalty, d, ``normalize`` and each static value, compiled once for
+        the same function. The numbers of the lane are traced. With a ``Problem``, RVSM with SGD by default, from the
+        axes ``penalty``, ``lam``, ``beta`` and ``learning_rate``. ``compile_seconds`` is 0 then, and compilation part
+        of ``run_seconds``; ``engine`` and ``progress`` stay at their defaults, and all devices belong to this process.
       done: function of w and the chain's state that returns whether the lane has ended, in place of the comparison of
         the residual with ``tol``; asked every 16 steps; with ``algorithm`` only. The default residual of a chain with
-        ``admm`` is max{‖w − u‖, ‖∇f(w) + ρz‖}.
+        ``admm`` is max{‖w − u‖, ‖∇f(w) + ρz‖}. A gradient on a random sample has no small residual: give ``done``.
 
     Raises:
       TypeError: ``grid`` is not a ``Grid``, ``algorithm`` is not a function that returns a chain.
       ValueError: ``tol`` <= 0, ``max_steps`` out of range, an unknown precision or engine, a grid that does not fit in
-        memory.
+        memory, axes of one's own that neither the algorithm nor the problem reads.
 
     Source: A Algorithm 1, Tables 1 to 3.
 
@@ -91,6 +92,8 @@ def run_sweep(
         raise ValueError(f"max_steps must be at most 2**28, got {max_steps:,}")
     key = jax.random.key(0) if key is None else key
     devices = tuple(jax.devices() if devices is None else devices)
+    if grid.problem is not None and algorithm is None:
+        algorithm = rvsm_by_sgd
     if algorithm is not None:
         if not callable(algorithm):
             raise TypeError(f"algorithm must be a function of a sweep.Lane, got {_checks.show(algorithm)}")
@@ -150,7 +153,7 @@ def _gathered(outputs: Any) -> Any:
 
 def _assemble(grid: Grid, plan: Plan, outputs: Any) -> dict[str, np.ndarray]:
     """Scatters the tiles into arrays of the grid's shape."""
-    shape, axes, cells = tuple(grid.shape.values()), grid.axes, cell_order(grid)
+    shape, axes, cells = tuple(grid.shape.values()), grid.values, cell_order(grid)
     data: dict[str, np.ndarray] = {}
     for block, out in zip(plan.blocks, outputs, strict=True):
         orders = np.asarray(out["orders"])[: len(block.dims)]
@@ -178,6 +181,7 @@ def _blanked(data: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Returns the data with NaN in the diverged lanes."""
     diverged = data["status"] == Status.DIVERGED
     if diverged.any():
-        for name in set(Certificate._fields) - {"zeros"}:
-            data[name][diverged] = np.nan
+        for values in data.values():
+            if np.issubdtype(values.dtype, np.floating):
+                values[diverged] = np.nan
     return data

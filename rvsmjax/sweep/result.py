@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
+from rvsmjax.penalties import Penalty
 from rvsmjax.solve import Status
-from rvsmjax.sweep.grid import Grid
+from rvsmjax.sweep.grid import Grid, labelled
 
 if TYPE_CHECKING:
     import xarray
@@ -21,8 +23,8 @@ class SweepResult:
 
     Attributes:
       grid: the grid.
-      data: NumPy arrays of shape ``grid.shape``: the fields of ``certificate.Certificate``, ``steps`` and ``status`` (a
-        ``Status``). Diverged lanes hold NaN.
+      data: NumPy arrays of shape ``grid.shape``: the fields of ``certificate.Certificate``, or what a ``Problem``
+        measures, with its axes last; ``steps`` and ``status`` (a ``Status``). Diverged lanes hold NaN.
       tol: tolerance of the run.
       compile_seconds: time to trace and compile; 0 if the program was cached.
       run_seconds: time of the call.
@@ -53,14 +55,16 @@ class SweepResult:
 
         The coordinate ``a`` along ``penalty`` is the shape parameter of transformed l1, NaN for other penalties.
         ``learning_rate`` is NaN for the largest rate that the theorem allows; the variable ``eta`` holds the rate used,
-        over beta and learning_rate, and over k too if the largest rate depends on it.
+        over beta and learning_rate, and over k too if the largest rate depends on it. Axes of one's own follow; with a
+        ``Problem`` they are all.
 
         Raises:
           ImportError: xarray is not installed; the extra ``experiments`` installs it.
         """
         labelled = labels(self.grid, self.tol)
         dims = tuple(self.grid.shape)
-        dataset = labelled.assign({name: (dims, values) for name, values in self.data.items()})
+        own = {name: [f"{name}_{i}" for i in range(x.ndim - len(dims))] for name, x in self.data.items()}
+        dataset = labelled.assign({name: ((*dims, *own[name]), values) for name, values in self.data.items()})
         dataset["status"].attrs["meaning"] = STATUS_MEANING
         return dataset
 
@@ -74,9 +78,13 @@ def labels(grid: Grid, tol: float) -> xarray.Dataset:
         import xarray
     except ImportError as error:
         raise ImportError("to_xarray needs xarray: install rvsmjax[experiments]") from error
-    axes = grid.axes
+    own = {name: _coordinate(values) for name, values in grid.axes.items()} | {"seed": np.asarray(grid.seeds)}
+    attributes = {"tol": tol, "jax": jax.__version__}
+    if grid.problem is not None:
+        return xarray.Dataset(coords=own, attrs={"problem": type(grid.problem).__name__} | attributes)
+    axes = grid.values
     # Shape (beta,) if the largest rate is the same for every k, else (k, beta).
-    problem = grid.problem(np.asarray(axes.k)[:, None])
+    problem = grid.factory(np.asarray(axes.k)[:, None])
     largest = np.asarray(problem.largest_learning_rate(np.asarray(axes.beta)), float)[..., None]
     rates = np.asarray([np.nan] if axes.learning_rate is None else axes.learning_rate, float)
     shapes = [getattr(penalty, "a", np.nan) for penalty in axes.penalty]
@@ -88,7 +96,15 @@ def labels(grid: Grid, tol: float) -> xarray.Dataset:
             **{name: np.asarray(getattr(axes, name)) for name in ("d", "k", "lam", "beta")},
             "learning_rate": rates,
             "normalize": np.asarray(axes.normalize),
-            "seed": np.asarray(axes.seeds),
+            **own,
         },
-        attrs={"activation": grid.problem.name, "tol": tol, "jax": jax.__version__},
+        attrs={"activation": grid.factory.name} | attributes,
     )
+
+
+def _coordinate(values: Sequence[Any]) -> np.ndarray:
+    if all(isinstance(value, Penalty) for value in values):
+        return np.asarray(labelled(values), object)
+    if all(isinstance(value, bool | int | float) for value in values):
+        return np.asarray(values)
+    return np.asarray([str(value) for value in values], object)

@@ -32,7 +32,7 @@ class Slab(NamedTuple):
 
 
 def slabs(grid: Grid, most_lanes: int = 1_000_000) -> list[Slab]:
-    """Cuts a grid into slabs of at most ``most_lanes`` lanes, or of one value on each axis in ``CUT``.
+    """Cuts a grid into slabs of at most ``most_lanes`` lanes, or of one value on each axis in ``CUT`` that it has.
 
     A lane's result is bit-identical in a slab and in the full grid.
 
@@ -53,11 +53,12 @@ def slabs(grid: Grid, most_lanes: int = 1_000_000) -> list[Slab]:
     most_lanes = _checks.count("most_lanes", most_lanes)
     shape = grid.shape
     lengths = dict(shape)
-    for axis, shortest in ((CUT[0], MIN_SEEDS), *((axis, 1) for axis in (*CUT[1:], CUT[0]))):
+    cut = [axis for axis in CUT if axis in shape and axis not in grid.axes]
+    for axis, shortest in ((cut[0], MIN_SEEDS), *((axis, 1) for axis in (*cut[1:], cut[0]))):
         others = math.prod(lengths.values()) // lengths[axis]
         count = -(-shape[axis] // min(shape[axis], max(shortest, most_lanes // others)))
         lengths[axis] = -(-shape[axis] // count)  # even lengths, so the last slab overlaps little
-    pieces = [[(axis, start) for start in range(0, shape[axis], lengths[axis])] for axis in CUT]
+    pieces = [[(axis, start) for start in range(0, shape[axis], lengths[axis])] for axis in cut]
     parts = []
     for starts in itertools.product(*pieces):
         in_full = {axis: slice(0, n) for axis, n in shape.items()}

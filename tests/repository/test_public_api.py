@@ -34,6 +34,7 @@ NAMES = {
     "NoOverlapBinary",
     "NoOverlapReLU",
     "OneLayerProblem",
+    "Problem",
     "Penalty",
     "run_sweep",
     "run_lanes",

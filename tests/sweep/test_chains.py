@@ -7,7 +7,8 @@ import optax
 import pytest
 
 import rvsmjax as rv
-from rvsmjax.sweep import Lane, chains
+from rvsmjax.sweep import Lane
+from rvsmjax.sweep.subjects import OneLayer
 
 ONE = jax.devices()[:1]
 
@@ -57,7 +58,8 @@ def test_lanes_agree_with_solve(algorithm, x64):
                 draws = jax.random.normal(jax.random.fold_in(jax.random.key(0), seed), (2, 64))[:, :6]
                 w_star, w0 = draws / jnp.linalg.norm(draws, axis=1, keepdims=True)
                 problem = rv.NoOverlapReLU(3)
-                lane = Lane(rv.L1(), lam, beta, problem.largest_learning_rate(beta), normalize, problem, 6)
+                rate = problem.largest_learning_rate(beta)
+                lane = Lane(problem, penalty=rv.L1(), lam=lam, beta=beta, learning_rate=rate, normalize=normalize)
                 end = rv.solve(
                     problem, algorithm(lane), w0, w_star, tol=1e-9, max_steps=20_000, check_every=16, adjoint=None
                 )
@@ -69,12 +71,15 @@ def test_lanes_agree_with_solve(algorithm, x64):
 
 def test_both_residuals_of_admm_count():
     w_star, w = jnp.array([0.6, 0.8, 0.0]), jnp.array([0.8, 0.0, 0.6])
-    lane = Lane(rv.L1(), 1e-7, 0.5, 0.1, False, rv.NoOverlapReLU(2), 3)
-    force = chains.residual(lane, w, by_admm(lane).init(w), w_star)
-    np.testing.assert_allclose(force, jnp.linalg.norm(lane.problem.grad(w, w_star)), rtol=1e-6)
-    lane = lane._replace(lam=0.1)  # at w* there is no gradient: ‖w − u‖ is left, (λ/ρ)√2
-    gap = chains.residual(lane, w_star, by_admm(lane).init(w_star), w_star)
-    np.testing.assert_allclose(gap, 0.2 * 2**0.5, rtol=1e-5)
+    problem = rv.NoOverlapReLU(2)
+
+    def residual(w, lam):
+        lane = Lane(problem, penalty=rv.L1(), lam=lam, beta=0.5, learning_rate=0.1, normalize=False)
+        return OneLayer(None).residual(lane, w, by_admm(lane).init(w), w_star, problem.grad(w, w_star))
+
+    np.testing.assert_allclose(residual(w, 1e-7), jnp.linalg.norm(problem.grad(w, w_star)), rtol=1e-6)
+    # At w* there is no gradient: ‖w − u‖ is left, (λ/ρ)√2.
+    np.testing.assert_allclose(residual(w_star, 0.1), 0.2 * 2**0.5, rtol=1e-5)
 
 
 @pytest.mark.slow
@@ -124,6 +129,182 @@ def test_a_problem_of_ones_own():
         rv.Grid(penalty="l1", d=4, k=[2, 8], seeds=4, activation="binary"), algorithm=by_sgd, devices=ONE
     )
     assert result.counts["converged"] == 8
+
+
+def test_an_axis_of_ones_own_beside_those_of_one_layer_problems(x64):
+    def relaxed(lane):
+        rate = lane.damping * lane.learning_rate if lane.damped else lane.learning_rate
+        return optax.chain(rv.rvsm(lane.penalty, lane.lam, lane.beta), optax.sgd(rate), rv.unit_sphere())
+
+    axes = {"damping": [0.5, 1.0], "damped": [True, False]}
+    grid = rv.Grid(penalty="l0", d=4, k=2, lam=[1e-4, 1e-3], seeds=3, axes=axes, static="damped")
+    result = rv.run_sweep(grid, tol=1e-10, algorithm=relaxed, devices=ONE)
+    assert list(grid.shape.items())[-3:] == [("damping", 2), ("damped", 2), ("seed", 3)]
+    plain = rv.run_sweep(rv.Grid(penalty="l0", d=4, k=2, lam=[1e-4, 1e-3], seeds=3), tol=1e-10, devices=ONE)
+    theta, steps = (result.data[name][0, 0, 0, :, 0, 0, 0] for name in ("theta_w", "steps"))  # lam, damping, damped
+    np.testing.assert_allclose(
+        theta, np.broadcast_to(plain.data["theta_w"].reshape(2, 1, 1, 3), theta.shape), atol=1e-9
+    )
+    assert (steps[:, 1] == steps[:, 1, :1]).all()
+    assert (steps[:, 0, 0] > 1.5 * steps[:, 0, 1]).all()
+    labelled = result.to_xarray()
+    assert labelled["damping"].values.tolist() == [0.5, 1.0]
+    assert labelled["steps"].sel(damping=0.5, damped=True, seed=2).shape == (1, 1, 1, 2, 1, 1, 1)
+
+
+class Regression(rv.Problem):
+    """Least squares on 20 samples with noise; two leaves of parameters."""
+
+    def draw(self, key, lane):
+        inputs, errors = jax.random.normal(key, (20, 5)), jax.random.normal(jax.random.fold_in(key, 1), (20,))
+        targets = inputs @ jnp.array([2.0, 0.0, 0.0, -1.0, 0.0]) + 1 + lane.noise * errors
+        return {"w": jnp.zeros((5, 1)), "b": jnp.zeros(())}, (inputs, targets)
+
+    def loss(self, w, data):
+        inputs, targets = data
+        return jnp.mean((inputs @ w["w"][:, 0] + w["b"] - targets) ** 2) / 2
+
+    def measure(self, w, u, data):
+        return super().measure(w, u, data) | {"u": u["w"][:, 0]}
+
+
+def by_prox(lane):
+    return optax.chain(rv.rvsm(lane.penalty, lane.lam, 1.0), optax.sgd(0.2))
+
+
+def test_a_problem_of_ones_own_by_hand(x64):
+    problem = Regression()
+    axes = {"penalty": [rv.MCP(3.0), rv.L1(), rv.MCP(4.0)], "lam": [0.05, 0.2], "noise": [0.0, 0.5]}
+    grid = rv.Grid(problem=problem, axes=axes, seeds=[3, 8])
+    assert grid.shape == {"penalty": 3, "lam": 2, "noise": 2, "seed": 2}
+    result = rv.run_sweep(grid, tol=1e-9, algorithm=by_prox, devices=ONE)
+    assert result.counts["converged"] == grid.size == 24
+    labelled = result.to_xarray()
+    assert labelled["penalty"].values.tolist() == ["mcp(gamma=3)", "l1", "mcp(gamma=4)"]
+    assert labelled["u"].dims == ("penalty", "lam", "noise", "seed", "u_0")
+    for at in np.ndindex(3, 2, 2, 2):
+        penalty, lam, noise = (axes[name][i] for name, i in zip(axes, at, strict=False))
+        key = jax.random.split(jax.random.fold_in(jax.random.key(0), grid.seeds[at[3]]))[0]
+        inputs = np.asarray(jax.random.normal(key, (20, 5)))
+        errors = np.asarray(jax.random.normal(jax.random.fold_in(key, 1), (20,)))
+        targets = inputs @ [2, 0, 0, -1, 0] + 1 + noise * errors
+        w, b = np.zeros(5), 0.0
+        for _ in range(result.data["steps"][at]):
+            rest = inputs @ w + b - targets
+            gradient = inputs.T @ rest / 20 + w - np.asarray(penalty.prox(jnp.asarray(w), lam))
+            w, b = w - 0.2 * gradient, b - 0.2 * rest.mean()
+        u = np.asarray(penalty.prox(jnp.asarray(w), lam))
+        np.testing.assert_allclose(result.data["u"][at], u, atol=1e-10)
+        np.testing.assert_allclose(result.data["f_w"][at], ((inputs @ w + b - targets) ** 2).mean() / 2, atol=1e-10)
+        assert result.data["zeros"][at] == (u == 0).sum()
+        rest = inputs @ w + b - targets
+        force = np.append(inputs.T @ rest / 20 + w - u, rest.mean())
+        assert np.linalg.norm(force) < 1e-9
+
+
+def test_rvsm_by_sgd_is_the_algorithm_by_default():
+    axes = {"penalty": rv.L1(), "lam": 0.05, "beta": 1.0, "learning_rate": 0.2, "noise": [0.1, 0.3]}
+    result = rv.run_sweep(rv.Grid(problem=Regression(), axes=axes, seeds=2), tol=1e-5, devices=ONE)
+    assert result.counts["converged"] == 4
+    assert len({float(x) for x in result.data["f_w"].ravel()}) == 4
+
+
+class Walk(rv.Problem):
+    """The gradient is a random direction, a new one in each step."""
+
+    def draw(self, key, lane):
+        return jnp.zeros(lane.size), None
+
+    def loss(self, w, data):
+        return jnp.sum(w**2)
+
+    def grad(self, w, data, key):
+        return jax.random.normal(key, w.shape, w.dtype)
+
+    def measure(self, w, u, data):
+        return {"square": jnp.sum(w**2)}
+
+
+def test_every_step_has_a_key_and_a_size_may_be_an_axis():
+    grid = rv.Grid(problem=Walk(), axes={"size": [50, 200]}, static=["size"], seeds=50)
+    plain = lambda lane: optax.sgd(1.0)  # noqa: E731
+    result = rv.run_sweep(grid, max_steps=64, algorithm=plain, done=lambda w, s: False * jnp.any(w > 0), devices=ONE)
+    assert (result.data["steps"] == 64).all()
+    assert result.counts["cap"] == 100
+    means = result.data["square"].mean(1) / 64  # the sum of 64 independent normal vectors
+    np.testing.assert_allclose(means, [50, 200], rtol=0.08)
+    assert len(set(result.data["square"].ravel())) == 100
+
+
+def test_the_lanes_of_a_problem_are_cut_by_seeds():
+    grid = rv.Grid(problem=Regression(), axes={"noise": [0.1, 0.3], "lam": 0.1}, seeds=600)
+    parts = rv.sweep.slabs(grid, most_lanes=700)
+    assert [part.grid.shape["seed"] for part in parts] == [300, 300]
+    assert parts[1].grid.seeds == range(300, 600)
+    assert parts[1].grid.problem is grid.problem
+
+
+def test_the_widest_lanes_do_not_fit():
+    class Wide(Walk):
+        def draw(self, key, lane):
+            return jnp.zeros(10**9), lane.size * 1.0
+
+    grid = rv.Grid(problem=Wide(), axes={"size": [1, 2]}, seeds=10**4)
+    with pytest.raises(
+        ValueError, match=r"^grid must fit in memory: 20,000 lanes need [\d,.]+ GB, [\d,.]+ GB are free$"
+    ):
+        rv.run_sweep(grid, algorithm=lambda lane: optax.sgd(1.0), devices=ONE)
+
+
+OWN = {"problem": Regression(), "axes": {"lam": 0.1, "noise": 0.1}, "seeds": 2}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "message"),
+    [
+        ({}, {}, AttributeError, r"lane has the axes of the grid as attributes \(lam, noise\), got 'penalty'"),
+        ({"axes": {"lam": 0.1}}, {"algorithm": by_prox}, AttributeError, r"\(lam\), got 'noise'"),
+        (
+            {"axes": {"penalty": rv.L1(), "lam": 0.1, "noise": 0.1, "rho": 1.0}},
+            {"algorithm": by_prox},
+            ValueError,
+            r"axes must be read by the algorithm or the problem, got 'rho', which is not",
+        ),
+        (
+            {"axes": {"penalty": rv.L1(), "lam": 0.1, "noise": 0.1}},
+            {"algorithm": by_prox, "done": lambda w, s: w["w"] > 0},
+            TypeError,
+            r"done must return one boolean, got",
+        ),
+        (
+            {"axes": {"noise": 0.1}},
+            {"algorithm": lambda lane: optax.GradientTransformation(lambda w: 0, lambda g, s, w: (g, (s, s)))},
+            TypeError,
+            r"algorithm must return a chain whose state keeps its shapes, got 'PyTreeDef\(\(\*, \*\)\) after PyTreeDef",
+        ),
+        ({"problem": 3}, {}, TypeError, r"problem must be an instance of Problem, got 3"),
+        ({"d": 10}, {}, ValueError, r"d must be an axis in axes with a problem, got 10"),
+        ({"axes": [1]}, {}, TypeError, r"axes must be a dictionary of values by name, got \[1\]"),
+        ({"axes": {"seed": 1}}, {}, ValueError, r"axes must have names of their own that are identifiers, got 'seed'"),
+        ({"axes": {"a b": 1}}, {}, ValueError, r"axes must have names of their own that are identifiers, got 'a b'"),
+        ({"axes": {"noise": []}}, {}, ValueError, r"axes\['noise'\] must hold at least one value, got an empty axis"),
+        ({"axes": {"noise": [1, 1]}}, {}, ValueError, r"axes\['noise'\] must hold distinct values, got \[1, 1\]"),
+        ({"axes": {"noise": ["a"]}}, {}, TypeError, r"axes\['noise'\] must hold finite numbers or penalties, or be"),
+        ({"axes": {"noise": [np.nan]}}, {}, TypeError, r"axes\['noise'\] must hold finite numbers or penalties, or be"),
+        ({"static": "size"}, {}, ValueError, r"static must be names in axes, got 'size'"),
+        ({"problem": None}, {}, ValueError, r"axes must have names of their own that are identifiers, got 'lam'"),
+        (
+            {"problem": None, "axes": {"rho": 1.0}},
+            {},
+            ValueError,
+            r"grid must have no axes of its own without an algorithm, got \{'rho': \(1.0,\)\}",
+        ),
+    ],
+)
+def test_bad_axes_and_problems_are_one_line(arguments, options, error, message):
+    with pytest.raises(error, match=message) as caught:
+        rv.run_sweep(rv.Grid(**(OWN | arguments)), **options)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

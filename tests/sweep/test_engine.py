@@ -78,7 +78,7 @@ def test_lanes_agree_with_solve(penalties, activation, normalize):
         return run.steps, run.converged, certificate(problem, penalty, 1e-4, 4e-3, run.w, w_star)
 
     lanes = jnp.repeat(jnp.asarray([2.0, 10.0]), 5), jnp.tile(jnp.arange(5), 2)
-    for i, penalty in enumerate(grid.axes.penalty):
+    for i, penalty in enumerate(grid.values.penalty):
         steps, converged, want = jax.jit(jax.vmap(functools.partial(limit, penalty)))(*lanes)
         assert converged.all()
         got = {name: array[i].ravel() for name, array in result.data.items()}

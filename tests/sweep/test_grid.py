@@ -28,9 +28,9 @@ def test_labels_carry_parameters_only_if_the_name_is_ambiguous():
 
 
 def test_seeds_are_a_count_or_a_list():
-    assert list(rv.Grid(seeds=3).axes.seeds) == [0, 1, 2]
-    assert list(rv.Grid(seeds=[5, 2**32 - 1]).axes.seeds) == [5, 2**32 - 1]
-    assert list(rv.Grid(seeds=range(10, 12)).axes.seeds) == [10, 11]
+    assert list(rv.Grid(seeds=3).values.seeds) == [0, 1, 2]
+    assert list(rv.Grid(seeds=[5, 2**32 - 1]).values.seeds) == [5, 2**32 - 1]
+    assert list(rv.Grid(seeds=range(10, 12)).values.seeds) == [10, 11]
 
 
 def test_a_grid_of_any_size_is_described_without_building_it():

@@ -14,7 +14,7 @@ import rvsmjax as rv
 from experiments.cli import main as cli
 from tests.sweep.processes import GRID
 
-pytestmark = [pytest.mark.robustness, pytest.mark.optimized]
+pytestmark = pytest.mark.optimized
 ROOT = Path(__file__).parents[2]
 
 
@@ -29,6 +29,7 @@ def free_port():
         return free.getsockname()[1]
 
 
+@pytest.mark.slow  # the study by two processes checks the bits of its files
 def test_two_processes_give_the_bits_of_one(tmp_path):
     port = free_port()
     ends = [tmp_path / f"{name}.npz" for name in ("first", "second")]
@@ -55,6 +56,7 @@ def files(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.robustness
 def test_a_study_by_two_processes_has_the_files_of_one(tmp_path):
     several = ["--coordinator", f"127.0.0.1:{free_port()}", "--processes", "2"]
     running = [
@@ -72,6 +74,7 @@ def test_a_study_by_two_processes_has_the_files_of_one(tmp_path):
     assert (tmp_path / "alone" / "summary.csv").read_text() == (tmp_path / "both" / "summary.csv").read_text()
 
 
+@pytest.mark.robustness
 def test_a_dying_process_stops_the_others_and_the_study_resumes(tmp_path):
     out = tmp_path / "record"
     several = [

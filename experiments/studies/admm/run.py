@@ -99,7 +99,7 @@ def _penalties(config: AdmmConfig) -> dict[str, Penalty]:
 
     penalties = for_grid(config.penalty, (config.a,))
     grid = Grid(penalty=penalties, d=config.d, k=config.k, lam=config.lam, beta=config.beta, a=config.a)
-    return dict(zip(config.penalty, grid.axes.penalty, strict=True))
+    return dict(zip(config.penalty, grid.values.penalty, strict=True))
 
 
 def _check(config: AdmmConfig) -> None:

@@ -72,7 +72,7 @@ def run(config: BinaryConfig, console: Console, clock: Clock) -> Path:
         with clock.phase("figure 4"):
             descents = in_thread(lambda: binary_data.descents(config.key, config.figure_runs, config.figure_steps))
             count = min(config.seeds, MOST_FOLLOWED)
-            many = in_thread(lambda: [binary_data.many(config.key, count, penalty) for penalty in grid.axes.penalty])
+            many = in_thread(lambda: [binary_data.many(config.key, count, penalty) for penalty in grid.values.penalty])
         with clock.phase("report"):
             write_zarr(lanes, folder / "data.zarr")
             summary, figures = write_summary(folder, lanes)

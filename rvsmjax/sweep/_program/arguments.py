@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import jax
 import numpy as np
 from jax import Array
 
+from rvsmjax._memory import free_memory
 from rvsmjax.sweep._program.plan import Plan
 from rvsmjax.sweep.grid import Grid
 
@@ -20,7 +20,7 @@ def arguments(grid: Grid, plan: Plan, key: Array, tol: float, max_steps: int) ->
       ValueError: a value that underflows or overflows in the working precision.
     """
     scalar = np.dtype(plan.dtype).type
-    values = grid.axes
+    values = grid.values
     for name, candidates in (("beta", values.beta), ("learning_rate", values.learning_rate or ()), ("tol", (tol,))):
         for value in candidates:
             if not 0 < scalar(value) < np.inf:
@@ -50,12 +50,12 @@ def cell_order(grid: Grid) -> np.ndarray:
 
     Cells are sorted by ``OneLayerProblem.pace``, then by descending λ.
     """
-    axes = grid.axes
+    axes = grid.values
     k, beta = np.meshgrid(axes.k, axes.beta, indexing="ij")
-    problem = grid.problem(k)
+    problem = grid.factory(k)
     largest = np.asarray(problem.largest_learning_rate(beta), float)[:, None, :, None]
     rates = largest if axes.learning_rate is None else np.asarray(axes.learning_rate, float)[None, None, None, :]
-    pace = np.asarray(grid.problem(k[:, None, :, None]).pace(rates), float)
+    pace = np.asarray(grid.factory(k[:, None, :, None]).pace(rates), float)
     shape = len(axes.k), len(axes.lam), len(axes.beta), rates.shape[-1]
     pace, lam = (np.broadcast_to(x, shape).ravel() for x in (pace, np.asarray(axes.lam)[:, None, None]))
     return np.lexsort((-lam, pace)).astype(np.int32)
@@ -80,7 +80,7 @@ def seed_bytes(plan: Plan) -> int:
 def check_size(grid: Grid, plan: Plan) -> None:
     """Raises ``ValueError`` if the run does not fit in memory or lane indices overflow int32."""
     cells, seeds = grid.size // grid.shape["seed"], grid.shape["seed"]
-    per_seed, free = seed_bytes(plan), _free_memory(plan.devices)
+    per_seed, free = seed_bytes(plan), free_memory(plan.devices)
     if per_seed * seeds > free:
         raise ValueError(
             f"grid must fit in memory: {grid.size:,} lanes need {per_seed * seeds / 1e9:,.1f} GB, "
@@ -89,18 +89,3 @@ def check_size(grid: Grid, plan: Plan) -> None:
     most = max(max(block.lanes) for block in plan.blocks)
     if most > 2**31 - plan.tile:
         raise ValueError(f"grid must have fewer than 2**31 lanes for each d and kind of penalty, got {most:,}")
-
-
-def _free_memory(devices: tuple[Any, ...]) -> int:
-    """Returns the free bytes of the host or, if smaller, the free bytes of the local devices in total."""
-    try:
-        with open("/proc/meminfo") as lines:
-            free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        has_sysconf = hasattr(os, "sysconf")
-        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if has_sysconf else 2**62
-    local = [d for d in devices if d.platform != "cpu" and d.process_index == jax.process_index()]
-    stats = [device.memory_stats() or {} for device in local]
-    if stats and all("bytes_limit" in s for s in stats):
-        free = min(free, sum(s["bytes_limit"] - s.get("bytes_in_use", 0) for s in stats))
-    return free

@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rvsmjax import _checks
 from rvsmjax.sweep._tiles.engines import resolve
 from rvsmjax.sweep._tiles.step import FEW, UNROLLED
-from rvsmjax.sweep.grid import Grid, Problem
+from rvsmjax.sweep.grid import Factory, Grid
 
 ROWS = 64
 """Lanes are drawn and measured with d padded to a multiple of this, so nearby d share that code."""
@@ -75,7 +76,7 @@ class Plan:
 
     kinds: tuple[Kind, ...]
     lengths: tuple[int, ...]
-    problem: Problem
+    problem: Factory
     given_rate: bool
     dtype: str
     tile: int
@@ -167,10 +168,13 @@ def make_plan(grid: Grid, dtype: np.dtype, devices: tuple[Any, ...], progress: b
       engine: one of ``engines.ENGINES``.
 
     Raises:
-      ValueError: an unknown engine.
+      ValueError: an unknown engine, a grid with axes or a problem of one's own.
     """
+    if not grid.is_plain:
+        rule = "have no axes of its own without an algorithm" if grid.axes else "be of one-layer problems"
+        raise ValueError(f"grid must {rule}, got {_checks.show(grid.problem or dict(grid.axes))}")
     engine = resolve(engine, devices)
-    axes = grid.axes
+    axes = grid.values
     entries: dict[Any, list[int]] = {}
     for index, penalty in enumerate(axes.penalty):
         entries.setdefault(jax.tree.structure(penalty), []).append(index)
@@ -182,7 +186,7 @@ def make_plan(grid: Grid, dtype: np.dtype, devices: tuple[Any, ...], progress: b
             for flag in axes.normalize
         ),
         lengths=tuple(grid.shape[name] for name in INNER),
-        problem=grid.problem,
+        problem=grid.factory,
         given_rate=axes.learning_rate is not None,
         dtype=dtype.name,
         tile=_tile_size(

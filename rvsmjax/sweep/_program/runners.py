@@ -16,7 +16,7 @@ from rvsmjax.sweep._program.draws import Lanes, tile_of
 from rvsmjax.sweep._program.plan import Block, Kind, Plan
 from rvsmjax.sweep._tiles import cuda, graph, loop, pallas
 from rvsmjax.sweep._tiles.step import UNROLLED, Tile
-from rvsmjax.sweep.grid import Problem
+from rvsmjax.sweep.grid import Factory
 
 
 def engine_of(plan: Plan, kind: Kind) -> str:
@@ -28,7 +28,7 @@ def engine_of(plan: Plan, kind: Kind) -> str:
 
 
 @functools.lru_cache(maxsize=1024)
-def _translatable(penalty: Any, problem: Problem, normalize: bool) -> bool:
+def _translatable(penalty: Any, problem: Factory, normalize: bool) -> bool:
     """Returns whether the step translates to PTX, which does not depend on d; warns if not."""
     lane, lane_int = (jax.ShapeDtypeStruct((64,), dtype) for dtype in (jnp.float32, jnp.int32))
     vector, scalar = jax.ShapeDtypeStruct((2, 64), jnp.float32), jax.ShapeDtypeStruct((), jnp.float32)
