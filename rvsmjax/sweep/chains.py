@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -59,7 +59,7 @@ def run_chains(
 ) -> tuple[dict[str, np.ndarray], float]:
     """Returns what is measured, steps and status in the grid's shape, and the steps executed."""
     subject = Own(grid.problem) if isinstance(grid.problem, Problem) else OneLayer(grid.factory)
-    axes = _parts(grid, dtype)
+    axes, seeds = _parts(grid, dtype), cast(Sequence[int], grid.seeds)
     data: dict[str, np.ndarray] = {}
     executed = 0.0
     rounds = -(-max_steps // CHECK_EVERY)
@@ -67,9 +67,9 @@ def run_chains(
     for parts in itertools.product(*axes.values()):
         of = tuple((name, part.kind) for name, part in zip(axes, parts, strict=True))
         kinds.append((parts, _functions(subject, of, algorithm, done, dtype.name)))
-    _check(grid, [(_numbers(axes, parts, grid.seeds[:1], key, tol, dtype), kind) for parts, kind in kinds], devices)
+    _check(grid, [(_numbers(axes, parts, seeds[:1], key, tol, dtype), kind) for parts, kind in kinds], devices)
     for parts, (init, step, ends, measure, _) in kinds:
-        numbers = _numbers(axes, parts, grid.seeds, key, tol, dtype)
+        numbers = _numbers(axes, parts, seeds, key, tol, dtype)
         result = run_lanes(init, step, ends, numbers, max_steps=rounds, measure=measure, devices=devices)
         executed += CHECK_EVERY * float(result.executed)
         fields, status = result.values
@@ -245,7 +245,7 @@ def _functions(
 def _require_fixed(before: Any, after: Any) -> None:
     """Raises ``TypeError`` if the state of a chain does not keep its structure, shapes and dtypes in an update."""
     shapes = [[(x.shape, x.dtype) for x in jax.tree.leaves(tree)] for tree in (before, after)]
-    structures = [jax.tree.structure(tree) for tree in (before, after)]
+    structures: list[Any] = [jax.tree.structure(tree) for tree in (before, after)]
     if structures[0] != structures[1] or shapes[0] != shapes[1]:
         changed = [f"{b[1]}{list(b[0])} after {a[1]}{list(a[0])}" for a, b in zip(*shapes, strict=False) if a != b]
         shown = changed[0] if changed else f"{structures[1]} after {structures[0]}"
