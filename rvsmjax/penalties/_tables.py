@@ -55,7 +55,7 @@ class Tables(NamedTuple):
 
     def counts(self, holds: Sequence[Array]) -> Array:
         """Returns the number of True entries of each group."""
-        counted = [_count(x, packed) for x, packed in zip(holds, self.packed, strict=True)]
+        counted = [count(x, packed) for x, packed in zip(holds, self.packed, strict=True)]
         # The barriers keep XLA from repeating the sum in the program of each table.
         stacked = jax.lax.optimization_barrier(jnp.concatenate(counted))
         if self.apart:
@@ -117,7 +117,7 @@ def _table(arrays: Sequence[Array], members: Sequence[Sequence[int]], dtype: jnp
     return jnp.stack([jnp.pad(jnp.concatenate(row), (0, length - sum(x.size for x in row))) for row in rows])
 
 
-def _count(holds: Array, by_row: bool) -> Array:
+def count(holds: Array, by_row: bool = False) -> Array:
     """Returns the number of True entries of each row, or in all, a vector."""
 
     def plain(x: Array) -> Array:

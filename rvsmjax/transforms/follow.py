@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,11 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from rvsmjax._pytree import PyTree
-from rvsmjax._sharding import varying
+from rvsmjax._sharding import automatic, varying
 from rvsmjax.geometry import working_dtype
 from rvsmjax.penalties import L0, Grouped
 from rvsmjax.penalties._arranged import Axes, along_stack, map_slices, stack_shape
+from rvsmjax.penalties._tables import count
 from rvsmjax.transforms.leaves.marks import Marks, map_marked, metric_leaves
 from rvsmjax.transforms.rules import Rule, map_rules
 from rvsmjax.transforms.target import step_for_sparsity, steps_for_sparsity
@@ -97,46 +98,84 @@ def _own_steps(
     return jnp.concatenate([steps[i] for i in range(len(chosen))])
 
 
-def prox_with_floor(
-    rules: Sequence[Rule], marks: Marks, tree: PyTree, metric: PyTree, floor: ArrayLike
-) -> tuple[PyTree, tuple[Rule, ...]]:
-    """Returns u = prox(tree) with the sparsities of the rules, and the rules with their λ.
+class Thresholds(NamedTuple):
+    """Rules whose λ gives their sparsities.
+
+    Attributes:
+      rules: the rules, with one λ for all leaves, or for each where it was so.
+      applied: the rules of the prox: with a λ for each leaf where a floor may hold some of them back.
+    """
+
+    rules: tuple[Rule, ...]
+    applied: tuple[Rule, ...]
+
+
+def thresholds(rules: Sequence[Rule], marks: Marks, tree: PyTree, floor: ArrayLike) -> Thresholds:
+    """Returns the thresholds of rules whose λ is known already; none of them is held back."""
+    floored = _floored(rules, marks, tree, floor)
+    spread = by_leaf(
+        [rule if i in floored else rule._replace(sparsity=None) for i, rule in enumerate(rules)], marks, tree
+    )
+    applied = [
+        wide._replace(lam=jnp.broadcast_to(rule.lam, wide.lam.shape).astype(wide.lam.dtype)) if i in floored else rule
+        for i, (rule, wide) in enumerate(zip(rules, spread, strict=True))
+    ]
+    return Thresholds(tuple(rules), tuple(applied))
+
+
+def prox_of(rules: Sequence[Rule], marks: Marks, tree: PyTree, metric: PyTree) -> PyTree:
+    """Returns ``tree`` with the leaves of each rule replaced by their prox at its λ."""
+    return map_rules(lambda r, ws: r.penalty.prox_leaves(ws, r.lam), rules, marks, tree, metric)
+
+
+def find_thresholds(rules: Sequence[Rule], marks: Marks, tree: PyTree, metric: PyTree, floor: ArrayLike) -> Thresholds:
+    """Returns the thresholds at which u = prox(tree) has the sparsities of the rules.
 
     Where a leaf would keep less than ``floor`` times the fraction that all leaves keep together, its largest components
     stay up to that, and λ rises for the others. This holds for penalties that remove components or groups and change
     nothing else.
     """
-
-    def prox(rules: Sequence[Rule], tree: PyTree) -> PyTree:
-        return map_rules(lambda r, ws: r.penalty.prox_leaves(ws, r.lam), rules, marks, tree, metric)
-
     found = follow_sparsity(rules, marks, tree, metric=metric)
-    given = prox(found, tree), found
-    without = isinstance(floor, (int, float)) and floor == 0  # an injected hyperparameter is traced
-    floored = set() if without else {i for i, rule in enumerate(rules) if _has_floor(rule)}
-    short = [test for i in sorted(floored) for test in _short(rules[i], marks.leaves_of(i, given[0]), floor)]
-    if not short:
-        return given
+    floored = _floored(rules, marks, tree, floor)
+    if not floored:
+        return Thresholds(found, found)
+    u = prox_of(found, marks, tree, metric)
+    short = [test for i in sorted(floored) for test in _short(rules[i], marks.leaves_of(i, u), floor)]
 
     def lower(rule: Rule) -> Rule:
         return rule._replace(sparsity=1 - floor * (1 - jnp.asarray(rule.sparsity)))
 
-    def raised() -> tuple[PyTree, tuple[Rule, ...]]:
+    def raised() -> Thresholds:
         lowered = [lower(rule) if i in floored else rule._replace(sparsity=None) for i, rule in enumerate(rules)]
         own = follow_sparsity(by_leaf(lowered, marks, tree), marks, tree, metric=metric, least=1)
         # What stays in any case counts as larger than all others. The square is that of the norm of a group.
         held = map_marked(
-            lambda w, u: jnp.where(u != 0, HUGE, w.astype(working_dtype(w))), marks, tree, prox(own, tree)
+            lambda w, v: jnp.where(v != 0, HUGE, w.astype(working_dtype(w))),
+            marks,
+            tree,
+            prox_of(own, marks, tree, metric),
         )
-        found = follow_sparsity(rules, marks, held, metric=metric)
+        higher = follow_sparsity(rules, marks, held, metric=metric)
         both = [
-            one._replace(lam=jnp.minimum(one.lam, all_.lam)) if i in floored else all_
-            for i, (one, all_) in enumerate(zip(own, found, strict=True))
+            one._replace(lam=jnp.minimum(one.lam, all_.lam), sparsity=all_.sparsity) if i in floored else all_
+            for i, (one, all_) in enumerate(zip(own, higher, strict=True))
         ]
-        return prox(both, tree), found
+        return Thresholds(higher, tuple(both))
 
     chosen = marks.marked(tree)
+    given = thresholds(found, marks, tree, floor)
     return jax.lax.cond(jnp.any(jnp.stack(short)), lambda: varying(raised(), chosen), lambda: varying(given, chosen))
+
+
+def _floored(rules: Sequence[Rule], marks: Marks, tree: PyTree, floor: ArrayLike) -> set[int]:
+    """Returns the rules under whose global λ a leaf or a slice may need its floor."""
+    if isinstance(floor, (int, float)) and floor == 0:  # an injected hyperparameter is traced
+        return set()
+    return {i for i, rule in enumerate(rules) if _has_floor(rule) and _parts(marks.leaves_of(i, tree)) > 1}
+
+
+def _parts(chosen: Sequence[tuple[Array, Axes | None]]) -> int:
+    return sum(math.prod(stack_shape(axes, leaf.shape)) for leaf, axes in chosen)
 
 
 def _has_floor(rule: Rule) -> bool:
@@ -144,15 +183,17 @@ def _has_floor(rule: Rule) -> bool:
     return rule.sparsity is not None and jnp.ndim(rule.lam) == 0 and type(inner) is L0
 
 
+def _nonzeros(x: Array) -> Array:
+    return automatic(lambda xs: count(xs[0] != 0)[0], [x], like=False)
+
+
 def _short(rule: Rule, chosen: Sequence[tuple[Array, Axes | None]], floor: ArrayLike) -> list[Array]:
     """Returns, for each leaf, whether it or a slice of it has fewer nonzero components than the floor."""
-    if sum(math.prod(stack_shape(axes, leaf.shape)) for leaf, axes in chosen) < 2:
-        return []
     kept = floor * (1 - jnp.asarray(rule.sparsity))
 
     def short(leaf: Array, axes: Axes | None) -> Array:
         size = leaf.size // math.prod(stack_shape(axes, leaf.shape))
-        counts = map_slices(lambda x: jnp.sum(x != 0, dtype=jnp.int32), axes, [leaf], like=False)
+        counts = map_slices(_nonzeros, axes, [leaf], like=False)
         return jnp.any(counts < jnp.maximum(kept * size - 1, 1))
 
     return [short(leaf, axes) for leaf, axes in chosen if leaf.size]

@@ -19,7 +19,7 @@ from rvsmjax.geometry import working_dtype
 from rvsmjax.penalties import L0, Penalty
 from rvsmjax.penalties._arranged import INPUTS, OTHER, OUTPUTS, Axes, stack_shape
 from rvsmjax.penalties.top_k import SCOPES
-from rvsmjax.transforms.follow import by_leaf, prox_with_floor
+from rvsmjax.transforms.follow import by_leaf, find_thresholds, prox_of, thresholds
 from rvsmjax.transforms.leaves.layouts import Layout, check_layout
 from rvsmjax.transforms.leaves.marks import Marks, map_marked, masked, require_arrays
 from rvsmjax.transforms.leaves.selection import Mask
@@ -220,16 +220,21 @@ def sparsify(
         # The residual comes first: an Equinox model in place of params holds more than arrays.
         w = map_marked(move, marks, state.residual, params, steps_taken, at_zeros, kept)
 
-        def thresholded() -> tuple[PyTree, tuple[Rule, ...]]:
-            return prox_with_floor(rules_now, marks, w, metric_now, floor)
-
-        def only_kept() -> tuple[PyTree, tuple[Rule, ...]]:
-            return map_marked(lambda v, m: jnp.where(m, v, 0), marks, w, kept), state.rules
-
         chosen = marks.marked(w)
-        u, rules_now = jax.lax.cond(
-            frozen, lambda: varying(only_kept(), chosen), lambda: varying(thresholded(), chosen)
-        )
+        hold = lambda: varying(thresholds(state.rules, marks, w, floor), chosen)  # noqa: E731
+        solve = lambda: varying(find_thresholds(rules_now, marks, w, metric_now, floor), chosen)  # noqa: E731
+        rules_now, applied = jax.lax.cond(frozen, hold, solve)
+
+        def only_kept() -> PyTree:
+            return map_marked(lambda v, m: jnp.where(m, v, 0), marks, w, kept)
+
+        def thresholded() -> PyTree:
+            return prox_of(applied, marks, w, metric_now)
+
+        if all(rule.penalty.separable for rule in rules):
+            u = map_marked(lambda a, b: jnp.where(frozen, a, b), marks, only_kept(), thresholded())  # one pass
+        else:
+            u = jax.lax.cond(frozen, lambda: varying(only_kept(), chosen), lambda: varying(thresholded(), chosen))
         changes = map_marked(lambda d, p, x: (x.astype(p.dtype) - p).astype(d.dtype), marks, steps_taken, params, u)
         # u as ``optax.apply_updates`` rounds it; a component that became zero keeps none of w once it is frozen.
         at_params = map_marked(lambda d, p: (p + d).astype(p.dtype), marks, changes, params)
