@@ -121,9 +121,9 @@ def run(
 
 def _by_tile(size: int, f: Callable[..., Any], *trees: Any) -> Any:
     """Returns ``f`` of trees with a leading axis of lanes, ``size`` lanes at a time: the same code for any number."""
-    tiles = jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), trees)
+    tiles = jax.tree.map(lambda x: x.reshape(x.shape[0] // size, size, *x.shape[1:]), trees)
     values = jax.lax.map(lambda tile: f(*tile), tiles)
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), values)
+    return jax.tree.map(lambda x: x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]), values)
 
 
 def _chosen(mask: Array) -> tuple[Array, Array]:
@@ -134,7 +134,7 @@ def _chosen(mask: Array) -> tuple[Array, Array]:
 
 
 def _where(mask: Array, new: Any, old: Any) -> Any:
-    return jax.tree.map(lambda a, b: jnp.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b), new, old)
+    return jax.tree.map(lambda a, b: jnp.where(mask.reshape(len(mask), *[1] * (a.ndim - 1)), a, b), new, old)
 
 
 def _refill(loop: Loop, queue: Queue, numbers: Any, total: Array, max_steps: Array) -> tuple[Slots, Array]:

@@ -103,6 +103,14 @@ def test_without_measure_the_state_is_the_result():
     assert result.values["key"].dtype == jax.random.key(0).dtype
 
 
+def test_a_state_may_have_arrays_without_entries():
+    init = lambda n: {"x": n["a"], "none": jnp.zeros((0, 3))}  # noqa: E731
+    step = lambda s, n: s | {"x": s["x"] - 1}  # noqa: E731
+    result = rv.run_lanes(init, step, lambda s, n: s["x"] <= 0, {"a": jnp.arange(5.0)}, max_steps=9)
+    assert result.values["none"].shape == (5, 0, 3)
+    assert result.steps.tolist() == [0, 1, 2, 3, 4]
+
+
 def test_other_numbers_compile_nothing():
     traces = []
 
