@@ -1,0 +1,1 @@
+"""RVSM on the empirical risk: limits on samples of finite size, other inputs, label noise, minibatches, overlap."""
