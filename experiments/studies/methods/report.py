@@ -121,7 +121,8 @@ def chosen(runs: pd.DataFrame) -> pd.DataFrame:
     for method, number in CHOSEN.items():
         own = runs[runs.method == method]
         if len(own):
-            cells = own.groupby([*CELL, number], as_index=False).validation_loss.mean()
+            of_all = own.assign(validation_loss=own.validation_loss.fillna(np.inf))  # a run that diverged
+            cells = of_all.groupby([*CELL, number], as_index=False).validation_loss.mean()
             parts.append(own.merge(cells.loc[cells.groupby(CELL).validation_loss.idxmin(), [*CELL, number]]))
     return pd.concat(parts, ignore_index=True)
 

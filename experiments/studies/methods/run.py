@@ -69,7 +69,9 @@ def _train(setting: Setting, config: MethodsConfig, path: Path, console: Console
     outcome = train(setting, config.data_dir)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps(outcome) + "\n")
-    shown = f"validation loss {outcome['validation_loss']:.4f}, accuracy {outcome['validation_accuracy']:.2%}"
+    shown = "diverged"
+    if "diverged" not in outcome:
+        shown = f"validation loss {outcome['validation_loss']:.4f}, accuracy {outcome['validation_accuracy']:.2%}"
     console.print(f"{setting.name()}: {shown}", highlight=False, soft_wrap=True)
 
 

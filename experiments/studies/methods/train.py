@@ -81,7 +81,7 @@ def train_once(setting: Setting, folder: Path | None, lam: float | None = None, 
       rate: learning rate; None for that of the network and optimizer.
 
     Raises:
-      BadInput: the loss is no longer finite, or images are missing.
+      BadInput: the loss is no longer finite where nothing is chosen, or images are missing.
     """
     task = TASKS[setting.network]
     rate = task.rates[setting.optimizer] if rate is None else rate
@@ -91,14 +91,16 @@ def train_once(setting: Setting, folder: Path | None, lam: float | None = None, 
     whole, *fine_tuning = phases(setting, rate, lam)
     first = end = _run(task, graph, whole, params, rest, parts[0], data_key)
     before = {}
+    if not _is_finite(end, setting):
+        return _diverged(setting, rate, end.loss)
     if setting.method in (TUNED, *FROZEN, *SPLITTINGS, *BY_HAND):
         u = rv.sparse_params(first.state, first.params)
         end = first._replace(params=u, rest=_settled(task, graph, u, first.rest, parts[0], data_key))
     for phase in fine_tuning:
         before = {f"before_test_{name}": x for name, x in evaluate(graph, end.params, end.rest, parts[2]).items()}
         end = _run(task, graph, phase, end.params, end.rest, parts[0], data_key, whole.steps)
-    if not np.isfinite(end.loss):
-        raise BadInput(f"{setting.name()} diverged: its loss is {end.loss}; its learning rate was {rate:g}")
+    if not _is_finite(end, setting):
+        return _diverged(setting, rate, end.loss)
     zeros = rv.sparsity(end.params).total
     validation, test = (evaluate(graph, end.params, end.rest, part) for part in parts[1:])
     return {
@@ -113,6 +115,19 @@ def train_once(setting: Setting, folder: Path | None, lam: float | None = None, 
         "state_bytes": first.state_bytes,
         **{name: fact for name, fact in describe().items() if name != "platform"},
     }
+
+
+def _is_finite(end: Trained, setting: Setting) -> bool:
+    """Returns whether the loss is finite, and so are the squares of the weights, from which λ is computed."""
+    squares = optax.tree.norm(end.params, squared=True) * max(setting.beta, setting.value, 1.0)
+    return bool(np.isfinite(end.loss) & np.isfinite(squares))
+
+
+def _diverged(setting: Setting, rate: float, loss: float) -> Facts:
+    """Returns the record of a run that diverged, if its number is one of several to choose from."""
+    if setting.beta or setting.value:
+        return {"settings": {**vars(setting), "learning_rate": rate}, "diverged": True}
+    raise BadInput(f"{setting.name()} diverged: its loss is {loss}; its learning rate was {rate:g}")
 
 
 def _run(

@@ -93,6 +93,17 @@ def test_other_networks_learn_and_reach_the_sparsity(network):
     assert abs(sparse["zeros"] / sparse["size"] - 0.75) < 0.02
 
 
+def test_a_number_that_diverges_is_recorded_and_not_chosen(tmp_path, capsys):
+    command = ["methods", "--method", "dense", "rvsm", "--optimizer", "sgd", "--sparsity", "0.9", "--seeds", "1"]
+    command += ["--steps", "30", "--beta", "1", "1e9", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
+    assert cli.main(command) == 0
+    assert "beta" not in capsys.readouterr().err
+    rows = pd.read_csv(tmp_path / "out" / "runs.csv").set_index("beta")
+    assert np.isnan(rows.validation_loss[1e9])
+    left = report.chosen(rows.reset_index())
+    assert left[left.method == "rvsm"].beta.tolist() == [1.0]
+
+
 def test_the_record_and_what_is_kept(tmp_path, capsys):
     arguments = ["methods", *TINY, "--runs", str(tmp_path / "runs"), "--out"]
     assert cli.main([*arguments, str(tmp_path / "one")]) == 0
