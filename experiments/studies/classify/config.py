@@ -6,7 +6,7 @@ import dataclasses
 
 from ...cli.command import Command
 from ...cli.estimate import Cost, in_proportion, lanes
-from ...cli.flags import Booleans, CommonFlags, Names, Number, Numbers, Steps, WholeNumber
+from ...cli.flags import Booleans, CommonFlags, Names, Number, Numbers, Steps, WholeNumber, WholeNumbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +23,7 @@ class ClassifyConfig(CommonFlags):
     probable one)."""
     normalize: Booleans = (True, False)
     """Whether w is normalised after each step."""
-    lam: Numbers = (1e-4, 1e-3)
+    lam: Numbers = (1e-4,)
     """λ, weight of the penalty."""
     beta: Number = 4e-3
     """β, weight of the splitting."""
@@ -35,26 +35,27 @@ class ClassifyConfig(CommonFlags):
     """Dimension of w."""
     k: WholeNumber = 2
     """Number of patches."""
-    m: WholeNumber = 1000
-    """Inputs of a sample."""
-    seeds: WholeNumber = 50
+    m: WholeNumbers = (100, 1000, 10_000)
+    """Sample sizes. On a sample the loss has no derivative where an input's patch is orthogonal to w."""
+    seeds: WholeNumber = 20
     """Random problems per cell."""
     tol: Number = 1e-6
     """Residual at which a lane has converged."""
-    max_steps: Steps = 5000
+    max_steps: Steps = 1000
     """Step cap of a lane."""
     quick: bool = False
-    """Small sizes (l0, λ = 1e-3, m = 200, 8 seeds, 1,000 steps) unless flags override them."""
+    """Small sizes (l0, m 100 400, 8 seeds, 200 steps) unless flags override them."""
 
     @classmethod
     def small(cls) -> ClassifyConfig:
         """Returns the defaults of ``--quick``."""
-        return cls(penalty=("l0",), lam=(1e-3,), m=200, seeds=8, max_steps=1000)
+        return cls(penalty=("l0",), m=(100, 400), seeds=8, max_steps=200)
 
 
 def work(config: ClassifyConfig) -> tuple[int, str]:
     """Returns the amount of work and its unit."""
-    return lanes(config, "penalty", "labels", "normalize", "lam")
+    inputs = lanes(config, "penalty", "labels", "normalize", "lam")[0] * sum(config.m)
+    return inputs, "inputs"
 
 
 STUDY = Command(

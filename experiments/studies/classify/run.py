@@ -54,10 +54,11 @@ def limits(config: ClassifyConfig) -> pd.DataFrame:
         numbers["key"] = simulate.keys(jax.random.key(config.key), config.seeds)[numbers["seed"]]
         for name, value in (("beta", config.beta), ("tol", config.tol)):
             numbers[name] = jnp.full(len(numbers["lam"]), value)
-        for name, labels, normalize in itertools.product(config.penalty, config.labels, config.normalize):
-            network = simulate.Network(config.d, config.k, config.m, config.scale, labels)
+        cells = itertools.product(config.penalty, config.labels, config.normalize, config.m)
+        for name, labels, normalize, m in cells:
+            network = simulate.Network(config.d, config.k, m, config.scale, labels)
             lanes = simulate.run(network, find(name)(config.a), numbers, normalize, config.max_steps)
-            cell = {"penalty": name, "labels": labels, "normalize": normalize}
+            cell = {"penalty": name, "labels": labels, "normalize": normalize, "m": m}
             columns = {"lam": numbers["lam"], "seed": numbers["seed"], "steps": lanes.steps, **lanes.values}
             columns["converged"] = lanes.values["residual"] <= config.tol
             frames.append(pd.DataFrame(cell | {key: np.asarray(column) for key, column in columns.items()}))
@@ -70,7 +71,7 @@ def _check(config: ClassifyConfig) -> None:
     from ...penalties.registry import find
     from .simulate import LABELS
 
-    check_axes(config, "penalty", "labels", "normalize", "lam")
+    check_axes(config, "penalty", "labels", "normalize", "lam", "m")
     with mendable():
         for name in config.penalty:
             find(name)

@@ -9,7 +9,7 @@ from experiments.cli import main as cli
 from experiments.studies.classify import report, run, simulate
 from experiments.studies.classify.config import ClassifyConfig
 
-SMALL = {"penalty": ("l1",), "lam": (1e-3,), "d": 3, "k": 2, "m": 30, "scale": 3.0, "seeds": 3, "max_steps": 40}
+SMALL = {"penalty": ("l1",), "lam": (1e-3,), "d": 3, "k": 2, "m": (30,), "scale": 3.0, "seeds": 3, "max_steps": 40}
 
 
 def loss(w, x, y):
@@ -61,7 +61,7 @@ def test_labels_follow_w_star():
 
 
 def test_a_rise_is_counted():
-    row = {"labels": "random", "normalize": True, "penalty": "l1", "lam": 0.1, "converged": True}
+    row = {"labels": "random", "normalize": True, "penalty": "l1", "lam": 0.1, "m": 9, "converged": True}
     lanes = pd.DataFrame([row | dict.fromkeys(report.MEASURES, 1.0) | {"rise": rise} for rise in (-1e-3, 1e-13, 0.2)])
     (cell,) = report.summarize(lanes).to_dict("records")
     assert (cell["rising"], cell["largest_rise"], cell["seeds"]) == (1, 0.2, 3)
@@ -72,7 +72,7 @@ def test_a_rise_is_counted():
     [
         ("--labels none", "labels must be one of random, certain, got 'none'"),
         ("--scale 0", "scale must be finite and > 0, got 0.0"),
-        ("--m 0", "m must be a whole number >= 1, got 0"),
+        ("--m 0", "m must be a whole number >= 1, got (0,)"),
     ],
 )
 def test_bad_flags_are_one_line(flags, message, capsys):
@@ -87,6 +87,6 @@ def test_record_is_whole(tmp_path):
     out = tmp_path / "out"
     assert cli.main(["classify", "--quick", "--out", str(out), "--quiet"]) == 0
     table = pd.read_csv(out / "summary.csv")
-    assert len(table) == 4
+    assert len(table) == 8
     assert (table.seeds == 8).all()
     assert {"report.html", "report.md", "lanes.csv.gz"} <= {path.name for path in out.iterdir()}
