@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-9
 """Residual at which a lane without noise has converged."""
 
+KEPT_PROGRAMS = 4
+"""Sizes after which compiled programs are dropped: no other size uses them, and a process can hold a few hundred."""
+
 
 def run(config: SamplesConfig, console: Console, clock: Clock) -> Path:
     """Runs the study and returns the record's folder.
@@ -58,6 +61,7 @@ def limits(config: SamplesConfig) -> pd.DataFrame:
 
 
 def _limits(config: SamplesConfig) -> pd.DataFrame:
+    import jax
     import pandas as pd
 
     frames = []
@@ -83,6 +87,8 @@ def _limits(config: SamplesConfig) -> pd.DataFrame:
             )
             frame = pd.DataFrame({name: values.ravel() for name, values in columns.items()}, index).reset_index()
             frames.append(frame.assign(law=law, stride=stride or config.d, m=m, batch=batch))
+            if len(frames) % KEPT_PROGRAMS == 0:
+                jax.clear_caches()
     return pd.concat(frames, ignore_index=True)
 
 
