@@ -1,4 +1,4 @@
-"""Sweeps: grids of random one-layer problems, run to convergence in one call."""
+"""Sweeps: grids of random problems, run to convergence in one call."""
 
 from rvsmjax.sweep._tiles.loop import CHECK_EVERY as CHECK_EVERY
 from rvsmjax.sweep._tiles.step import Iteration as Iteration
