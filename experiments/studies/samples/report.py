@@ -60,7 +60,7 @@ def _powers(fits: pd.DataFrame) -> Table:
 def _angles(cells: pd.DataFrame) -> Table:
     rows = []
     for _, row in cells.iterrows():
-        shown = [f"{row[name]:.4f} ± {row[f'{name}_se']:.4f}" for name in ("theta_w", "excess", "apart", "theta_u")]
+        shown = [f"{row[name]:.2e} ± {row[f'{name}_se']:.0e}" for name in ("theta_w", "excess", "apart", "theta_u")]
         zeros = f"{row.zeros:.2f} ± {row.zeros_se:.2f}"
         rows.append([*_names(row), f"{row.m:,}", f"{row.seeds}", *shown, zeros])
     columns = ["θ(w̄,w*)", "over the reference", "between the limits", "θ(ū,w*)", "zeros of ū"]
