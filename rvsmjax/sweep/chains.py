@@ -21,7 +21,7 @@ from rvsmjax.problems import Problem
 from rvsmjax.solve import Status
 from rvsmjax.sweep._tiles.loop import CHECK_EVERY
 from rvsmjax.sweep.grid import Grid
-from rvsmjax.sweep.subjects import Lane, OneLayer, Own, Run, Subject
+from rvsmjax.sweep.subjects import Custom, Lane, OneLayer, Run, Subject
 from rvsmjax.transforms import rvsm, sparse_params, splitting_states
 
 Algorithm = Callable[[Lane], optax.GradientTransformation]
@@ -58,7 +58,7 @@ def run_chains(
     devices: Sequence[jax.Device],
 ) -> tuple[dict[str, np.ndarray], float]:
     """Returns what is measured, steps and status in the grid's shape, and the steps executed."""
-    subject = Own(grid.problem) if isinstance(grid.problem, Problem) else OneLayer(grid.factory)
+    subject = Custom(grid.problem) if isinstance(grid.problem, Problem) else OneLayer(grid.factory)
     axes, seeds = _parts(grid, dtype), cast(Sequence[int], grid.seeds)
     data: dict[str, np.ndarray] = {}
     executed = 0.0
@@ -83,9 +83,9 @@ def run_chains(
 
 def _parts(grid: Grid, dtype: np.dtype) -> dict[str, list[Part]]:
     """Returns the axes of the lanes but for the seeds, each cut into the parts that one program can take."""
-    own = {name: _part(values, name in grid.static, dtype) for name, values in grid.axes.items()}
+    custom = {name: _part(values, name in grid.static, dtype) for name, values in grid.axes.items()}
     if grid.problem is not None:
-        return own
+        return custom
     values = grid.values
     rates = (np.nan,) if values.learning_rate is None else values.learning_rate
     return {
@@ -96,7 +96,7 @@ def _parts(grid: Grid, dtype: np.dtype) -> dict[str, list[Part]]:
         "beta": _part(values.beta, False, dtype),
         "learning_rate": _part(rates, False, dtype),
         "normalize": _part(values.normalize, True, dtype),
-    } | own
+    } | custom
 
 
 def _part(values: Sequence[Any], static: bool, dtype: np.dtype) -> list[Part]:
@@ -153,7 +153,7 @@ class Functions(NamedTuple):
 
 
 def _check(grid: Grid, kinds: Sequence[tuple[Any, Functions]], devices: Sequence[jax.Device]) -> None:
-    """Raises unless each axis of the grid's own is read by some kind of lanes, and the lanes fit in memory."""
+    """Raises unless each custom axis is read by some kind of lanes, and the lanes fit in memory."""
     read: set[str] = set()
     for numbers, functions in kinds:
         one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), numbers)

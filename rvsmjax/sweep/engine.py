@@ -75,7 +75,7 @@ def run_sweep(
     Raises:
       TypeError: ``grid`` is not a ``Grid``, ``algorithm`` is not a function that returns a chain.
       ValueError: ``tol`` <= 0, ``max_steps`` out of range, an unknown precision or engine, a grid that does not fit in
-        memory, axes of one's own that neither the algorithm nor the problem reads.
+        memory, custom axes that neither the algorithm nor the problem reads.
 
     Source: A Algorithm 1, Tables 1 to 3.
 

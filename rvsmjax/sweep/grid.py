@@ -135,7 +135,7 @@ class Grid:
         axes = {}
         for name, given in self.axes.items():
             if not isinstance(name, str) or not name.isidentifier() or name.startswith("_") or name in reserved:
-                raise ValueError(f"axes must have names of their own that are identifiers, got {name!r}")
+                raise ValueError(f"axes must have new names that are identifiers, got {name!r}")
             values = _axis(f"axes[{name!r}]", given)
             if name not in self.static:
                 values = _plain(name, values)
@@ -211,9 +211,9 @@ class Grid:
         """Length of each axis, in the order of the result's dimensions."""
         lengths = {name: len(values) for name, values in self.axes.items()}
         if self.problem is None:
-            own = self.values._asdict()
-            del own["seeds"]
-            lengths = {name: 1 if values is None else len(values) for name, values in own.items()} | lengths
+            fixed = self.values._asdict()
+            del fixed["seeds"]
+            lengths = {name: 1 if values is None else len(values) for name, values in fixed.items()} | lengths
         return lengths | {"seed": len(self.seeds)}  # type: ignore[arg-type]
 
     @property
@@ -223,7 +223,7 @@ class Grid:
 
     @property
     def is_plain(self) -> bool:
-        """Whether its lanes are one-layer problems without axes of one's own."""
+        """Whether its lanes are one-layer problems without custom axes."""
         return self.problem is None and not self.axes
 
 

@@ -55,16 +55,16 @@ class SweepResult:
 
         The coordinate ``a`` along ``penalty`` is the shape parameter of transformed l1, NaN for other penalties.
         ``learning_rate`` is NaN for the largest rate that the theorem allows; the variable ``eta`` holds the rate used,
-        over beta and learning_rate, and over k too if the largest rate depends on it. Axes of one's own follow; with a
-        ``Problem`` they are all.
+        over beta and learning_rate, and over k too if the largest rate depends on it. Custom axes follow; with a
+        ``Problem`` there are no others.
 
         Raises:
           ImportError: xarray is not installed; the extra ``experiments`` installs it.
         """
         labelled = labels(self.grid, self.tol)
         dims = tuple(self.grid.shape)
-        own = {name: [f"{name}_{i}" for i in range(x.ndim - len(dims))] for name, x in self.data.items()}
-        dataset = labelled.assign({name: ((*dims, *own[name]), values) for name, values in self.data.items()})
+        trailing = {name: [f"{name}_{i}" for i in range(x.ndim - len(dims))] for name, x in self.data.items()}
+        dataset = labelled.assign({name: ((*dims, *trailing[name]), values) for name, values in self.data.items()})
         dataset["status"].attrs["meaning"] = STATUS_MEANING
         return dataset
 
@@ -78,10 +78,10 @@ def labels(grid: Grid, tol: float) -> xarray.Dataset:
         import xarray
     except ImportError as error:
         raise ImportError("to_xarray needs xarray: install rvsmjax[experiments]") from error
-    own = {name: _coordinate(values) for name, values in grid.axes.items()} | {"seed": np.asarray(grid.seeds)}
+    custom = {name: _coordinate(values) for name, values in grid.axes.items()} | {"seed": np.asarray(grid.seeds)}
     attributes = {"tol": tol, "jax": jax.__version__}
     if grid.problem is not None:
-        return xarray.Dataset(coords=own, attrs={"problem": type(grid.problem).__name__} | attributes)
+        return xarray.Dataset(coords=custom, attrs={"problem": type(grid.problem).__name__} | attributes)
     axes = grid.values
     # Shape (beta,) if the largest rate is the same for every k, else (k, beta).
     problem = grid.factory(np.asarray(axes.k)[:, None])
@@ -96,7 +96,7 @@ def labels(grid: Grid, tol: float) -> xarray.Dataset:
             **{name: np.asarray(getattr(axes, name)) for name in ("d", "k", "lam", "beta")},
             "learning_rate": rates,
             "normalize": np.asarray(axes.normalize),
-            **own,
+            **custom,
         },
         attrs={"activation": grid.factory.name} | attributes,
     )

@@ -1,4 +1,4 @@
-"""What the lanes of a sweep are: one-layer problems, or problems of the user's own."""
+"""What the lanes of a sweep are: one-layer problems, or custom problems."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class OneLayer(NamedTuple):
         return fields | {"zeros": fields["zeros"].astype(jnp.int32)}
 
 
-class Own:
+class Custom:
     """Lanes of a ``Problem``, which counts as equal only to itself."""
 
     def __init__(self, problem: Problem) -> None:
@@ -115,7 +115,7 @@ class Own:
         return id(self.problem)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Own) and other.problem is self.problem
+        return isinstance(other, Custom) and other.problem is self.problem
 
     def lane(self, values: dict[str, Any]) -> Lane:
         """Returns the lane with these values."""
@@ -162,4 +162,4 @@ class Own:
         return fields
 
 
-Subject = OneLayer | Own
+Subject = OneLayer | Custom

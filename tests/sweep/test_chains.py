@@ -131,7 +131,7 @@ def test_a_problem_of_ones_own():
     assert result.counts["converged"] == 8
 
 
-def test_an_axis_of_ones_own_beside_those_of_one_layer_problems(x64):
+def test_a_custom_axis_beside_those_of_one_layer_problems(x64):
     def relaxed(lane):
         rate = lane.damping * lane.learning_rate if lane.damped else lane.learning_rate
         return optax.chain(rv.rvsm(lane.penalty, lane.lam, lane.beta), optax.sgd(rate), rv.unit_sphere())
@@ -172,7 +172,15 @@ def by_prox(lane):
     return optax.chain(rv.rvsm(lane.penalty, lane.lam, 1.0), optax.sgd(0.2))
 
 
-def test_a_problem_of_ones_own_by_hand(x64):
+def shrunk(penalty, v, step):
+    """Soft thresholding, or firm thresholding for MCP."""
+    size = np.maximum(np.abs(v) - step, 0)
+    if isinstance(penalty, rv.MCP):
+        size = np.where(np.abs(v) <= penalty.gamma, size / (1 - step / penalty.gamma), np.abs(v))
+    return np.sign(v) * size
+
+
+def test_a_custom_problem_by_hand(x64):
     problem = Regression()
     axes = {"penalty": [rv.MCP(3.0), rv.L1(), rv.MCP(4.0)], "lam": [0.05, 0.2], "noise": [0.0, 0.5]}
     grid = rv.Grid(problem=problem, axes=axes, seeds=[3, 8])
@@ -191,9 +199,9 @@ def test_a_problem_of_ones_own_by_hand(x64):
         w, b = np.zeros(5), 0.0
         for _ in range(result.data["steps"][at]):
             rest = inputs @ w + b - targets
-            gradient = inputs.T @ rest / 20 + w - np.asarray(penalty.prox(jnp.asarray(w), lam))
+            gradient = inputs.T @ rest / 20 + w - shrunk(penalty, w, lam)
             w, b = w - 0.2 * gradient, b - 0.2 * rest.mean()
-        u = np.asarray(penalty.prox(jnp.asarray(w), lam))
+        u = shrunk(penalty, w, lam)
         np.testing.assert_allclose(result.data["u"][at], u, atol=1e-10)
         np.testing.assert_allclose(result.data["f_w"][at], ((inputs @ w + b - targets) ** 2).mean() / 2, atol=1e-10)
         assert result.data["zeros"][at] == (u == 0).sum()
@@ -256,7 +264,7 @@ def test_the_widest_lanes_do_not_fit():
         rv.run_sweep(grid, algorithm=lambda lane: optax.sgd(1.0), devices=ONE)
 
 
-OWN = {"problem": Regression(), "axes": {"lam": 0.1, "noise": 0.1}, "seeds": 2}
+CUSTOM = {"problem": Regression(), "axes": {"lam": 0.1, "noise": 0.1}, "seeds": 2}
 
 
 @pytest.mark.parametrize(
@@ -285,25 +293,25 @@ OWN = {"problem": Regression(), "axes": {"lam": 0.1, "noise": 0.1}, "seeds": 2}
         ({"problem": 3}, {}, TypeError, r"problem must be an instance of Problem, got 3"),
         ({"d": 10}, {}, ValueError, r"d must be an axis in axes with a problem, got 10"),
         ({"axes": [1]}, {}, TypeError, r"axes must be a dictionary of values by name, got \[1\]"),
-        ({"axes": {"seed": 1}}, {}, ValueError, r"axes must have names of their own that are identifiers, got 'seed'"),
-        ({"axes": {"a b": 1}}, {}, ValueError, r"axes must have names of their own that are identifiers, got 'a b'"),
+        ({"axes": {"seed": 1}}, {}, ValueError, r"axes must have new names that are identifiers, got 'seed'"),
+        ({"axes": {"a b": 1}}, {}, ValueError, r"axes must have new names that are identifiers, got 'a b'"),
         ({"axes": {"noise": []}}, {}, ValueError, r"axes\['noise'\] must hold at least one value, got an empty axis"),
         ({"axes": {"noise": [1, 1]}}, {}, ValueError, r"axes\['noise'\] must hold distinct values, got \[1, 1\]"),
         ({"axes": {"noise": ["a"]}}, {}, TypeError, r"axes\['noise'\] must hold finite numbers or penalties, or be"),
         ({"axes": {"noise": [np.nan]}}, {}, TypeError, r"axes\['noise'\] must hold finite numbers or penalties, or be"),
         ({"static": "size"}, {}, ValueError, r"static must be names in axes, got 'size'"),
-        ({"problem": None}, {}, ValueError, r"axes must have names of their own that are identifiers, got 'lam'"),
+        ({"problem": None}, {}, ValueError, r"axes must have new names that are identifiers, got 'lam'"),
         (
             {"problem": None, "axes": {"rho": 1.0}},
             {},
             ValueError,
-            r"grid must have no axes of its own without an algorithm, got \{'rho': \(1.0,\)\}",
+            r"grid must have no custom axes without an algorithm, got \{'rho': \(1.0,\)\}",
         ),
     ],
 )
 def test_bad_axes_and_problems_are_one_line(arguments, options, error, message):
     with pytest.raises(error, match=message) as caught:
-        rv.run_sweep(rv.Grid(**(OWN | arguments)), **options)
+        rv.run_sweep(rv.Grid(**(CUSTOM | arguments)), **options)
     assert "\n" not in str(caught.value)
 
 

@@ -45,11 +45,11 @@ def summarize(lanes: pd.DataFrame) -> pd.DataFrame:
     ``exact_high`` are that at 95 %. ``direct`` is the share of all lanes in which prox(w*, λ/β) has the support of w*.
     """
     rows = []
-    place: Any  # the stubs of pandas leave it open
-    for place, part in lanes.groupby([*SERIES, "share", "ratio"], sort=False):
+    group: Any  # the stubs of pandas leave it open
+    for group, part in lanes.groupby([*SERIES, "share", "ratio"], sort=False):
         found = part[part.status == Status.CONVERGED]
         count = len(found)
-        row = dict(zip([*SERIES, "share", "ratio"], place, strict=True)) | {"lanes": len(part), "converged": count}
+        row = dict(zip([*SERIES, "share", "ratio"], group, strict=True)) | {"lanes": len(part), "converged": count}
         row |= {status.name.lower(): int((part.status == status).sum()) for status in (Status.CAP, Status.DIVERGED)}
         for name in QUANTITIES:
             row[name] = found[name].mean()
@@ -82,12 +82,12 @@ def sections(lanes: pd.DataFrame, cells: pd.DataFrame, penalties: Mapping[str, P
 
 def _against_direct(lanes: pd.DataFrame) -> list[Block]:
     rows = []
-    place: Any
-    for place, part in lanes[lanes.status == Status.CONVERGED].groupby(GROUP, sort=False):
+    group: Any
+    for group, part in lanes[lanes.status == Status.CONVERGED].groupby(GROUP, sort=False):
         exact, direct = part.exact.astype(bool), part.direct.astype(bool)
         wrong = (part.false_nonzeros > 0).sum()
         counts = len(part), exact.sum(), direct.sum(), (direct & ~exact).sum(), (exact & ~direct).sum(), wrong
-        rows.append([place[0], label(place[1]), f"{place[2]}", *(f"{count:,}" for count in counts)])
+        rows.append([group[0], label(group[1]), f"{group[2]}", *(f"{count:,}" for count in counts)])
     text = (
         "Converged lanes over all d, s and λ/β: those whose ū has the support of w*, those in which prox(w*, λ/β) has "
         "it, those in which only one of them has it, and those in which ū has false nonzeros. On the sphere a "
@@ -113,10 +113,10 @@ def _unfinished(cells: pd.DataFrame) -> str:
 
 def _smallest(lanes: pd.DataFrame) -> list[Block]:
     rows = []
-    place: Any
-    for place, part in lanes.drop_duplicates(["d", "s", "seed"]).groupby(["d", "s"], sort=False):
+    group: Any
+    for group, part in lanes.drop_duplicates(["d", "s", "seed"]).groupby(["d", "s"], sort=False):
         low, middle, high = part.smallest.quantile([0.05, 0.5, 0.95])
-        rows.append([f"{place[0]}", f"{place[1]}", f"{middle:.3g}", f"{low:.2g} to {high:.2g}"])
+        rows.append([f"{group[0]}", f"{group[1]}", f"{middle:.3g}", f"{low:.2g} to {high:.2g}"])
     text = (
         "Hard thresholding of w* itself keeps its support at every threshold below min |w*ᵢ| on the support, and at no "
         "larger one. A threshold at the median is too large for half of the draws even if w* is found exactly."
@@ -142,11 +142,11 @@ def _threshold(penalty: Penalty, ratio: float) -> str:
 def _halves(cells: pd.DataFrame) -> list[Block]:
     names = list(dict.fromkeys(cells.penalty))
     rows = []
-    place: Any
-    for place, part in cells.groupby(["activation", "k", "d", "s"], sort=False):
+    group: Any
+    for group, part in cells.groupby(["activation", "k", "d", "s"], sort=False):
         parts = [part[part.penalty == name] for name in names]
         shown = [half(own.ratio, own[name]) for own in parts for name in ("exact", "direct")]
-        rows.append([place[0], *map(str, place[1:]), *shown])
+        rows.append([group[0], *map(str, group[1:]), *shown])
     text = (
         "Where the share with the exact support falls below one half for good as λ/β grows, interpolated in log λ/β; "
         "beside it the same of prox(w*, λ/β)."
@@ -178,8 +178,8 @@ def _tables(cells: pd.DataFrame) -> list[Block]:
     ]
     for name, (title, scale) in QUANTITIES.items():
         rows = []
-        place: Any
-        for place, part in cells.groupby(SERIES, sort=False):
+        group: Any
+        for group, part in cells.groupby(SERIES, sort=False):
             own = part.set_index("ratio")
             shown = [
                 f"{scale * own[name][ratio]:.3g} ± {scale * own[f'{name}_se'][ratio]:.1g}"
@@ -187,7 +187,7 @@ def _tables(cells: pd.DataFrame) -> list[Block]:
                 else "–"
                 for ratio in ratios
             ]
-            rows.append([place[0], label(place[1]), *map(str, place[2:]), *shown])
+            rows.append([group[0], label(group[1]), *map(str, group[2:]), *shown])
         columns = ["activation", "penalty", "k", "d", "s", *(f"λ/β = {ratio:g}" for ratio in ratios)]
         blocks.append(Table(columns, rows, title, labels=5))
     return blocks
@@ -216,11 +216,11 @@ def recovery(cells: pd.DataFrame) -> Figure:
     """
     names, shares = (list(dict.fromkeys(cells[axis])) for axis in ("penalty", "share"))
     figure = Figure(columns=len(names), width=260, height=200, share="xy")
-    place: Any
-    for place, row in cells.groupby(["activation", "k"], sort=False):
+    group: Any
+    for group, row in cells.groupby(["activation", "k"], sort=False):
         for name in names:
-            title = f"{label(name)}, {place[0]}, k = {place[1]}"
-            tags = {"activation": place[0], "k": f"{place[1]}", "penalty": label(name)}
+            title = f"{label(name)}, {group[0]}, k = {group[1]}"
+            tags = {"activation": group[0], "k": f"{group[1]}", "penalty": label(name)}
             panel = figure.panel(title, Axis("λ/β", scale="log"), Axis("exact support  [%]", (-2, 102)), tags)
             for share, color in zip(shares, (PALETTE[i % len(PALETTE)] for i in range(len(shares))), strict=True):
                 part = row[(row.penalty == name) & (row.share == share)].sort_values("ratio")

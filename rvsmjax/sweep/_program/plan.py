@@ -168,10 +168,10 @@ def make_plan(grid: Grid, dtype: np.dtype, devices: tuple[Any, ...], progress: b
       engine: one of ``engines.ENGINES``.
 
     Raises:
-      ValueError: an unknown engine, a grid with axes or a problem of one's own.
+      ValueError: an unknown engine, a grid with custom axes or a custom problem.
     """
     if not grid.is_plain:
-        rule = "have no axes of its own without an algorithm" if grid.axes else "be of one-layer problems"
+        rule = "have no custom axes without an algorithm" if grid.axes else "be of one-layer problems"
         raise ValueError(f"grid must {rule}, got {_checks.show(grid.problem or dict(grid.axes))}")
     engine = resolve(engine, devices)
     axes = grid.values
