@@ -19,6 +19,7 @@ from rvsmjax.problems import Problem, splitting_residual
 from rvsmjax.sweep._program.plan import ROWS
 from rvsmjax.sweep.grid import Factory
 from rvsmjax.transforms import ADMMState, RVSMState, UnitSphereState, sparse_params, splitting_states
+from rvsmjax.transforms.leaves.marks import map_leaf_slices, map_marked
 
 
 class Lane:
@@ -143,11 +144,12 @@ class Custom:
             if isinstance(state, RVSMState):
                 force = jax.tree.map(lambda f, a, b, s=state: f + s.beta * (a - b), force, w, u)
             elif isinstance(state, ADMMState):
-                force = jax.tree.map(lambda f, z, s=state: f + s.rho * z, force, state.z)
+                force = map_marked(lambda f, z, s=state: f + s.rho * z, state.marks, force, state.z)
                 gap = jnp.maximum(gap, optax.tree.norm(jax.tree.map(jnp.subtract, w, u)))
-        states = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, UnitSphereState))
-        if any(isinstance(state, UnitSphereState) for state in states):
-            force = jax.tree.map(lambda x, f: tangent(x.ravel(), f.ravel()), w, force)
+        for state in jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, UnitSphereState)):
+            if isinstance(state, UnitSphereState):
+                on_sphere = lambda f, x: tangent(x.ravel(), f.ravel()).reshape(x.shape)  # noqa: E731
+                force = map_leaf_slices(on_sphere, state.marks, force, w)
         return jnp.maximum(gap, optax.tree.norm(force))
 
     def measure(self, lane: Lane, w: PyTree, u: PyTree, data: PyTree) -> dict[str, Array]:

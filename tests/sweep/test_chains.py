@@ -8,7 +8,7 @@ import pytest
 
 import rvsmjax as rv
 from rvsmjax.sweep import Lane
-from rvsmjax.sweep.subjects import OneLayer
+from rvsmjax.sweep.subjects import Custom, OneLayer
 
 ONE = jax.devices()[:1]
 
@@ -208,6 +208,22 @@ def test_a_custom_problem_by_hand(x64):
         rest = inputs @ w + b - targets
         force = np.append(inputs.T @ rest / 20 + w - u, rest.mean())
         assert np.linalg.norm(force) < 1e-9
+
+
+def test_the_residual_knows_which_leaves_a_link_selects():
+    problem = Regression()
+    w = {"w": jnp.full((5, 1), 0.3), "b": jnp.asarray(0.5)}
+    force = {"w": jnp.arange(5.0)[:, None], "b": jnp.asarray(2.0)}
+
+    def residual(*links):
+        state = optax.chain(*links).init(w)
+        return float(Custom(problem).residual(None, w, state, None, force))
+
+    np.testing.assert_allclose(residual(optax.sgd(0.1)), 34**0.5, rtol=1e-6)
+    # On the sphere only the kernel has a tangential part: Σ i² − (Σ i)²/5 = 10.
+    np.testing.assert_allclose(residual(rv.unit_sphere()), 14**0.5, rtol=1e-6)
+    # z = 0 at the start, and the bias is no part of ‖w − u‖ = 0.1·√5.
+    np.testing.assert_allclose(residual(rv.admm(rv.L1(), rho=1.0, lam=0.1)), 34**0.5, rtol=1e-6)
 
 
 def test_rvsm_by_sgd_is_the_algorithm_by_default():

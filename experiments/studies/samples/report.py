@@ -15,7 +15,7 @@ from .summary import CELL, FITTED
 CAPTIONS = {
     "apart": "Angle between the limit on a sample and that of the reference, root mean square over seeds, with "
     "standard errors, over the sample size; a panel for each law of the inputs, a line for each penalty and noise.",
-    "excess": "The same for the mean of θ(w̄,w*) over that of the reference, where it is positive.",
+    "excess": "Mean of θ(w̄,w*) over that of the reference, where it is positive; as in the other figure.",
 }
 
 

@@ -25,7 +25,7 @@ def summarize(lanes: pd.DataFrame) -> pd.DataFrame:
 
 
 def exponents(cells: pd.DataFrame) -> pd.DataFrame:
-    """Returns p and its standard error, and those of log c, of fits c·m^(−p) to ``FITTED`` in each cell.
+    """Returns p with its standard error, and c, of fits c·m^(−p) to ``FITTED`` in each cell.
 
     Weighted least squares on logarithms; the errors are scaled up where the fit is worse than the means' errors allow.
     """
