@@ -129,6 +129,6 @@ STATIC = {
     "elsa": ("sparsity", "every"),
 }
 """Arguments that ``optax.inject_hyperparams`` must leave alone, by the start of the name."""
-FORMS = ("rigl of slices", "ac dc", "soft threshold of slices", "proximal metric", "elsa schedule")
-EXPLICIT = ("rigl of slices", "soft threshold of slices", "proximal metric", "elsa")
-BY_ORBAX = FORMS
+FORMS = ("ac dc", "proximal metric", "elsa schedule")
+EXPLICIT = ("rigl of slices", "proximal metric")
+BY_ORBAX = ("rigl of slices", "soft threshold of slices", *FORMS)

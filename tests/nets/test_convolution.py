@@ -146,10 +146,14 @@ def test_no_images_and_wrong_channels():
         mine(jnp.zeros((2, 4, 4, 3)), jnp.zeros((3, 3, 5, 2)), (1, 1), "SAME")
 
 
-@pytest.mark.robustness
-def test_onednn_with_one_device():
+@pytest.mark.parametrize(
+    "arguments",
+    [pytest.param((), marks=pytest.mark.robustness), pytest.param(("all",), marks=pytest.mark.slow)],
+    ids=["some", "all"],
+)
+def test_onednn_with_one_device(arguments):
     """Other tests have several devices, where it is not used."""
-    command = [sys.executable, "-m", "tests.nets.one_device"]
+    command = [sys.executable, "-m", "tests.nets.one_device", *arguments]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_"))}
     environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # it compiles in half the time, and oneDNN has its own code
     root = Path(__file__).parents[2]

@@ -33,10 +33,10 @@ def by_admm(lane):
     return on_sphere(lane, rv.admm(lane.penalty, rho=lane.beta, lam=lane.lam), optax.sgd(lane.learning_rate))
 
 
-def test_rvsm_agrees_with_the_fused_step(x64):
-    grid = rv.Grid(
-        penalty=[rv.TransformedL1(0.5), rv.TransformedL1(2.0)], d=[5, 9], k=[1, 4], lam=[1e-4, 1e-3], seeds=6
-    )
+@pytest.mark.parametrize(("d", "seeds"), [(9, 2), pytest.param([5, 9], 6, marks=pytest.mark.slow)])
+def test_rvsm_agrees_with_the_fused_step(d, seeds, x64):
+    penalties = [rv.TransformedL1(0.5), rv.TransformedL1(2.0)]
+    grid = rv.Grid(penalty=penalties, d=d, k=[1, 4], lam=[1e-4, 1e-3], seeds=seeds)
     fused = rv.run_sweep(grid, tol=1e-10, devices=ONE)
     chain = rv.run_sweep(grid, tol=1e-10, algorithm=by_sgd, devices=ONE)
     for name, values in fused.data.items():
@@ -250,14 +250,14 @@ class Walk(rv.Problem):
 
 
 def test_every_step_has_a_key_and_a_size_may_be_an_axis():
-    grid = rv.Grid(problem=Walk(), axes={"size": [50, 200]}, static=["size"], seeds=50)
+    grid = rv.Grid(problem=Walk(), axes={"size": [50, 200]}, static=["size"], seeds=16)
     plain = lambda lane: optax.sgd(1.0)  # noqa: E731
     result = rv.run_sweep(grid, max_steps=64, algorithm=plain, done=lambda w, s: False * jnp.any(w > 0), devices=ONE)
     assert (result.data["steps"] == 64).all()
-    assert result.counts["cap"] == 100
+    assert result.counts["cap"] == 32
     means = result.data["square"].mean(1) / 64  # the sum of 64 independent normal vectors
     np.testing.assert_allclose(means, [50, 200], rtol=0.08)
-    assert len(set(result.data["square"].ravel())) == 100
+    assert len(set(result.data["square"].ravel())) == 32
 
 
 def test_the_lanes_of_a_problem_are_cut_by_seeds():

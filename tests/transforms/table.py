@@ -98,24 +98,17 @@ STATIC = {
 """Arguments that ``optax.inject_hyperparams`` must leave alone, by the start of the name."""
 FORMS = (
     "rvsm certified",
-    "rvsm schedules",
     "rvsm rising share",
     "rvsm shares",
-    "sparsify",
-    "rvsm slices",
+    "rvsm metric",
     "sparsify slices",
     "admm overrides",
-    "rvsm metric",
-    "sparsify metric",
-    "unit sphere",
-    "keep zeros",
     *table.FORMS,
 )
 """Whether a state survives vmap, sharding and wrappers depends on its form, which these rows have between them."""
 EXPLICIT = (
     "rvsm certified",
     "rvsm rising share",
-    "rvsm share of slices",
     "sparsify slices",
     "rvsm metric",
     "admm top share",

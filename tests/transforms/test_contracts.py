@@ -34,15 +34,17 @@ def rows(fast):
 
 
 FAST = (
-    "rvsm l1",
     "rvsm top k",
     "rvsm filters",
-    "rvsm overrides",
-    "rvsm l1 share",
+    "rvsm schedules",
     "admm top share",
     "admm in bfloat16",
-    "sparsify n of m",
+    "sparsify",
     "adaptive hard threshold",
+    "unit sphere",
+    "keep zeros",
+    "rigl of slices",
+    "soft threshold of slices",
     *FORMS,
 )
 """Each transformation and kind of penalty; the slow tests have every combination in the table."""

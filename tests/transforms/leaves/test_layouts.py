@@ -93,11 +93,14 @@ def trained(tx, params, grads, steps=4):
     return run(params)
 
 
-BOTH = ("top k", "n of m", "filters", "by number")
+BOTH = ("n of m", "filters")
 """Cases whose stack lies behind, too, in the default tests."""
 LIKE_OTHERS = (
     "channels",
+    "by number",
+    "n of m along the outputs",
     "top filters",
+    "top filters of all",
     "certified",
     "vectors",
     "share",
