@@ -15,7 +15,7 @@ from experiments.cli import main as cli
 from experiments.data.labelled import Labelled
 from experiments.training.loop import Task, fit
 
-EPOCHS = 60
+EPOCHS = 40
 
 
 class Small(nnx.Module):
@@ -52,7 +52,7 @@ def train(folder):
     part.replace(folder / "end")
 
 
-SLABS = 100
+SLABS = 50
 SWEEP = ["sweep", "--penalty", "l0", "--d", "4", "--k", "2", "--seeds", f"{100 * SLABS}", "--slab", "100", "--quiet"]
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.experiments.records.killed import EPOCHS, SLABS, sweep, train
 
 pytestmark = pytest.mark.robustness
-KILLS, WINDOW = 10, 0.1
+KILLS, WINDOW = 10, 0.05
 """Number of kills, and maximum seconds from the first progress to a kill: a few epochs or slabs."""
 
 
