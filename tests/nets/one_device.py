@@ -50,8 +50,9 @@ def values_and_derivatives(f, x, kernel, dx, dk):
 
 if __name__ == "__main__":
     assert jax.device_count() == 1
-    every = dict.fromkeys(SLACK, range(len(CASES)))
-    for dtype, case in ((dtype, CASES[i]) for dtype, chosen in (every if sys.argv[1:] else SOME).items() for i in chosen):
+    chosen = dict.fromkeys(SLACK, range(len(CASES))) if sys.argv[1:] else SOME
+    for dtype, i in ((dtype, i) for dtype, indices in chosen.items() for i in indices):
+        case = CASES[i]
         if not _onednn.is_available(jnp.zeros(3, dtype)):
             print(f"{dtype} {case} is left to XLA")
             continue
