@@ -104,7 +104,8 @@ def run_lanes(
       measure: function of a lane's last state and numbers; its values, a tree of arrays, are the results. Default the
         state.
       widths: numbers of lanes that run side by side, decreasing: the first while lanes wait, the others when few are
-        left. Each is compiled. Default by the size of the state: up to 1024 on a CPU, then an eighth each time, to 2.
+        left. Each is compiled. Default by the size of the state: up to 1024 on a CPU and at most the number of lanes,
+        then an eighth each time, to 2.
       devices: devices among which the lanes are dealt. Default all of JAX's default backend.
 
     Raises:
@@ -234,7 +235,7 @@ def _widths(state: Any, lanes: int, platform: str) -> tuple[int, ...]:
     fit = BYTES.get(platform, BYTES_ELSEWHERE) // max(_bytes(state), 1)
     widest = WIDEST.get(platform, WIDEST_ELSEWHERE)
     widths = [NARROWEST]
-    while FACTOR * widths[-1] <= min(widest, fit) and widths[-1] < lanes:
+    while FACTOR * widths[-1] <= min(widest, fit, lanes):
         widths.append(FACTOR * widths[-1])
     return tuple(reversed(widths))
 

@@ -9,6 +9,7 @@ import pytest
 
 import rvsmjax as rv
 from rvsmjax.lanes import queue
+from rvsmjax.lanes import run as module
 
 D = 5
 ONE, TWO = jax.devices()[:1], jax.devices()[:2]
@@ -48,6 +49,13 @@ def one_by_one(numbers):
 
 def run(numbers, **options):
     return rv.run_lanes(init, step, done, numbers, **{"max_steps": 1000, "measure": measure} | options)
+
+
+@pytest.mark.parametrize(
+    ("lanes", "widths"), [(1, (2,)), (24, (16, 2)), (1000, (128, 16, 2)), (1024, (1024, 128, 16, 2))]
+)
+def test_no_width_is_larger_than_the_number_of_lanes(lanes, widths):
+    assert module._widths(jax.ShapeDtypeStruct((3,), "float32"), lanes, "cpu") == widths
 
 
 @pytest.mark.parametrize(
