@@ -6,8 +6,10 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -107,8 +109,10 @@ def run(options: argparse.Namespace, environment: Mapping[str, str]) -> None:
     elif options.action == "collect":
         collect(paths, sizes, options.folder)
     elif options.action == "unpack":
+        end_with_parent()
         unpack(paths)
     elif options.action == "job":
+        end_with_parent()
         from . import worker
         from .transfer import pack
 
@@ -197,10 +201,8 @@ def show_calls(paths: Paths, sizes: Sizes, carried: dict[int, int]) -> None:
 
 def unpack(paths: Paths) -> None:
     """Unpacks the images of both calls, as far as available."""
-    from . import worker
     from .transfer import mosaics
 
-    worker.end_with_parent()
     for call in (1, 2):
         names = mosaics.unpack(paths.carried(call), paths.images)
         print(f"call {call}: {', '.join(names) or 'no images'}")
@@ -214,3 +216,16 @@ def rehearse(options: argparse.Namespace, environment: Mapping[str, str]) -> Non
     folder = contextlib.nullcontext(options.root) if options.root else tempfile.TemporaryDirectory()
     with folder as root:
         rehearse(Paths(Path(root).absolute()), seconds, environment)
+
+
+def end_with_parent() -> None:
+    """Ends this process when the parent closes the pipe to its standard input."""
+
+    def watch() -> None:
+        while os.read(sys.stdin.fileno(), 1):
+            pass
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)  # with its children
+        os._exit(3)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Worker process of one job: runs the remaining rows, writes each result at once, ends with its parent process."""
+"""Worker process of one job: runs the remaining rows, writes each result at once."""
 
 from __future__ import annotations
 
@@ -6,10 +6,6 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import datetime
-import os
-import signal
-import sys
-import threading
 import time
 import traceback
 import warnings
@@ -59,7 +55,6 @@ def run_job(
     Raises:
       BadInput: no accelerator.
     """
-    end_with_parent()
     import jax
 
     if jax.default_backend() == "cpu" and not sizes.rehearsal:
@@ -166,16 +161,3 @@ def _measure(
     if row.recipe is None:
         raise ValueError(f"{row.id} must have a recipe, got none")
     return trainings.train(row.recipe, trainings.data(paths.images, sizes.rehearsal), until - LAST, following)
-
-
-def end_with_parent() -> None:
-    """Ends this process when the parent closes the pipe to its standard input."""
-
-    def watch() -> None:
-        while os.read(sys.stdin.fileno(), 1):
-            pass
-        if os.getpgrp() == os.getpid():
-            os.killpg(0, signal.SIGKILL)  # with its children
-        os._exit(3)
-
-    threading.Thread(target=watch, daemon=True).start()
