@@ -115,7 +115,7 @@ def test_a_selected_leaf_without_a_gradient_is_named(tx):
 @pytest.mark.parametrize(
     "tx",
     [
-        rv.sparsify(optax.adam(0.01), 0.75, steps=8),
+        pytest.param(rv.sparsify(optax.adam(0.01), 0.75, steps=8), marks=pytest.mark.slow),
         pytest.param(rv.sparsify(optax.lion(0.01), 0.75, steps=8, scope="leaf"), marks=pytest.mark.slow),
         pytest.param(rv.rvsm(rv.TopK(sparsity=0.75, scope="global"), beta=0.1), marks=pytest.mark.slow),
         rv.rvsm(rv.TransformedL1(), sparsity=0.75, beta=0.1),

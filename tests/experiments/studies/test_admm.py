@@ -56,7 +56,7 @@ def test_w_step_is_the_argmin_in_all_dimensions(x64, problems, normalize):
     ("method", "normalize"),
     [
         ("admm", True),
-        ("modified", True),
+        pytest.param("modified", True, marks=pytest.mark.slow),
         pytest.param("admm", False, marks=pytest.mark.slow),
         pytest.param("modified", False, marks=pytest.mark.slow),
     ],

@@ -56,7 +56,7 @@ def final_u(recipe, params, steps=30):
     "settings",
     [
         {"method": "rvsm", "penalty": "top_k"},
-        {"method": "rvsm", "penalty": "tl1"},
+        pytest.param({"method": "rvsm", "penalty": "tl1"}, marks=pytest.mark.slow),
         pytest.param({"method": "rvsm", "penalty": "l0"}, marks=pytest.mark.slow),
         pytest.param({"method": "rvsm", "penalty": "l1"}, marks=pytest.mark.slow),
         {"method": "admm", "beta": 0.1},
