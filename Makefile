@@ -1,5 +1,8 @@
 # `make` explains itself. Targets that need an environment first bring .venv up to date.
 
+# Else each of the many processes of the tests would compile the modules that it imports.
+export PYTHONDONTWRITEBYTECODE =
+
 PYTHON ?= $(shell ls $(VENV)/.ready-* >/dev/null 2>&1 && $(RUN) -c "" 2>/dev/null && echo $(RUN) || echo python3)
 ACCEL ?= $(shell $(DETECT_ACCEL))
 VENV = .venv
