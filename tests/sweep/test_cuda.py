@@ -70,6 +70,7 @@ def test_a_lane_may_span_several_threads(machine, d):
     assert LAUNCHES
 
 
+@pytest.mark.slow
 def test_warps_stop_independently(machine):
     """Lanes with k = 1 finish long before lanes with k = 30 in the same tile."""
     grid = rv.Grid(penalty="l1", d=5, k=[1, 30], seeds=64)

@@ -124,6 +124,7 @@ def test_new_hyperparameters_do_not_trace_again():
     make_separate(train)(lanes)
 
 
+@pytest.mark.slow
 def test_tiled_training_equals_the_vmapped_one(x64):
     many = Lane(*(np.tile(part, 5) for part in LANES))  # several lanes per device, with padding
     trained = make_together(training("top_k"))(many)

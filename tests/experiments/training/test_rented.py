@@ -98,6 +98,7 @@ def test_evaluation_is_every_few_epochs_and_at_the_end(data, as_on_a_card):
     assert [every["curves"]["accuracy_u"][i] for i in (1, 2)] == record["curves"]["accuracy_u"][1:]
 
 
+@pytest.mark.slow
 def test_a_run_on_all_images_reports_the_best_epoch(data):
     """Its curves are of the test images, and it has no validation accuracy."""
     whole = dataclasses.replace(RECIPE, train_on="all", settle=False)
