@@ -140,11 +140,11 @@ def _lenet_layers(net: LeNet) -> list[_Layer]:
     def unit(module: nnx.Conv | nnx.Linear, norm: nnx.BatchNorm | None) -> Callable[[Array], Array]:
         return lambda x: net.activation(_biased(module, _normed(norm, x)))
 
-    modules: tuple[nnx.Conv | nnx.Linear, ...] = (net.conv1, net.conv2, net.dense1)
+    *modules, last = net.maps
     norms: Iterable[nnx.BatchNorm | None] = net.norms or (None,) * len(modules)
-    pixels = (1, 1, net.dense1.in_features // net.conv2.out_features)
+    pixels = (1, 1, net.dense1.in_features // net.conv2.out_features, 1)[: len(modules)]
     layers = [_Layer(m, norm, unit(m, norm), p) for m, norm, p in zip(modules, norms, pixels, strict=True)]
-    return [*layers, _Layer(net.dense2, None, lambda x: x)]
+    return [*layers, _Layer(last, None, lambda x: x)]
 
 
 def _vgg_layers(net: VGG) -> list[_Layer]:

@@ -9,17 +9,26 @@ import pytest
 from flax import nnx
 
 from rvsmjax.nets import LeNet, binary
-from rvsmjax.nets.lenet import conv_pooled
+from rvsmjax.nets.lenet import conv_pooled, first_largest
 
 scores = nnx.jit(lambda net, x: net(x))
+SMALL = {"widths": (6, 16, 120, 84)}
 X = np.array([-2.0, -0.0, 0.0, 0.3, 1.0, 1.7])
 
 
-def test_counts_are_exact():
-    state = nnx.state(nnx.eval_shape(lambda: LeNet(rngs=nnx.Rngs(0))), nnx.Param)
+@pytest.mark.parametrize(
+    ("options", "counts", "total"),
+    [
+        ({}, {"conv1": 520, "conv2": 25_050, "dense1": 400_500, "dense2": 5_010}, 431_080),
+        (SMALL, {"conv1": 156, "conv2": 2_416, "dense1": 30_840, "dense2": 10_164, "dense3": 850}, 44_426),
+    ],
+    ids=["default", "small"],
+)
+def test_counts_are_exact(options, counts, total):
+    state = nnx.state(nnx.eval_shape(lambda: LeNet(**options, rngs=nnx.Rngs(0))), nnx.Param)
     sizes = {name: sum(leaf.size for leaf in jax.tree.leaves(part)) for name, part in state.items()}
-    assert sizes == {"conv1": 520, "conv2": 25_050, "dense1": 400_500, "dense2": 5_010}
-    assert sum(sizes.values()) == 431_080
+    assert sizes == counts
+    assert sum(sizes.values()) == total
 
 
 def by_hand(net, x, unit):
@@ -36,19 +45,23 @@ def by_hand(net, x, unit):
     def pool(x):
         return np.maximum.reduce([x[i::2, j::2] for i in (0, 1) for j in (0, 1)])
 
+    def linear(x, layer):
+        return x @ np.asarray(layer.kernel[...], float) + np.asarray(layer.bias[...])
+
     x = pool(unit(conv(x, net.conv1)))
     x = pool(unit(conv(x, net.conv2))).ravel()
-    x = unit(x @ np.asarray(net.dense1.kernel[...], float) + np.asarray(net.dense1.bias[...]))
-    return x @ np.asarray(net.dense2.kernel[...], float) + np.asarray(net.dense2.bias[...])
+    for layer in net.maps[2:-1]:
+        x = unit(linear(x, layer))
+    return linear(x, net.maps[-1])
 
 
+@pytest.mark.parametrize("options", [{}, SMALL | {"pooling": "after"}], ids=["default", "small"])
 @pytest.mark.parametrize(
     ("activation", "unit"), [("relu", lambda x: np.maximum(x, 0)), ("binary", lambda x: 1.0 * (x > 0))]
 )
-def test_scores_against_a_loop(activation, unit):
-    net = LeNet(activation=activation, rngs=nnx.Rngs(1))
-    for name in ("conv1", "conv2", "dense1", "dense2"):
-        bias = getattr(net, name).bias
+def test_scores_against_a_loop(activation, unit, options):
+    net = LeNet(activation=activation, **options, rngs=nnx.Rngs(1))
+    for bias in (layer.bias for layer in net.maps):
         bias[...] = jax.random.normal(jax.random.key(2), bias.shape) * 0.1
     images = np.random.default_rng(0).random((2, 28, 28, 1))
     np.testing.assert_allclose(
@@ -126,6 +139,54 @@ def test_binary(ste, slope):
     np.testing.assert_array_equal(change.astype("float32"), slope)
 
 
+def test_of_equal_outputs_of_a_window_the_first_receives_the_derivative():
+    windows = np.array([[-1.0, 0.2, 3, 0], [-3, -1, -2, -4], [2, 0, -1, 1], [-2, -1, 0, 4]])
+    x = jnp.asarray(windows, "float32").reshape(1, 4, 1, 4, 1)
+    values, pull = jax.vjp(lambda x: binary(first_largest(x, binary), "identity"), x)
+    outputs = windows > 0
+    np.testing.assert_array_equal(values.ravel(), outputs.max(1))
+    want = np.eye(4)[outputs.argmax(1)]  # NumPy's is the first, too
+    np.testing.assert_array_equal(pull(jnp.ones((1, 4, 1, 1)))[0].reshape(4, 4), want)
+
+
+@pytest.mark.parametrize("ste", [None, "relu", "clipped_relu", "identity"])
+def test_the_order_of_pooling_and_activation_matters_to_derivatives_of_estimators_alone(ste):
+    """Outputs are the same in both orders, derivatives only with a ReLU and those of units behind the convolutions."""
+    activation = {"activation": "relu"} if ste is None else {"activation": "binary", "ste": ste}
+    x = jax.random.normal(jax.random.key(0), (4, 28, 28, 1))
+
+    @nnx.jit
+    def scores_and_gradient(net, x):
+        def loss(net):
+            scores = net(x)
+            return jnp.sum(scores**2), scores
+
+        gradient, scores = nnx.grad(loss, has_aux=True)(net)
+        return scores, gradient
+
+    nets = [LeNet(widths=(3, 4, 8), **activation, pooling=order, rngs=nnx.Rngs(1)) for order in ("before", "after")]
+    (before, first), (after, second) = (scores_and_gradient(net, x) for net in nets)
+    np.testing.assert_allclose(before, after, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(first.dense1.kernel[...], second.dense1.kernel[...], rtol=1e-4, atol=1e-6)
+    one, other = (np.asarray(gradient.conv1.kernel[...]) for gradient in (first, second))
+    if ste is None:
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    else:
+        assert np.linalg.norm(one - other) > 0.1 * np.linalg.norm(one)
+
+
+def test_pytorchs_initialization():
+    """Kernels and biases are uniform on ±1/√(inputs of a unit)."""
+    net = LeNet(**SMALL, init="torch", rngs=nnx.Rngs(0))
+    inputs = [25, 150, 256, 120, 84]
+    for layer, count in zip(net.maps, inputs, strict=True):
+        kernel, bias = (np.asarray(leaf[...]) * np.sqrt(count) for leaf in (layer.kernel, layer.bias))
+        assert 0.9 < np.abs(kernel).max() <= 1 + 1e-6
+        assert kernel.std() == pytest.approx(3**-0.5, abs=0.1)
+        assert 0 < np.abs(bias).max() <= 1 + 1e-6
+    assert not np.any(LeNet(**SMALL, rngs=nnx.Rngs(0)).dense3.bias[...])
+
+
 def test_every_kernel_learns_through_binary_units():
     net = LeNet(activation="binary", ste="clipped_relu", rngs=nnx.Rngs(3))
     x = jax.random.normal(jax.random.key(0), (8, 28, 28, 1))
@@ -135,9 +196,11 @@ def test_every_kernel_learns_through_binary_units():
 
 def test_errors():
     for wrong, message in (
-        ({"activation": "tanh"}, "^activation must be relu or binary, got 'tanh'$"),
+        ({"activation": "tanh"}, "^activation must be one of relu, binary, got 'tanh'$"),
         ({"ste": "sign"}, "^ste must be one of relu, clipped_relu, identity, got 'sign'$"),
         ({"ste_scale": 0.0}, "^scale must be "),
+        ({"pooling": "never"}, "^pooling must be one of before, after, got 'never'$"),
+        ({"init": "he"}, "^init must be one of lecun, torch, got 'he'$"),
     ):
         with pytest.raises(ValueError, match=message):
             LeNet(**wrong, rngs=nnx.Rngs(0))

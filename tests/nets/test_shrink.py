@@ -25,7 +25,7 @@ def random_network(kind, kept="float64", **options):
 def parts(network):
     """Returns the linear maps, from input to output."""
     if isinstance(network, LeNet):
-        return [network.conv1, network.conv2, network.dense1, network.dense2]
+        return network.maps
     return [*network.convs, network.head]
 
 
@@ -72,6 +72,16 @@ def test_lenet(options):
     assert widths(net) == [6, 8, 12]
     np.testing.assert_allclose(scores(small), scores(net), rtol=1e-11, atol=1e-11)
     assert np.ptp(scores(net), 0).max() > 1e-3  # the images are distinguished
+
+
+@pytest.mark.usefixtures("x64")
+def test_lenet_with_two_hidden_layers_and_pooling_after_the_activation():
+    net = random_network(LeNet, activation="binary", widths=(6, 8, 12, 7), pooling="after")
+    set_idle(net, into={0: [1, 4], 1: [0], 2: [2, 3], 3: [6]}, out_of={0: [0], 1: [2, 7], 3: [5]})
+    small = shrink(net)
+    assert widths(small) == [3, 5, 10, 5]
+    np.testing.assert_allclose(scores(small), scores(net), rtol=1e-11, atol=1e-11)
+    assert np.ptp(scores(net), 0).max() > 1e-3
 
 
 @pytest.mark.usefixtures("x64")
@@ -152,7 +162,7 @@ def test_u_of_group_penalties_shrinks():
 def test_errors():
     with pytest.raises(TypeError, match=r"^network must be a LeNet or a VGG, got .*ResNet"):
         shrink(ResNet(blocks=(1,), width=2, rngs=nnx.Rngs(0)))
-    with pytest.raises(ValueError, match=r"^widths must be 3 numbers, got \(1, 2\)$"):
+    with pytest.raises(ValueError, match=r"^widths must be 3 or 4 numbers, got \(1, 2\)$"):
         LeNet(widths=(1, 2), rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match=r"^widths must be a whole number >= 1, got \(1, 0, 2\)$"):
         LeNet(widths=(1, 0, 2), rngs=nnx.Rngs(0))
