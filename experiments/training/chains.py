@@ -19,6 +19,7 @@ from rvsmjax.transforms import ADMMState, select
 from ..penalties.registry import PENALTIES, find
 from .programs import Restart
 from .settings import Recipe
+from .transforms.group_lasso import add_group_lasso
 from .transforms.lookahead import lookahead
 from .transforms.released_admm import SignedPercentile
 
@@ -31,7 +32,10 @@ TRIANGLE = 0.2, 0.07
 GROUPED: dict[str, Callable[[], rv.Penalty]] = {
     f"group_{name}": functools.partial(lambda entry: rv.Grouped(entry(), axes="filters"), entry)
     for name, entry in PENALTIES.items()
-} | {"channel_l1": lambda: rv.Grouped(rv.L1(), axes="channels")}
+} | {
+    "channel_l1": lambda: rv.Grouped(rv.L1(), axes="channels"),
+    "channel_l0": lambda: rv.Grouped(rv.L0(), axes="channels"),
+}
 """Group penalties: ``group_`` on the weights into one unit or filter, ``channel_`` on the weights out of one."""
 SHARES = ("top_k", "group_top_k")
 """Penalties that prescribe the sparsity and have no λ."""
@@ -144,7 +148,9 @@ def _chain(form: Recipe, steps: int, numbers: Numbers) -> optax.GradientTransfor
     moments = optax.trace(form.momentum, nesterov=form.nesterov)
     parts = [*split, moments] if form.placement == "coupled" else [moments, *split]
     decay = optax.add_decayed_weights(form.weight_decay, _kernels if form.decay == "kernels" else None)
-    parts = [decay, *parts, optax.scale_by_learning_rate(_rates(form, total))]
+    parts = [decay, *parts, optax.scale_by_learning_rate(learning_rates(form, total))]
+    if form.loss_lasso:
+        parts.insert(0, add_group_lasso(form.loss_lasso, form.mask()))
     if form.norm_biases != 1:
         parts.insert(0, optax.masked(optax.scale(form.norm_biases), _norm_biases))
     if form.lookahead:
@@ -168,7 +174,7 @@ def _norm_biases(params: optax.Params) -> PyTree:
     return select(params, lambda path: "norm" in path and path.endswith("bias"))
 
 
-def _rates(form: Recipe, total: int) -> optax.Schedule:
+def learning_rates(form: Recipe, total: int) -> optax.Schedule:
     """Returns the schedule of the learning rate over ``total`` steps."""
     if form.schedule == "cosine":
         warm_up = min(round(form.warm_up * total), total - 1)

@@ -40,6 +40,7 @@ class Recipe(abc.ABC):
       lam: λ; if ``sparsity`` is given, λ is computed from it instead.
       beta: β, or ρ of ADMM.
       sparsity: target sparsity over all selected leaves.
+      loss_lasso: λ of a group lasso in the loss itself, see ``add_group_lasso``; 0 for none.
       follow: whether λ of ``rvsm`` follows a rising sparsity throughout, so that u ends with the target, and the
         sparsity of ``admm`` rises too. Otherwise λ is that of the initial weights, and ``admm`` starts at the target.
       placement: β(w − u) before the momentum (``coupled``) or after it (``decoupled``).
@@ -71,6 +72,7 @@ class Recipe(abc.ABC):
     lam: float = 0.0
     beta: float = 1.0
     sparsity: float = 0.0
+    loss_lasso: float = 0.0
     follow: bool = False
     placement: Literal["coupled", "decoupled"] = "coupled"
     overwrite: bool = False

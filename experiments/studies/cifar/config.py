@@ -44,7 +44,7 @@ class CifarConfig(CommonFlags, TrainingConfig):
     method: Names = ("sgd", "rvsm", "admm", "admm-released")
     """Methods: sgd, rvsm, admm, admm-released (percentile of signed weights), magnitude, sparsify (around SGD)."""
     penalty: Names = ("l1", "tl1", "l0")
-    """Penalties of rvsm: l1, l0, tl1, group_l1, group_l0, group_tl1, channel_l1, top_k, group_top_k,
+    """Penalties of rvsm: l1, l0, tl1, group_l1, group_l0, group_tl1, channel_l1, channel_l0, top_k, group_top_k,
     or a class as MODULE:CLASS."""
     lam: Strengths = None
     """λ of rvsm; one run per value."""
