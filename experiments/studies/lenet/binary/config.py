@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ....cli.command import Command
 from ....cli.flags import CommonFlags, Numbers, WholeNumber
 from ....papers import frontiers_2020 as paper_rvscgd
 from ....training.estimate import of_runs
 from ....training.study import TrainingConfig
+from .settings import SLOPES, settings_study
 
 if TYPE_CHECKING:
     from ....training.run_store import Study
@@ -30,12 +30,6 @@ OTHERS: dict[str, dict[str, Any]] = {
 }
 """Other penalties and groups, with β = 1."""
 UNITS = "group top-k, 85 % of two layers"
-SLOPES: dict[str, tuple[Literal["relu", "identity"], float]] = {
-    "relu": ("relu", 1.0),
-    "√(2/π)·relu": ("relu", math.sqrt(2 / math.pi)),
-    "identity": ("identity", 1.0),
-}
-"""Other straight-through estimators."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,21 +47,23 @@ class LenetBinaryConfig(CommonFlags, TrainingConfig):
     """λ of the group lasso; default those of the table."""
     other_epochs: WholeNumber = 30
     """Epochs of the other penalties and choices, one seed each; 0 skips them."""
+    settings_epochs: WholeNumber = 100
+    """Epochs of what the paper leaves open, above all by the authors' released code, one seed each; 0 skips them."""
     best: bool = False
     """Train the best network instead of those of the table."""
     best_epochs: WholeNumber = 15
     """Epochs of each stage of --best."""
     quick: bool = False
-    """Small sizes (digits, 2 epochs of each, 1 seed, λ 0.001, no other penalties) unless flags override them."""
+    """Small sizes (digits, 2 epochs of each, 1 seed, λ 0.001, no other choices) unless flags override them."""
 
     @classmethod
     def small(cls) -> LenetBinaryConfig:
         """Returns the defaults of ``--quick``."""
-        return cls(epochs=2, best_epochs=2, seeds=1, lam=(1e-3,), other_epochs=0, data="digits")
+        return cls(epochs=2, best_epochs=2, seeds=1, lam=(1e-3,), other_epochs=0, settings_epochs=0, data="digits")
 
 
 def table_1(config: LenetBinaryConfig) -> Study:
-    """Returns the runs of F Table 1: base, group lasso at each λ, then other penalties and choices, one seed each."""
+    """Returns the runs of F Table 1: base, group lasso at each λ; then other choices and settings, one seed each."""
     from ..recipes import LeNetRecipe
 
     base = LeNetRecipe(ste="clipped_relu", epochs=config.epochs, batch=config.batch, data=config.data, key=config.key)
@@ -82,9 +78,11 @@ def table_1(config: LenetBinaryConfig) -> Study:
         for name, settings in OTHERS.items():
             other = dataclasses.replace(short, method="rvsm", **settings)
             study[f"{name}, {config.other_epochs} epochs"] = [other]
-        for slope, (ste, scale) in SLOPES.items():
-            other = dataclasses.replace(short, ste=ste, ste_scale=scale)
-            study[f"base, slope of {slope}, {config.other_epochs} epochs"] = [other]
+        for slope, fields in SLOPES.items():
+            if slope != "clipped relu":
+                study[f"base, slope of {slope}, {config.other_epochs} epochs"] = [dataclasses.replace(short, **fields)]
+    if config.settings_epochs:
+        study |= settings_study(dataclasses.replace(base, epochs=config.settings_epochs))
     return study
 
 

@@ -26,8 +26,9 @@ def run(config: LenetBinaryConfig, console: Console, clock: Clock) -> Path:
         raise BadInput(f"lam must be > 0, got {min(config.lam):g}")
     if config.best_epochs < 1:
         raise BadInput(f"best_epochs must be a whole number >= 1, got {config.best_epochs}")
-    if config.other_epochs < 0:
-        raise BadInput(f"other_epochs must be >= 0, got {config.other_epochs}")
+    for name in ("other_epochs", "settings_epochs"):
+        if getattr(config, name) < 0:
+            raise BadInput(f"{name} must be >= 0, got {getattr(config, name)}")
     title = "Sparse LeNet with binarized activations" + (", at its best" if config.best else ": F Table 1")
 
     marker = "lenet-binary" + " --best" * config.best
