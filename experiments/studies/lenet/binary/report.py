@@ -168,11 +168,11 @@ def _explained(study: Study, own: Outcomes) -> str:
     said = []
     for lam, (accuracy, zeros) in PAPER.items():
         off = {label: _off(run, lam) for label, run in there.items()}
-        nearest = min(off, key=lambda label, off=off: math.hypot(*off[label]))
+        nearest, (more, zeros_more) = min(off.items(), key=lambda item: math.hypot(*item[1]))
         explained = any(_lam(study[label][0]) == lam and max(map(abs, off[label])) <= EXPLAINED for label in off)
         said.append(
-            f"{_row(lam)}, {accuracy:.2f} % at {zeros:.2f} % zeros: nearest is {nearest} ({off[nearest][0]:+.2f} and "
-            f"{off[nearest][1]:+.2f} points), {'explained' if explained else 'not explained'}"
+            f"{_row(lam)}, {accuracy:.2f} % at {zeros:.2f} % zeros: nearest is {nearest} ({more:+.2f} and "
+            f"{zeros_more:+.2f} points), {'explained' if explained else 'not explained'}"
         )
     return "; ".join(said) + f". A row is explained by a setting with its λ within {EXPLAINED:g} point of both numbers."
 
