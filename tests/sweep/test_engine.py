@@ -219,6 +219,7 @@ def test_a_grid_larger_than_memory_is_rejected_with_the_size_that_fits():
         run(rv.Grid(k=[1, 2, 3, 4], seeds=10**9))
 
 
+@pytest.mark.slow
 @pytest.mark.optimized
 def test_the_memory_estimate_matches_the_program():
     """Outputs and temporaries on each device; the assembled result adds to them."""
