@@ -120,7 +120,7 @@ $(LOCKED):
 	@echo "Making $(VENV): Python $(firstword $(FOUND)), JAX for $(ACCEL); the first time takes minutes"
 	@rm -f $(VENV)/.ready-* $(VENV)/.locked-*
 	@base=$$($(PYTHON) -c 'import sys; print(sys._base_executable)') && "$$base" -m venv --clear $(VENV)
-	@$(PIP_INSTALL) --only-binary :all: --require-hashes -r $(LOCK)
+	@$(PIP_INSTALL) --no-deps --only-binary :all: --require-hashes -r $(LOCK)
 	@touch $@
 
 $(READY): $(LOCKED) pyproject.toml
@@ -131,5 +131,5 @@ $(READY): $(LOCKED) pyproject.toml
 # What the documentation needs beside it, at versions that agree with the other locks.
 $(VENV)/.docs: $(READY) requirements/docs.lock
 	@echo "Installing Sphinx into $(VENV)"
-	@$(PIP_INSTALL) --only-binary :all: --require-hashes -r requirements/docs.lock
+	@$(PIP_INSTALL) --no-deps --only-binary :all: --require-hashes -r requirements/docs.lock
 	@touch $@

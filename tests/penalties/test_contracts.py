@@ -39,7 +39,7 @@ PENALTIES = {
     "l1 minus l2": rv.L1MinusL2(0.6),
     "sorted l1": rv.SLOPE(tuple(np.linspace(2, 0.1, 24).tolist())),
 }
-AS_ANOTHER = ("group log sum", "group mcp", "group rows", "group tl1", "top of all", "top share")
+AS_ANOTHER = ("group l0", "group log sum", "group mcp", "group rows", "group tl1", "top of all", "top share")
 """Those whose construction other rows have: in the slow tier."""
 COUPLED = ("l1 minus l2", "sorted l1")
 """Those that compare components, and so have no threshold, though ``step`` matters."""

@@ -35,11 +35,7 @@ def rows(fast):
 
 FAST = (
     "rvsm top k",
-    "rvsm filters",
-    "rvsm schedules",
     "admm top share",
-    "admm in bfloat16",
-    "sparsify",
     "adaptive hard threshold",
     "unit sphere",
     "keep zeros",
