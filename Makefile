@@ -9,8 +9,6 @@ VENV = .venv
 ARGS =
 RUN = $(VENV)/bin/python
 SIDE_BY_SIDE = --numprocesses=auto --maxprocesses=4 --dist=loadfile
-# For tests that wait for the processes they start.
-ONE_MORE = $(RUN) -c "import os; print(min(4, os.cpu_count() + 1))"
 # Bytecode is compiled at the first import: of all files it takes as long as the rest of the installation.
 PIP_INSTALL = $(RUN) -m pip install -qq --no-compile --disable-pip-version-check
 COMPILE = $(RUN) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -73,7 +71,7 @@ test: setup ## Run the default tests
 	@$(RUN) -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 test-robustness: setup ## Run studies and examples to their end; tests that kill processes, join several and drive a browser
-	@$(RUN) -m pytest -m robustness $(SIDE_BY_SIDE) --numprocesses=$$($(ONE_MORE)) $(ARGS)
+	@$(RUN) -m pytest -m robustness $(SIDE_BY_SIDE) $(ARGS)
 
 test-all: setup ## Run every test, the slow ones and those for a GPU too
 	@$(RUN) -m pytest -m "" $(SIDE_BY_SIDE) $(ARGS)
