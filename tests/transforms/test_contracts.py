@@ -43,7 +43,7 @@ FAST = (
     "soft threshold of slices",
     *FORMS,
 )
-"""Each transformation and kind of penalty; the slow tests have every combination in the table."""
+"""Each form of state, and transformations without one; the slow tests have every row of the table."""
 every = rows(FAST)
 every_form = rows(FORMS)
 AUTO = [name for name in FORMS if name not in EXPLICIT or name == "rvsm rising share"]
