@@ -36,7 +36,7 @@ def map_tiles(function: Callable[[PyTree], PyTree], lanes: PyTree, tile: int = 6
     index = np.minimum(np.arange(rounds * tile * len(devices)), count - 1).reshape(rounds, len(devices), tile)
     inputs = jax.tree.map(lambda x: np.asarray(x)[index.swapaxes(0, 1)], lanes)
     results = jax.tree.map(np.asarray, _program(function, devices)(inputs))
-    return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[3:])[:count], results)
+    return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(index.size, *x.shape[3:])[:count], results)
 
 
 @functools.lru_cache(maxsize=64)

@@ -16,10 +16,10 @@ from .chosen import KINDS, Chosen
 from .claim import Claim, Parameters, Run
 from .claims import CLAIMS
 from .claims.shared import AT_REST
-from .lanes import DEALT, constrain, draw
-from .limits import run_on, run_to_limits
+from .lanes import DEALT, SIZES, constrain, draw
+from .limits import Leg, legs, run_leg
 from .margins import Margin
-from .states import Limit, State, Three
+from .states import State, Three
 from .subjects import SUBJECTS, Subject, limit_at, reach
 
 
@@ -37,7 +37,7 @@ class Size(NamedTuple):
       tile: lanes per tile.
       tiles: tiles per call and device.
       steps: steps of a path.
-      cap: step cap of a run to a limit.
+      cap: step cap of a run to a limit, three times as many with hard thresholding.
       rounds: further steps of a lane that is not at rest then, and of one that is not at rest after those.
     """
 
@@ -45,7 +45,7 @@ class Size(NamedTuple):
     tiles: int = 16
     steps: int = 100
     cap: int = 4_000
-    rounds: tuple[int, ...] = (8_000, 60_000)
+    rounds: tuple[int, ...] = (8_000, 52_000)
 
 
 class Batch(NamedTuple):
@@ -73,14 +73,30 @@ def measure(claims: list[Claim], p: Parameters, state: State) -> dict[str, Claim
     return {c.name: ClaimMargins(c.conditions(p, state), c.conclusions(Run(p, state))) for c in claims}
 
 
-def states(name: str, p: Parameters, start: Array, size: Size, further: Array | int = 0) -> State:
-    """Returns the states of a tile of lanes; limits are run to convergence, for ``further`` steps beyond the cap."""
+def states(name: str, p: Parameters, start: Array, size: Size) -> State:
+    """Returns the states of a tile of lanes; limits after the step cap and the first round of further steps."""
     subject = SUBJECTS[name]
-    if not subject.is_limit:
-        return jax.vmap(lambda p, start: reach(subject, p, start, size.steps))(p, start)
-    if subject.form == "three":
-        return Three(*(_limits(subject, _with_kind(p, kind), start, size, further) for kind in range(3)))
-    return _limits(subject, p, start, size, further)
+    w = _starts(subject, start)
+    if subject.is_limit:
+        rounds = jnp.asarray([_cap(subject, size), 0 if subject.hard else size.rounds[0]], jnp.int32)
+        runs = (rounds, jnp.asarray([False, True]))
+        w = jax.lax.scan(lambda w, leg: (_advance(subject, p, w, *leg)[0], None), w, runs)[0]
+    return _states(subject, p, start, w, size)
+
+
+def _cap(subject: Subject, size: Size) -> int:
+    # Theorem 2 claims w* itself: a hard-thresholding lane stopped by the cap would count as a violation.
+    return size.cap * (3 if subject.hard else 1)
+
+
+def _runs(subject: Subject) -> int:
+    """Returns the number of runs to limits on a lane."""
+    return (3 if subject.form == "three" else 1) if subject.is_limit else 0
+
+
+def _starts(subject: Subject, start: Array) -> Array:
+    """Returns w⁰ of the runs to limits, of shape (lanes, runs, d)."""
+    return jnp.repeat(start[:, :1], _runs(subject), 1)
 
 
 def _with_kind(p: Parameters, kind: int) -> Parameters:
@@ -88,28 +104,63 @@ def _with_kind(p: Parameters, kind: int) -> Parameters:
     return p._replace(penalty=Chosen(jnp.full_like(p.penalty.kind, kind), p.penalty.a))
 
 
-def _limits(subject: Subject, p: Parameters, start: Array, size: Size, further: Array | int) -> Limit:
-    # Theorem 2 claims w* itself: a hard-thresholding lane stopped by the cap would count as a violation.
-    w = run_to_limits(subject, p, start[:, 0], size.cap * (3 if subject.hard else 1))
-    if not subject.hard:
-        w = run_on(subject, p, w, further)
-    return jax.vmap(functools.partial(limit_at, subject))(p, start[:, 0], w)
+def _of_runs(subject: Subject, p: Parameters) -> list[Parameters]:
+    return [_with_kind(p, kind) for kind in range(3)] if subject.form == "three" else [p] * _runs(subject)
 
 
-Inputs = tuple[Array, Array]
-"""Lane numbers, and the number of further steps of each; a tile takes that of its first lane."""
+def _advance(subject: Subject, p: Parameters, w: Array, steps: Array, largest: Array) -> tuple[Array, Array]:
+    """Returns w, of shape (lanes, runs, d), after a leg, and the mask of lanes with all their runs at rest."""
+    ends = [run_leg(subject, one, w[:, i], steps, largest) for i, one in enumerate(_of_runs(subject, p))]
+    return jnp.stack([end for end, _ in ends], 1), jnp.all(jnp.stack([rests for _, rests in ends]), 0)
+
+
+def _states(subject: Subject, p: Parameters, start: Array, w: Array, size: Size) -> State:
+    """Returns the states of a tile of lanes whose runs to limits have come to w."""
+    if not subject.is_limit:
+        return jax.vmap(lambda p, start: reach(subject, p, start, size.steps))(p, start)
+    at = jax.vmap(functools.partial(limit_at, subject))
+    limits = [at(one, start[:, 0], w[:, i]) for i, one in enumerate(_of_runs(subject, p))]
+    return Three(*limits) if subject.form == "three" else limits[0]
+
+
+class Inputs(NamedTuple):
+    """Lanes of a tile, and their next leg; every array has a leading lane axis.
+
+    Attributes:
+      lane: lane number.
+      w: iterates, of shape (lanes, runs, d); NaN before the first leg.
+      steps: steps of the leg; a tile takes those of its first lane.
+      largest: whether it is at the largest η; as for ``steps``.
+    """
+
+    lane: np.ndarray | Array
+    w: np.ndarray | Array
+    steps: np.ndarray | Array
+    largest: np.ndarray | Array
+
+
+class Reached(NamedTuple):
+    """Margins of a tile's lanes after a leg, the iterates, and the mask of lanes at rest."""
+
+    margins: dict[str, ClaimMargins]
+    w: np.ndarray | Array
+    rests: np.ndarray | Array
 
 
 @functools.cache
-def program(subject: str, names: tuple[str, ...], key: int, size: Size) -> Callable[[Inputs], dict[str, ClaimMargins]]:
+def program(subject: str, names: tuple[str, ...], key: int, size: Size) -> Callable[[Inputs], Reached]:
     """Returns a function from lanes to the margins of a subject's claims; cached, so it compiles once."""
-    claims = claims_of(subject, names)
+    kind, claims = SUBJECTS[subject], claims_of(subject, names)
 
-    def tile(inputs: Inputs) -> dict[str, ClaimMargins]:
-        lanes, further = inputs
-        fixed, raw = jax.vmap(functools.partial(draw, subject, jax.random.key(key)))(lanes)
+    def tile(inputs: Inputs) -> Reached:
+        fixed, raw = jax.vmap(functools.partial(draw, subject, jax.random.key(key)))(jnp.asarray(inputs.lane))
         p, start = jax.vmap(functools.partial(constrain, subject))(fixed, raw)
-        return jax.vmap(functools.partial(measure, claims))(p, states(subject, p, start, size, further[0]))
+        w, rests = jnp.asarray(inputs.w), jnp.ones(len(inputs.lane), bool)
+        if kind.is_limit:
+            w = jnp.where(jnp.isnan(w), _starts(kind, start), w)
+            w, rests = _advance(kind, p, w, jnp.asarray(inputs.steps[0]), jnp.asarray(inputs.largest[0]))
+        state = _states(kind, p, start, w, size)
+        return Reached(jax.vmap(functools.partial(measure, claims))(p, state), w, rests)
 
     return tile
 
@@ -117,28 +168,42 @@ def program(subject: str, names: tuple[str, ...], key: int, size: Size) -> Calla
 def measured(subject: str, names: tuple[str, ...], key: int, lanes: np.ndarray, size: Size) -> Iterator[Batch]:
     """Yields batches of lanes with the margins of a subject's claims on them.
 
-    A lane that only lacks rest to meet the conditions of a claim is run on, with others like it, for up to
-    ``len(size.rounds)`` rounds; its margins come once, after its last round. All batches run one program with the same
-    shapes, so a lane's margins do not depend on the other lanes.
+    A run to a limit goes leg by leg, so that lanes at rest do not wait for others. A lane that only lacks rest to meet
+    the conditions of a claim at the step cap takes further steps, for up to ``len(size.rounds)`` rounds; its margins
+    come once, after its last leg. All batches run one program with the same shapes, so a lane's margins do not depend
+    on the other lanes.
     """
+    kind = SUBJECTS[subject]
+    rounds = (_cap(kind, size), *(() if kind.hard else size.rounds)) if kind.is_limit else ()
+    parts = legs(rounds) or [Leg(0, 0, True)]
     count = jax.local_device_count() * size.tiles * size.tile
-    for done, further in enumerate((0, *size.rounds)):
-        late = []
-        for part in np.split(lanes, range(count, len(lanes), count)):
-            full = np.resize(part, count).astype(np.uint32), np.full(count, further, np.int32)
-            margins = jax.tree.map(lambda x, part=part: x[: len(part)], _run(subject, names, key, size, full))
-            restless = unfinished(margins, part) if done < len(size.rounds) else np.zeros(len(part), bool)
-            late.append(part[restless])
-            yield Batch(part[~restless], jax.tree.map(lambda x, rest=~restless: x[rest], margins), done)
-        lanes = np.concatenate(late)
+    w = np.full((len(lanes), _runs(kind), max(kind.dimensions or SIZES)), np.nan)
+    for number, leg in enumerate(parts):
+        late: list[tuple[np.ndarray, np.ndarray]] = []
+        for first in range(0, len(lanes), count):
+            part = lanes[first : first + count]
+            margins, new, rests = _run(subject, names, key, size, part, w[first : first + count], leg)
+            if number == len(parts) - 1:
+                waits = np.zeros(len(part), bool)
+            else:
+                waits = unfinished(margins, part) if leg.last else ~np.asarray(rests)
+            late.append((part[waits], np.asarray(new)[waits]))
+            yield Batch(part[~waits], jax.tree.map(lambda x, ends=~waits: x[ends], margins), leg.round)
+        lanes, w = (np.concatenate(arrays) for arrays in zip(*late, strict=True))
         if not len(lanes):
             return
 
 
 def _run(
-    subject: str, names: tuple[str, ...], key: int, size: Size, full: tuple[np.ndarray, np.ndarray]
-) -> dict[str, ClaimMargins]:
-    return map_tiles(program(subject, names, key, size), full, size.tile)
+    subject: str, names: tuple[str, ...], key: int, size: Size, lanes: np.ndarray, w: np.ndarray, leg: Leg
+) -> Reached:
+    """Runs a leg of at most as many lanes as a call takes; tiles without lanes repeat some and take no step."""
+    count = jax.local_device_count() * size.tiles * size.tile
+    index = np.arange(count)
+    steps = np.where(index < -(-len(lanes) // size.tile) * size.tile, leg.steps, 0).astype(np.int32)
+    index = index % len(lanes)
+    inputs = Inputs(lanes[index].astype(np.uint32), w[index], steps, np.full(count, leg.round > 0))
+    return jax.tree.map(lambda x: x[: len(lanes)], map_tiles(program(subject, names, key, size), inputs, size.tile))
 
 
 def unfinished(margins: dict[str, ClaimMargins], lanes: np.ndarray) -> np.ndarray:

@@ -134,7 +134,7 @@ def program(subject: str, names: tuple[str, ...], search: Search, size: Size) ->
         fixed, raw = jax.vmap(lambda lane: draw(subject, key, lane))(lanes)
         best = jax.vmap(functools.partial(_descend, subject, wanted, search))(fixed, raw, which)
         p, start = jax.vmap(functools.partial(constrain, subject))(fixed, best)
-        margins = jax.vmap(functools.partial(measure, claims))(p, states(subject, p, start, size, size.rounds[0]))
+        margins = jax.vmap(functools.partial(measure, claims))(p, states(subject, p, start, size))
         gather = jax.vmap(lambda margins, i: [x[i] for x in _select(wanted, margins, converged=True)])
         slack, allowance, violation = gather(margins, which)
         return best, (slack, allowance, violation)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,17 +19,48 @@ from .states import hard_step
 from .subjects import Subject, largest_rate
 
 CHECK_EVERY = 20
+LEGS = 5
+"""Legs of a stretch of steps, each as long as those before it together."""
 Carry = tuple[Array, Array, Array]
 
 
-def run_on(subject: Subject, p: Parameters, w: Array, max_steps: Array | int) -> Array:
-    """Continues from the iterates w at the largest η that the theorem allows there: limits do not depend on η."""
-    rate = jax.vmap(functools.partial(largest_rate, subject))(p, w)
-    return run_to_limits(subject, p._replace(learning_rate=rate), w, max_steps)
+class Leg(NamedTuple):
+    """Steps after which lanes at rest leave their tiles to others.
+
+    Attributes:
+      steps: number of steps.
+      round: 0 up to the step cap, then the round of further steps.
+      last: whether the round ends with it.
+    """
+
+    steps: int
+    round: int
+    last: bool
 
 
-def run_to_limits(subject: Subject, p: Parameters, start: Array, max_steps: Array | int) -> Array:
-    """Returns the limits of a tile of lanes, of shape (lanes, d); a lane stopped by the cap returns its last iterate.
+def legs(rounds: tuple[int, ...]) -> list[Leg]:
+    """Returns the legs of rounds of so many steps each."""
+    parts = []
+    for number, steps in enumerate(rounds):
+        ends = {steps} | {(steps >> i) // CHECK_EVERY * CHECK_EVERY for i in range(1, LEGS)}
+        parts += [Leg(b - a, number, b == steps) for a, b in itertools.pairwise(sorted(ends | {0}))]
+    return parts
+
+
+def run_leg(subject: Subject, p: Parameters, w: Array, steps: ArrayLike, largest: ArrayLike) -> tuple[Array, Array]:
+    """Continues from the iterates w, at each lane's η or at the largest that the theorem allows there.
+
+    Limits do not depend on η. Returns what ``run_to_limits`` does.
+    """
+    rates = jax.vmap(functools.partial(largest_rate, subject))(p, w)
+    rates = jnp.where(largest, rates, p.learning_rate)
+    return run_to_limits(subject, p._replace(learning_rate=rates), w, steps)
+
+
+def run_to_limits(subject: Subject, p: Parameters, start: Array, max_steps: ArrayLike) -> tuple[Array, Array]:
+    """Returns the limits of a tile of lanes, of shape (lanes, d), and the mask of lanes at rest, of shape (lanes,).
+
+    A lane stopped by the cap returns its last iterate.
 
     Args:
       subject: kind of run.
@@ -67,4 +100,5 @@ def run_to_limits(subject: Subject, p: Parameters, start: Array, max_steps: Arra
         return jnp.any(running) & (t < max_steps)
 
     begin = start.T, jnp.zeros((), jnp.int32), jnp.ones(len(start), bool)
-    return jax.lax.while_loop(unfinished, body, begin)[0].T
+    w, _, running = jax.lax.while_loop(unfinished, body, begin)
+    return w.T, ~running

@@ -129,7 +129,7 @@ def test_lanes_run_to_their_limits(x64, name):
     subject, key = SUBJECTS[name], jax.random.key(0)
     fixed, raw = jax.vmap(functools.partial(draw, name, key))(np.arange(16))
     p, start = jax.vmap(functools.partial(constrain, name))(fixed, raw)
-    w = jax.jit(functools.partial(run_to_limits, subject))(p, start[:, 0], 20_000)
+    w, _ = jax.jit(functools.partial(run_to_limits, subject))(p, start[:, 0], 20_000)
     limits = jax.vmap(functools.partial(limit_at, subject))(p, start[:, 0], w)
     assert np.mean(limits.residual < MAX_RESIDUAL) > 0.7
     np.testing.assert_allclose(np.linalg.norm(w, axis=1), 1, rtol=1e-6)
