@@ -14,6 +14,7 @@ from rvsmjax.solve import Status
 from rvsmjax.sweep.grid import Grid, labelled
 
 if TYPE_CHECKING:
+    import pandas
     import xarray
 
 
@@ -67,6 +68,32 @@ class SweepResult:
         dataset = labelled.assign({name: ((*dims, *trailing[name]), values) for name, values in self.data.items()})
         dataset["status"].attrs["meaning"] = STATUS_MEANING
         return dataset
+
+    def summary(self, *names: str) -> pandas.DataFrame:
+        """Returns means over the seeds and their standard errors, a row for each combination of the other axes.
+
+        Axes of one value are left out, and diverged lanes do not count. The standard error of a mean, in the column
+        named ``±`` behind it, is NaN with fewer than two lanes.
+
+        Args:
+          *names: measures, keys of ``data`` with one number a lane; default all of them but ``status``.
+
+        Raises:
+          ImportError: xarray is not installed; the extra ``experiments`` installs it.
+          ValueError: if there is no such measure, or it has several numbers a lane.
+        """
+        rank = len(self.grid.shape)
+        known = [name for name, x in self.data.items() if x.ndim == rank and name != "status"]
+        for name in names:
+            if name not in known:
+                raise ValueError(f"names must be among {', '.join(known)}, got {name!r}")
+        chosen = self.to_xarray()[list(names or known)].where(self.data["status"] != Status.DIVERGED)
+        means, errors = chosen.mean("seed"), chosen.std("seed", ddof=1) / np.sqrt(chosen.count("seed"))
+        columns = {f"{name}{sign}": table[name] for name in chosen for sign, table in (("", means), (" ±", errors))}
+        table = means.assign(columns).squeeze(drop=True)
+        # pandas has no table without an axis.
+        table = table if table.dims else table.expand_dims({"": [""]})
+        return table.to_dataframe()[list(columns)]
 
 
 STATUS_MEANING = ", ".join(f"{s.value}: {s.name.lower()}" for s in Status)

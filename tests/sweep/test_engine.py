@@ -1,6 +1,9 @@
 """Tests of ``run_sweep``: correct limits, one compiled program, options."""
 
+import dataclasses
 import functools
+import itertools
+import statistics
 
 import jax
 import jax.numpy as jnp
@@ -189,6 +192,38 @@ def test_dataset_carries_labels_and_the_rate_in_use():
     assert data.drop_vars(result.data).identical(labels(grid, result.tol))
     given = labels(rv.Grid(penalty="l1", d=4, learning_rate=[0.1, 0.2], seeds=1), 1e-6)
     np.testing.assert_array_equal(given.eta, [[0.1, 0.2]])
+
+
+def test_the_summary_has_means_over_the_seeds_and_their_errors():
+    grid = rv.Grid(penalty=["l1", "tl1"], d=4, lam=[1e-4, 1e-3, 1e-2], seeds=4)
+    result = run(grid)
+    table = result.summary("theta_w", "steps")
+    assert list(table.columns) == ["theta_w", "theta_w ±", "steps", "steps ±"]
+    assert table.index.names == ["penalty", "lam"]
+    for (i, penalty), (j, lam) in itertools.product(enumerate(["l1", "tl1"]), enumerate(grid.values.lam)):
+        for name in ("theta_w", "steps"):
+            values = result.data[name][i, 0, 0, j].ravel().astype(float)
+            want = [statistics.fmean(values), statistics.stdev(values) / 2]
+            np.testing.assert_allclose(table.loc[(penalty, lam), [name, f"{name} ±"]], want, rtol=1e-6)
+    assert set(result.summary().columns[::2]) == set(result.data) - {"status"}
+
+
+def test_diverged_lanes_do_not_count_in_the_summary():
+    one = run(rv.Grid(penalty="l1", d=4, seeds=3))
+    data = {name: array.copy() for name, array in one.data.items()}
+    data["status"].flat[1] = rv.Status.DIVERGED
+    data["theta_w"].flat[1], data["steps"].flat[1] = np.nan, 10**6
+    table = dataclasses.replace(one, data=data).summary("steps", "theta_w")
+    assert len(table) == 1
+    for name in ("steps", "theta_w"):
+        kept = one.data[name].ravel().astype(float)[[0, 2]]
+        want = [kept.mean(), abs(kept[0] - kept[1]) / 2]
+        np.testing.assert_allclose(table[[name, f"{name} ±"]].iloc[0], want, rtol=1e-6, atol=1e-12)
+    assert run(rv.Grid(penalty="l1", d=4, seeds=1)).summary("theta_w")["theta_w ±"].isna().all()
+    with pytest.raises(ValueError, match=r"names must be among theta_w, .*, got 'loss'"):
+        one.summary("loss")
+    with pytest.raises(ValueError, match="got 'status'"):
+        one.summary("status")
 
 
 @pytest.mark.parametrize(
