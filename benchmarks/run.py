@@ -130,7 +130,7 @@ def main(
 
     keep_memory()
     cores = usable_cores()
-    if {"sweep", "rates"} & set(only):
+    if {"sweep", "rates", "lanes"} & set(only):
         jax.config.update("jax_num_cpu_devices", cores)
     record: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),

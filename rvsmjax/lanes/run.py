@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import os
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -16,7 +17,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jax.typing import ArrayLike
 
 from rvsmjax import _checks
-from rvsmjax._memory import free_memory
+from rvsmjax._programs import free_memory, operations
 from rvsmjax.lanes import queue
 
 State = TypeVar("State")
@@ -27,8 +28,10 @@ WIDEST = {"cpu": 1024}
 WIDEST_ELSEWHERE = 16_384
 OPTIONS = {"cpu": {"xla_disable_hlo_passes": "cpu-parallel-task-assigner"}}
 """A tile's work is too small to split among threads."""
+LAPACK = {"cholesky", "eig", "eigh", "hessenberg", "lu", "qr", "schur", "svd", "triangular_solve", "tridiagonal"}
+"""Operations of JAX that call LAPACK on a CPU, matrix by matrix in several threads."""
 NARROWEST, FACTOR = 2, 8
-"""Slots of the last tile, and the ratio of one width to the next: each is compiled."""
+"""The least number of slots, and the ratio of one width to the next: each is compiled."""
 
 
 class Lanes(NamedTuple):
@@ -106,7 +109,8 @@ def run_lanes(
       widths: numbers of lanes that run side by side, decreasing: the first while lanes wait, the others when few are
         left. Each is compiled. Default by the size of the state: up to 1024 on a CPU and at most the number of lanes,
         then an eighth each time, to 2.
-      devices: devices among which the lanes are dealt. Default all of JAX's default backend.
+      devices: devices among which the lanes are dealt. Default all of JAX's default backend. Of CPU devices one fewer
+        than there are cores are used if a lane factors or solves matrices: JAX's batches of them wait for a free core.
 
     Raises:
       TypeError: if ``init``, ``step`` or ``done`` is not a function, the state's shapes change in ``step``, or ``done``
@@ -136,9 +140,10 @@ def run_lanes(
     devices = tuple(jax.devices() if devices is None else devices)
     if not devices:
         raise ValueError("devices must name at least one device, got ()")
+    loop = queue.Loop(init, step, done, _last if measure is None else measure)
+    devices = _without_deadlock(loop, state, one, devices)
     each = -(-lanes // len(devices))
     chosen = _widths(state, each, devices[0].platform) if widths is None else _decreasing(widths)
-    loop = queue.Loop(init, step, done, _last if measure is None else measure)
     check_memory("numbers", lanes, one, state, jax.eval_shape(loop.measure, state, one), devices)
     return _program(devices[0].platform)(numbers, jnp.int32(max_steps), loop, chosen, devices)
 
@@ -210,6 +215,32 @@ def _check(init: Callable[..., Any], step: Callable[..., Any], done: Callable[..
     return state
 
 
+def _without_deadlock(
+    loop: queue.Loop, state: Any, one: Any, devices: tuple[jax.Device, ...]
+) -> tuple[jax.Device, ...]:
+    """Returns the devices, fewer of a CPU than XLA has threads if the lanes call LAPACK.
+
+    The program of a device occupies a thread. LAPACK's batches are shared among threads, for which that one waits: for
+    ever, if all of them do.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = int(os.environ.get("NPROC") or cores)
+    if devices[0].platform != "cpu" or len(devices) < threads:
+        return devices
+    shapes, structure = jax.tree.flatten((state, one))
+    return devices[: max(1, threads - 1)] if _calls_lapack(loop, structure, tuple(shapes)) else devices
+
+
+@functools.lru_cache(maxsize=256)
+def _calls_lapack(loop: queue.Loop, structure: Any, shapes: tuple[jax.ShapeDtypeStruct, ...]) -> bool:
+    state, one = jax.tree.unflatten(structure, shapes)
+    programs = (
+        jax.make_jaxpr(loop.init)(one),
+        *(jax.make_jaxpr(function)(state, one) for function in (loop.step, loop.done, loop.measure)),
+    )
+    return any(name in LAPACK for program in programs for name, _ in operations(program))
+
+
 def check_memory(name: str, lanes: int, numbers: Any, state: Any, values: Any, devices: Sequence[jax.Device]) -> None:
     """Raises ``ValueError``, naming an argument, if lanes of these shapes do not fit in memory.
 
@@ -234,10 +265,10 @@ def _is_key(x: Any) -> bool:
 def _widths(state: Any, lanes: int, platform: str) -> tuple[int, ...]:
     fit = BYTES.get(platform, BYTES_ELSEWHERE) // max(_bytes(state), 1)
     widest = WIDEST.get(platform, WIDEST_ELSEWHERE)
-    widths = [NARROWEST]
-    while FACTOR * widths[-1] <= min(widest, fit, lanes):
-        widths.append(FACTOR * widths[-1])
-    return tuple(reversed(widths))
+    widths = [max(min(widest, fit, lanes), NARROWEST)]
+    while widths[-1] // FACTOR >= NARROWEST:
+        widths.append(widths[-1] // FACTOR)
+    return tuple(widths)
 
 
 def _decreasing(widths: Sequence[int]) -> tuple[int, ...]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection
+from typing import NamedTuple
 
 import jax
 import optax
+
+from rvsmjax._programs import operations
 
 
 class Defaults(NamedTuple):
@@ -45,19 +47,9 @@ def defaults_for(update: Callable[[], object], state: optax.OptState, shapes: Co
     nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, optax.FactoredState))
     if any(isinstance(node, optax.FactoredState) for node in nodes):
         return BOUNDED
-    used = set(_operations(jax.make_jaxpr(update)()))
+    used = set(operations(jax.make_jaxpr(update)()))
     if any(name == "dot_general" and len(shape) > 1 for name, shape in used):
         return BOUNDED
     names = {name for name, shape in used if shape in shapes}
     # Yogi takes both roots and signs.
     return SCALED if names & {"sqrt", "rsqrt", "pow"} else BOUNDED if "sign" in names else PLAIN
-
-
-def _operations(jaxpr: Any) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Yields each operation of a program and the shape of its result."""
-    jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
-    for equation in jaxpr.eqns:
-        yield equation.primitive.name, equation.outvars[0].aval.shape if equation.outvars else ()
-        for part in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")):
-            if hasattr(part, "eqns") or hasattr(part, "jaxpr"):
-                yield from _operations(part)

@@ -1,5 +1,9 @@
 """``run_lanes`` against one lane at a time."""
 
+import os
+import subprocess
+import sys
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -52,7 +56,7 @@ def run(numbers, **options):
 
 
 @pytest.mark.parametrize(
-    ("lanes", "widths"), [(1, (2,)), (24, (16, 2)), (1000, (128, 16, 2)), (1024, (1024, 128, 16, 2))]
+    ("lanes", "widths"), [(1, (2,)), (15, (15,)), (24, (24, 3)), (1000, (1000, 125, 15)), (10_000, (1024, 128, 16, 2))]
 )
 def test_no_width_is_larger_than_the_number_of_lanes(lanes, widths):
     assert module._widths(jax.ShapeDtypeStruct((3,), "float32"), lanes, "cpu") == widths
@@ -95,6 +99,47 @@ def test_a_lane_has_the_same_bits_among_any_others():
 def test_it_runs_on_the_devices_named():
     result = run(drawn(20), widths=(4,), devices=jax.devices()[3:4])
     assert result.steps.devices() == {jax.devices()[3]}
+
+
+SOLVER = """
+import jax
+import jax.numpy as jnp
+import rvsmjax as rv
+jax.config.update("jax_num_cpu_devices", 2)
+matrix = 9 * jnp.eye(8) + jax.random.normal(jax.random.key(0), (8, 8))
+step = lambda x, shift: jnp.linalg.solve(matrix + shift * jnp.eye(8), x)
+lanes = rv.run_lanes(lambda _: jnp.ones(8), step, lambda x, _: jnp.sum(x) > 99, jnp.linspace(0, 1, 400), max_steps=200)
+print(len(jax.devices()), lanes.steps.sum())
+"""
+
+
+@pytest.mark.robustness
+def test_lanes_that_solve_linear_systems_on_every_core_end():
+    """LAPACK's batches of matrices wait for a free thread: with two threads and two devices, for ever."""
+    environment = os.environ | {"NPROC": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", SOLVER], env=environment, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.split() == ["2", str(400 * 200)]
+
+
+def test_fewer_devices_than_threads_for_linear_algebra(monkeypatch):
+    monkeypatch.setenv("NPROC", "3")
+    devices, one = tuple(jax.devices()[:4]), jax.ShapeDtypeStruct((), jnp.float32)
+    eye, solve = 2 * jnp.eye(3), lambda a: jax.scipy.linalg.solve(a, a, assume_a="pos")
+    start, same, never = (lambda _: eye), (lambda x, _: x), (lambda x, _: x[0, 0] < 0)
+    state = jax.eval_shape(start, one)
+
+    def used(init=start, step=same, measure=same, devices=devices):
+        return len(module._without_deadlock(queue.Loop(init, step, never, measure), state, one, devices))
+
+    assert used() == 4
+    assert used(step=lambda x, _: solve(x)) == 2
+    assert used(init=lambda _: jnp.linalg.cholesky(eye)) == 2
+    assert used(measure=lambda x, _: jax.lax.cond(x[0, 0] > 0, jnp.linalg.inv, jnp.negative, x)) == 2
+    assert used(step=lambda x, _: solve(x), devices=devices[:2]) == 2
+    monkeypatch.setenv("NPROC", "1")
+    assert used(step=lambda x, _: solve(x)) == 1
 
 
 def test_the_limit_ends_a_lane():

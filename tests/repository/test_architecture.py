@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ALLOWED = {"rvsmjax", "jax", "jaxlib", "optax", "flax", "numpy"} | sys.stdlib_module_names
 LAZY = {
+    ("rvsmjax.sweep.result", "pandas"),
     ("rvsmjax.sweep.result", "xarray"),
     ("rvsmjax.storage", "safetensors"),
 }  # not when the module is imported, only when it is used

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax import Array
 
-from rvsmjax._memory import free_memory
+from rvsmjax._programs import free_memory
 from rvsmjax.sweep._program.plan import Plan
 from rvsmjax.sweep.grid import Grid
 

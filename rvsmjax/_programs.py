@@ -1,9 +1,9 @@
-"""Memory that a run can use."""
+"""Operations of a traced program, and memory that it can use."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -22,3 +22,13 @@ def free_memory(devices: Sequence[Any]) -> int:
     if stats and all("bytes_limit" in s for s in stats):
         free = min(free, sum(s["bytes_limit"] - s.get("bytes_in_use", 0) for s in stats))
     return free
+
+
+def operations(jaxpr: Any) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yields each operation of a program, those of its functions and loops too, and the shape of its first result."""
+    jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
+    for equation in jaxpr.eqns:
+        yield equation.primitive.name, equation.outvars[0].aval.shape if equation.outvars else ()
+        for part in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")):
+            if hasattr(part, "eqns") or hasattr(part, "jaxpr"):
+                yield from operations(part)
