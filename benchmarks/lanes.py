@@ -145,6 +145,7 @@ def table(record: dict[str, Any]) -> str:
     """Returns the record as Markdown."""
     rows = [
         f"{record['machine']}; JAX {record['versions']['jax']}; {record['date']}.",
+        f"{len(record['devices'])} devices for `run_lanes`, one a core; the program of `vmap` takes all cores.",
         "Lanes of 200 steps in the mean; seconds, the shortest of three.",
         "",
         "| step; lanes, their lengths | run_lanes | vmap of while_loop | ours over it | waste | first call |",

@@ -125,13 +125,15 @@ def main(
     """
     import jax
 
-    from benchmarks import cifar, convolution, imports, lanes, rates, training, transforms
     from experiments.records.environment import keep_memory, usable_cores
 
     keep_memory()
     cores = usable_cores()
     if {"sweep", "rates", "lanes"} & set(only):
         jax.config.update("jax_num_cpu_devices", cores)
+
+    from benchmarks import cifar, convolution, imports, lanes, rates, training, transforms
+
     record: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "machine": f"{processor()}, {cores} cores",

@@ -266,8 +266,8 @@ def _widths(state: Any, lanes: int, platform: str) -> tuple[int, ...]:
     fit = BYTES.get(platform, BYTES_ELSEWHERE) // max(_bytes(state), 1)
     widest = WIDEST.get(platform, WIDEST_ELSEWHERE)
     widths = [max(min(widest, fit, lanes), NARROWEST)]
-    while widths[-1] // FACTOR >= NARROWEST:
-        widths.append(widths[-1] // FACTOR)
+    while widths[-1] >= FACTOR:
+        widths.append(max(widths[-1] // FACTOR, NARROWEST))
     return tuple(widths)
 
 

@@ -56,7 +56,8 @@ def run(numbers, **options):
 
 
 @pytest.mark.parametrize(
-    ("lanes", "widths"), [(1, (2,)), (15, (15,)), (24, (24, 3)), (1000, (1000, 125, 15)), (10_000, (1024, 128, 16, 2))]
+    ("lanes", "widths"),
+    [(1, (2,)), (15, (15, 2)), (24, (24, 3)), (1000, (1000, 125, 15, 2)), (10_000, (1024, 128, 16, 2))],
 )
 def test_no_width_is_larger_than_the_number_of_lanes(lanes, widths):
     assert module._widths(jax.ShapeDtypeStruct((3,), "float32"), lanes, "cpu") == widths
