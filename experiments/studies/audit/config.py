@@ -52,6 +52,6 @@ STUDY = Command(
     name="audit",
     config=AuditConfig,
     run=f"{__package__}.run:run",
-    workload=in_proportion("audit", Cost(570, 610, 3.7), work),
+    workload=in_proportion("audit", Cost(430, 200, 4.7), work),
     examples=("--quick", "--claims A-soft A-5.2.1 --lanes 10000"),
 )
