@@ -20,7 +20,7 @@ class SamplesConfig(CommonFlags):
     The grid is all combinations of the values of the flags.
     """
 
-    penalty: Names = ("l1", "l0", "tl1")
+    penalty: Names = ("l1",)
     """Penalties: l1, l0, tl1, or a class as MODULE:CLASS."""
     law: Names = ("gaussian", "uniform", "signs", "student")
     """Distributions of the inputs' components, of variance 1: gaussian, uniform, signs (±1), student (5 degrees of
