@@ -86,6 +86,6 @@ STUDY = Command(
     name="samples",
     config=SamplesConfig,
     run=f"{__package__}.run:run",
-    workload=in_proportion("samples", Cost(240, 1500, 4.0), work),
+    workload=in_proportion("samples", Cost(60, 325, 4.0), work),
     examples=("--quick", "--law gaussian --batch 0 10 --m 100 1000", "--stride 1 5 --noise 0"),
 )
