@@ -62,5 +62,5 @@ STUDY = Command(
     name="classify",
     config=ClassifyConfig,
     run=f"{__package__}.run:run",
-    workload=in_proportion("classify", Cost(60, 420, 2.0), work),
+    workload=in_proportion("classify", Cost(60, 190, 2.0), work),
 )
