@@ -132,6 +132,7 @@ def main(
     if {"sweep", "rates", "lanes"} & set(only):
         jax.config.update("jax_num_cpu_devices", cores)
 
+    # After the number of devices is set: lanes.py makes arrays when it is imported.
     from benchmarks import cifar, convolution, imports, lanes, rates, training, transforms
 
     record: dict[str, Any] = {

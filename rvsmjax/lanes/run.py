@@ -28,7 +28,19 @@ WIDEST = {"cpu": 1024}
 WIDEST_ELSEWHERE = 16_384
 OPTIONS = {"cpu": {"xla_disable_hlo_passes": "cpu-parallel-task-assigner"}}
 """A tile's work is too small to split among threads."""
-LAPACK = {"cholesky", "eig", "eigh", "hessenberg", "lu", "qr", "schur", "svd", "triangular_solve", "tridiagonal"}
+LAPACK = {
+    "cholesky",
+    "eig",
+    "eigh",
+    "geqrf",
+    "hessenberg",
+    "householder_product",
+    "lu",
+    "ormqr",
+    "qr",
+    "schur",
+    "svd",
+} | {"triangular_solve", "tridiagonal", "tridiagonal_solve"}
 """Operations of JAX that call LAPACK on a CPU, matrix by matrix in several threads."""
 NARROWEST, FACTOR = 2, 8
 """The least number of slots, and the ratio of one width to the next: each is compiled."""

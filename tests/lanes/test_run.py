@@ -137,6 +137,7 @@ def test_fewer_devices_than_threads_for_linear_algebra(monkeypatch):
     assert used() == 4
     assert used(step=lambda x, _: solve(x)) == 2
     assert used(init=lambda _: jnp.linalg.cholesky(eye)) == 2
+    assert used(init=lambda _: jax.lax.linalg.householder_product(eye, jnp.ones(3))) == 2
     assert used(measure=lambda x, _: jax.lax.cond(x[0, 0] > 0, jnp.linalg.inv, jnp.negative, x)) == 2
     assert used(step=lambda x, _: solve(x), devices=devices[:2]) == 2
     monkeypatch.setenv("NPROC", "1")

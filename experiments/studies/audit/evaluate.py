@@ -176,7 +176,7 @@ def measured(subject: str, names: tuple[str, ...], key: int, lanes: np.ndarray, 
     kind = SUBJECTS[subject]
     rounds = (_cap(kind, size), *(() if kind.hard else size.rounds)) if kind.is_limit else ()
     parts = legs(rounds) or [Leg(0, 0, True)]
-    count = jax.local_device_count() * size.tiles * size.tile
+    count = _lanes_of_a_call(size)
     w = np.full((len(lanes), _runs(kind), max(kind.dimensions or SIZES)), np.nan)
     for number, leg in enumerate(parts):
         late: list[tuple[np.ndarray, np.ndarray]] = []
@@ -194,15 +194,18 @@ def measured(subject: str, names: tuple[str, ...], key: int, lanes: np.ndarray, 
             return
 
 
+def _lanes_of_a_call(size: Size) -> int:
+    return jax.local_device_count() * size.tiles * size.tile
+
+
 def _run(
     subject: str, names: tuple[str, ...], key: int, size: Size, lanes: np.ndarray, w: np.ndarray, leg: Leg
 ) -> Reached:
     """Runs a leg of at most as many lanes as a call takes; tiles without lanes repeat some and take no step."""
-    count = jax.local_device_count() * size.tiles * size.tile
-    index = np.arange(count)
-    steps = np.where(index < -(-len(lanes) // size.tile) * size.tile, leg.steps, 0).astype(np.int32)
-    index = index % len(lanes)
-    inputs = Inputs(lanes[index].astype(np.uint32), w[index], steps, np.full(count, leg.round > 0))
+    slots = np.arange(_lanes_of_a_call(size))
+    steps = np.where(slots < -(-len(lanes) // size.tile) * size.tile, leg.steps, 0).astype(np.int32)
+    index = slots % len(lanes)
+    inputs = Inputs(lanes[index].astype(np.uint32), w[index], steps, np.full(len(slots), leg.round > 0))
     return jax.tree.map(lambda x: x[: len(lanes)], map_tiles(program(subject, names, key, size), inputs, size.tile))
 
 

@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 
 import rvsmjax as rv
+from experiments.studies.audit import limits
 from experiments.studies.audit.claim import Run
 from experiments.studies.audit.claims import CLAIMS
 from experiments.studies.audit.evaluate import ClaimMargins, Size, measured, unfinished
 from experiments.studies.audit.lanes import constrain, draw
+from experiments.studies.audit.limits import legs
 from experiments.studies.audit.margins import Margin
 from experiments.studies.audit.printed.flaws import FLAWS
 from experiments.studies.audit.printed.sentences import SENTENCES
@@ -162,6 +164,24 @@ def test_every_lane_comes_once_and_rests(x64):
     assert alone.round == last.round
     for a, b in zip(jax.tree.leaves(alone.margins), jax.tree.leaves(last.margins), strict=True):
         assert a[0] == b[0]
+
+
+def test_legs_have_the_bits_of_one_long_run(x64, monkeypatch):
+    size, names, lanes = Size(tile=8, tiles=2, cap=640, rounds=()), ("F-eq22-right",), np.arange(40)
+
+    def margins():
+        batches = list(measured("F limit", names, 0, lanes, size))
+        order = np.argsort(np.concatenate([batch.lanes for batch in batches]))
+        leaves = zip(*(jax.tree.leaves(batch.margins) for batch in batches), strict=True)
+        return len(batches), [np.concatenate(parts)[order] for parts in leaves]
+
+    assert [leg.steps for leg in legs((640, 20))] == [40, 40, 80, 160, 320, 20]
+    calls, in_legs = margins()
+    monkeypatch.setattr(limits, "LEGS", 1)
+    whole_calls, whole = margins()
+    assert calls > whole_calls
+    for a, b in zip(in_legs, whole, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_further_steps_lead_to_the_limit_of_a_solver(x64):
