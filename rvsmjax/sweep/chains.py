@@ -22,15 +22,10 @@ from rvsmjax.solve import Status
 from rvsmjax.sweep._tiles.loop import CHECK_EVERY
 from rvsmjax.sweep.grid import Grid
 from rvsmjax.sweep.subjects import Custom, Lane, OneLayer, Run, Subject
-from rvsmjax.transforms import rvsm, sparse_params, splitting_states
+from rvsmjax.transforms import sparse_params, splitting_states
 
 Algorithm = Callable[[Lane], optax.GradientTransformation]
 Done = Callable[[Any, optax.OptState], Any]
-
-
-def rvsm_by_sgd(lane: Lane) -> optax.GradientTransformation:
-    """RVSM with gradient descent: the algorithm of a ``Problem`` by default."""
-    return optax.chain(rvsm(lane.penalty, lane.lam, lane.beta), optax.sgd(lane.learning_rate))
 
 
 class Part(NamedTuple):
@@ -59,17 +54,17 @@ def run_chains(
 ) -> tuple[dict[str, np.ndarray], float]:
     """Returns what is measured, steps and status in the grid's shape, and the steps executed."""
     subject = Custom(grid.problem) if isinstance(grid.problem, Problem) else OneLayer(grid.factory)
-    axes, seeds = _parts(grid, dtype), cast(Sequence[int], grid.seeds)
+    axes, seeds = parts_of(grid, dtype), cast(Sequence[int], grid.seeds)
     data: dict[str, np.ndarray] = {}
     executed = 0.0
     rounds = -(-max_steps // CHECK_EVERY)
     kinds = []
     for parts in itertools.product(*axes.values()):
         of = tuple((name, part.kind) for name, part in zip(axes, parts, strict=True))
-        kinds.append((parts, _functions(subject, of, algorithm, done, dtype.name)))
-    _check(grid, [(_numbers(axes, parts, seeds[:1], key, tol, dtype), kind) for parts, kind in kinds], devices)
+        kinds.append((parts, functions_of(subject, of, algorithm, done, dtype.name)))
+    _check(grid, [(numbers_of(axes, parts, seeds[:1], key, tol, dtype), kind) for parts, kind in kinds], devices)
     for parts, (init, step, ends, measure, _) in kinds:
-        numbers = _numbers(axes, parts, seeds, key, tol, dtype)
+        numbers = numbers_of(axes, parts, seeds, key, tol, dtype)
         result = run_lanes(init, step, ends, numbers, max_steps=rounds, measure=measure, devices=devices)
         executed += CHECK_EVERY * float(result.executed)
         fields, status = result.values
@@ -81,7 +76,7 @@ def run_chains(
     return data, executed
 
 
-def _parts(grid: Grid, dtype: np.dtype) -> dict[str, list[Part]]:
+def parts_of(grid: Grid, dtype: np.dtype) -> dict[str, list[Part]]:
     """Returns the axes of the lanes but for the seeds, each cut into the parts that one program can take."""
     custom = {name: _part(values, name in grid.static, dtype) for name, values in grid.axes.items()}
     if grid.problem is not None:
@@ -115,7 +110,7 @@ def _part(values: Sequence[Any], static: bool, dtype: np.dtype) -> list[Part]:
     return parts
 
 
-def _numbers(
+def numbers_of(
     axes: dict[str, list[Part]], parts: Sequence[Part], seeds: Sequence[int], key: Array, tol: float, dtype: np.dtype
 ) -> dict[str, Any]:
     """Returns the numbers of every lane of some parts, the seed fastest."""
@@ -168,9 +163,10 @@ def _check(grid: Grid, kinds: Sequence[tuple[Any, Functions]], devices: Sequence
 
 
 @functools.lru_cache(maxsize=256)
-def _functions(
+def functions_of(
     subject: Subject, kinds: tuple[tuple[str, Hashable], ...], algorithm: Algorithm, done: Done | None, dtype: str
 ) -> Functions:
+    """Returns what ``run_lanes`` runs for a kind of lanes."""
     read: set[str] = set()
 
     def lane_of(numbers: Any) -> Lane:

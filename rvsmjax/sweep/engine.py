@@ -20,7 +20,8 @@ from rvsmjax.sweep._program.plan import Plan, make_plan, precision
 from rvsmjax.sweep._program.progress import Progress, reporting
 from rvsmjax.sweep._program.runners import stores_in_grid_order
 from rvsmjax.sweep._tiles.loop import MOST_STEPS
-from rvsmjax.sweep.chains import Algorithm, Done, run_chains, rvsm_by_sgd
+from rvsmjax.sweep.chains import Algorithm, Done, run_chains
+from rvsmjax.sweep.default import is_default, rvsm_by_sgd
 from rvsmjax.sweep.grid import Grid
 from rvsmjax.sweep.result import SweepResult
 
@@ -65,9 +66,10 @@ def run_sweep(
         kernel with a warning on devices that cannot run it. Engines agree to rounding.
       algorithm: function of a ``sweep.Lane`` that returns an optax chain, which then runs in place of RVSM with SGD, by
         ``run_lanes``: one program for each kind of penalty, d, ``normalize`` and each static value, compiled once for
-        the same function. The numbers of the lane are traced. With a ``Problem``, RVSM with SGD by default, from the
-        axes ``penalty``, ``lam``, ``beta`` and ``learning_rate``. ``compile_seconds`` is 0 then, and compilation part
-        of ``run_seconds``; ``engine`` and ``progress`` stay at their defaults, and all devices belong to this process.
+        the same function. The numbers of the lane are traced. A chain of the same operations as RVSM with SGD runs as
+        without ``algorithm``. With a ``Problem``, RVSM with SGD by default, from the axes ``penalty``, ``lam``,
+        ``beta`` and ``learning_rate``. With ``run_lanes`` ``compile_seconds`` is 0, and compilation part of
+        ``run_seconds``. ``engine`` and ``progress`` stay at their defaults, and all devices belong to this process.
       done: function of w and the chain's state that returns whether the lane has ended, in place of the comparison of
         the residual with ``tol``; asked every 16 steps; with ``algorithm`` only. The default residual of a chain with
         ``admm`` is max{‖w − u‖, ‖∇f(w) + ρz‖}. A gradient on a random sample has no small residual: give ``done``.
@@ -100,11 +102,12 @@ def run_sweep(
         for name, value, default in (("engine", engine, "auto"), ("progress", progress, None)):
             if value != default:
                 raise ValueError(f"{name} must be {default!r} with an algorithm, got {_checks.show(value)}")
+    if algorithm is not None and (done is not None or not is_default(grid, algorithm, key, precision(dtype))):
         started = time.perf_counter()
         data, executed = run_chains(grid, algorithm, done, key, tol, max_steps, precision(dtype), devices)
         seconds = time.perf_counter() - started
         return SweepResult(grid, _blanked(data), float(tol), 0.0, seconds, int(executed), _named(devices))
-    if done is not None:
+    if algorithm is None and done is not None:
         raise ValueError(f"done must be None without an algorithm, got {_checks.show(done)}")
     plan = make_plan(grid, precision(dtype), devices, progress is not None, engine)
     check_size(grid, plan)

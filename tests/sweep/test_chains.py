@@ -8,6 +8,7 @@ import pytest
 
 import rvsmjax as rv
 from rvsmjax.sweep import Lane
+from rvsmjax.sweep.default import is_default
 from rvsmjax.sweep.subjects import Custom, OneLayer
 
 ONE = jax.devices()[:1]
@@ -19,6 +20,11 @@ def on_sphere(lane, *links):
 
 def by_sgd(lane):
     return on_sphere(lane, rv.rvsm(lane.penalty, lane.lam, lane.beta), optax.sgd(lane.learning_rate))
+
+
+def by_scale(lane):
+    """The same steps, by other operations."""
+    return on_sphere(lane, rv.rvsm(lane.penalty, lane.lam, lane.beta), optax.scale(-lane.learning_rate))
 
 
 def by_adam(lane):
@@ -38,11 +44,45 @@ def test_rvsm_agrees_with_the_fused_step(d, seeds, x64):
     penalties = [rv.TransformedL1(0.5), rv.TransformedL1(2.0)]
     grid = rv.Grid(penalty=penalties, d=d, k=[1, 4], lam=[1e-4, 1e-3], seeds=seeds)
     fused = rv.run_sweep(grid, tol=1e-10, devices=ONE)
-    chain = rv.run_sweep(grid, tol=1e-10, algorithm=by_sgd, devices=ONE)
+    chain = rv.run_sweep(grid, tol=1e-10, algorithm=by_scale, devices=ONE)
     for name, values in fused.data.items():
         np.testing.assert_allclose(chain.data[name], values, atol=1e-10, err_msg=name)
     assert chain.steps_executed >= chain.steps_needed == fused.steps_needed
     assert chain.to_xarray().sizes == fused.to_xarray().sizes
+
+
+def test_the_chain_of_the_default_takes_the_fused_step():
+    penalties = [rv.TransformedL1(0.5), rv.L0()]
+    grid = rv.Grid(penalty=penalties, d=[5, 9], k=3, lam=[1e-4, 1e-3], seeds=3, normalize=[True, False])
+    fused, chain = (rv.run_sweep(grid, algorithm=algorithm, devices=ONE) for algorithm in (None, by_sgd))
+    for name, values in fused.data.items():
+        np.testing.assert_array_equal(chain.data[name], values, err_msg=name)
+    assert chain.steps_executed == fused.steps_executed
+
+
+def test_chains_of_other_operations_do_not_take_the_fused_step():
+    def with_decay(lane):
+        return optax.chain(by_sgd(lane), optax.add_decayed_weights(1e-4))
+
+    def another_beta(lane):
+        return on_sphere(lane, rv.rvsm(lane.penalty, lane.lam, 2 * lane.beta), optax.sgd(lane.learning_rate))
+
+    def off_the_sphere(lane):
+        return optax.chain(rv.rvsm(lane.penalty, lane.lam, lane.beta), optax.sgd(lane.learning_rate))
+
+    def one_number(lane):
+        return on_sphere(lane, rv.rvsm(lane.penalty, 1e-4, lane.beta), optax.sgd(lane.learning_rate))
+
+    def with_an_array(lane):
+        weights = jnp.where(jnp.arange(4) < lane.d, 1.0, 2.0)
+        return on_sphere(lane, optax.stateless(lambda g, _: g * weights), by_sgd(lane))
+
+    grid, key, dtype = rv.Grid(penalty="l1", d=4, k=3, lam=1e-4, seeds=3), jax.random.key(0), np.dtype("float32")
+    assert is_default(grid, by_sgd, key, dtype)
+    for other in (with_decay, another_beta, off_the_sphere, one_number, with_an_array, by_momentum, by_admm):
+        assert not is_default(grid, other, key, dtype), other.__name__
+    more = rv.Grid(penalty="l1", d=4, k=3, lam=1e-4, seeds=3, axes={"damping": [0.5, 1.0]})
+    assert not is_default(more, by_sgd, key, dtype)
 
 
 @pytest.mark.slow
@@ -114,7 +154,7 @@ def test_new_numbers_compile_nothing():
 
     def noted(lane):
         traced.append(lane.d)
-        return by_sgd(lane)
+        return by_scale(lane)
 
     for lam, key in ((1e-4, 0), (1e-3, 1)):
         rv.run_sweep(rv.Grid(penalty="l1", d=4, lam=lam, seeds=6), jax.random.key(key), algorithm=noted, devices=ONE)
