@@ -164,7 +164,10 @@ def sparsify(
     def ramped(rule: Rule, suited: Defaults) -> Rule:
         if rule.sparsity is None or callable(rule.sparsity):
             return rule
-        end = max(1, min(round(suited.end * steps), freeze))
+        # The pattern that is frozen is that of the step before.
+        end = min(round(suited.end * steps), freeze - 1)
+        if end < 1:
+            return rule
         return rule._replace(sparsity=optax.polynomial_schedule(0.0, rule.sparsity, suited.power, end))
 
     penalty = L0() if penalty is None else penalty

@@ -117,6 +117,15 @@ def test_parameters_have_the_sparsity_with_any_optimizer(name):
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(got))
 
 
+@pytest.mark.parametrize("steps", [1, 2, pytest.param(3, marks=pytest.mark.slow), 4])
+def test_few_steps_reach_the_sparsity(steps):
+    params, target = problem()
+    size = sum(x.size for x in jax.tree.leaves(params))
+    for optimizer in (optax.sgd(0.1), OPTIMIZERS["lion"]):
+        got, _ = run(rv.sparsify(optimizer, 0.75, steps=steps), params, target, steps)
+        assert abs(zeros(got) - 0.75 * size) <= 1
+
+
 def test_frozen_it_is_the_optimizer_on_the_support():
     params, target = problem()
     got, states = run(rv.sparsify(optax.sgd(0.1), 0.75, steps=STEPS, freeze=10), params, target)
