@@ -7,7 +7,7 @@ import itertools
 import math
 import os
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from jax.typing import ArrayLike
 from rvsmjax import _checks
 from rvsmjax._programs import free_memory, operations
 from rvsmjax.lanes import queue
+from rvsmjax.lanes.adjoint import with_adjoint
 
 State = TypeVar("State")
 BYTES = {"cpu": 2**19}
@@ -44,6 +45,8 @@ LAPACK = {
 """Operations of JAX that call LAPACK on a CPU, matrix by matrix in several threads."""
 NARROWEST, FACTOR = 2, 8
 """The least number of slots, and the ratio of one width to the next: each is compiled."""
+REVERSE = 4
+"""Limit of a lane's steps in the reverse pass, over that of its steps: it ends at rounding, not at a tolerance."""
 
 
 class Lanes(NamedTuple):
@@ -63,30 +66,6 @@ class Lanes(NamedTuple):
     executed: Array
 
 
-def all_combinations(**axes: ArrayLike) -> dict[str, Array]:
-    """Returns one lane for every combination of the axes' numbers, the last axis fastest.
-
-    Args:
-      **axes: one-dimensional arrays, of numbers or of keys of ``jax.random``.
-
-    Raises:
-      ValueError: if an axis has no entries or is not one-dimensional.
-
-    Example:
-      >>> numbers = all_combinations(lam=[0.1, 0.2], seed=[0, 1, 2])
-      >>> numbers["seed"].tolist()
-      [0, 1, 2, 0, 1, 2]
-    """
-    arrays = {}
-    for name, axis in axes.items():
-        array = axis if isinstance(axis, jax.Array) else jnp.asarray(axis)
-        if array.ndim != 1 or not array.size:
-            raise ValueError(f"{name} must be one-dimensional and not empty, got shape {array.shape}")
-        arrays[name] = array
-    index = np.indices([len(array) for array in arrays.values()]).reshape(len(arrays), -1)
-    return {name: array[i] for (name, array), i in zip(arrays.items(), index, strict=True)}
-
-
 def run_lanes(
     init: Callable[[Any], State],
     step: Callable[[State, Any], State],
@@ -97,6 +76,7 @@ def run_lanes(
     measure: Callable[[State, Any], Any] | None = None,
     widths: Sequence[int] | None = None,
     devices: Sequence[jax.Device] | None = None,
+    adjoint: Literal["implicit"] | None = None,
 ) -> Lanes:
     """Runs ``state ← step(state, numbers)`` from ``init(numbers)`` until ``done``, for every lane's numbers.
 
@@ -123,12 +103,15 @@ def run_lanes(
         then an eighth each time, to 2.
       devices: devices among which the lanes are dealt. Default all of JAX's default backend. Of CPU devices one fewer
         than there are cores are used if a lane factors or solves matrices: JAX's batches of them wait for a free core.
+      adjoint: ``"implicit"`` for derivatives of ``values`` in the floats of ``numbers``, in reverse mode: those of the
+        fixed point of ``step`` at which a lane ends, by an iteration as long as the lane's. They do not depend on
+        ``init`` and are as accurate as the lane has converged; 0 if ``step`` does not contract there. Default none.
 
     Raises:
       TypeError: if ``init``, ``step`` or ``done`` is not a function, the state's shapes change in ``step``, or ``done``
         does not return one boolean.
       ValueError: if the leaves of ``numbers`` have no common leading axis, ``max_steps`` is not a whole number in
-        [1, 2**31), ``widths`` do not decrease, or the lanes do not fit in memory.
+        [1, 2**31), ``widths`` do not decrease, ``adjoint`` is unknown, or the lanes do not fit in memory.
 
     Example:
       >>> def init(numbers):
@@ -147,6 +130,8 @@ def run_lanes(
     lanes = _common_length(numbers)
     numbers = jax.tree.map(jnp.asarray, numbers)
     max_steps = _checks.count("max_steps", max_steps)
+    if adjoint not in ("implicit", None):
+        raise ValueError(f"adjoint must be 'implicit' or None, got {_checks.show(adjoint)}")
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), numbers)
     state = _check(init, step, done, one)
     devices = tuple(jax.devices() if devices is None else devices)
@@ -157,12 +142,21 @@ def run_lanes(
     each = -(-lanes // len(devices))
     chosen = _widths(state, each, devices[0].platform) if widths is None else _decreasing(widths)
     check_memory("numbers", lanes, one, state, jax.eval_shape(loop.measure, state, one), devices)
-    return _program(devices[0].platform)(numbers, jnp.int32(max_steps), loop, chosen, devices)
+
+    def run(loop: queue.Loop, numbers: Any, most: int = max_steps) -> Lanes:
+        # Options of the compiler belong to a whole program: inside another one there are none.
+        inside = any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(numbers))
+        return _program(None if inside else devices[0].platform)(numbers, jnp.int32(most), loop, chosen, devices)
+
+    if adjoint is None:
+        return run(loop, numbers)
+    most = min(REVERSE * max_steps, 2**31 - 1)
+    return cast(Lanes, with_adjoint(run, functools.partial(run, most=most), loop, numbers))
 
 
 @functools.cache
-def _program(platform: str) -> Callable[..., Lanes]:
-    return jax.jit(_run, static_argnums=(2, 3, 4), compiler_options=OPTIONS.get(platform))
+def _program(platform: str | None) -> Callable[..., Lanes]:
+    return jax.jit(_run, static_argnums=(2, 3, 4), compiler_options=OPTIONS.get(platform or ""))
 
 
 def _last(state: Any, numbers: Any) -> Any:
