@@ -19,13 +19,17 @@ from .definitions import DIGITS, SCALARS, minimizer
 CASES = Path(__file__).parent / "cases.json"
 DTYPES = ("float32", "float64")
 Case = dict[str, Any]
-EXACT, BY_NORM, TL1 = {"ulp": 2, "of": "x"}, {"ulp": 8, "of": "v"}, {"ulp": 64, "of": "v"}
+EXACT, BY_NORM = {"ulp": 2, "of": "x"}, {"ulp": 8, "of": "v"}
 
 SETTINGS: dict[str, list[tuple[dict[str, float], float, list[float]]]] = {
     # parameters, the step up to which the objective is convex, steps
     "l1": [({}, np.inf, [0.5, 3.0])],
     "l0": [({}, 0.0, [0.5, 3.0])],
-    "tl1": [({"a": 1.0}, 0.25, [0.125, 2.0]), ({"a": 0.125}, 1 / 144, [0.5])],
+    "tl1": [
+        ({"a": 1.0}, 0.25, [0.125, 0.25, 0.251, 2.0]),
+        ({"a": 0.125}, 1 / 144, [0.5]),
+        ({"a": 7.0}, 49 / 16, [1.0, 4.0]),
+    ],
     "mcp": [({"gamma": 2.0}, 2.0, [0.5, 1.999, 2.0, 5.0]), ({"gamma": 0.3}, 0.3, [0.1, 1.0])],
     "scad": [({"gamma": 3.7}, 2.7, [0.5, 1.0, 2.7, 4.0, 8.0]), ({"gamma": 2.5}, 1.5, [1.4, 1.6, 3.5])],
     "l_half": [({}, 0.0, [1e-6, 0.5, 1.0, 30.0])],
@@ -71,7 +75,6 @@ def scalar_cases(function: str, dtype: str) -> Iterator[Case]:
     def rounded(x: float) -> float:
         return float(np.dtype(dtype).type(x))
 
-    tolerance = TL1 if function == "tl1" else EXACT
     for numbers, critical, steps in SETTINGS[function]:
         parameters = {name: rounded(x) for name, x in numbers.items()}
         for given in steps:
@@ -92,8 +95,8 @@ def scalar_cases(function: str, dtype: str) -> Iterator[Case]:
             about = "" if step < critical else ", not convex" if step > critical else ", critical step"
             for name, v in points.items():
                 v = [rounded(x) for x in v]
-                yield make(function, parameters, v, step, dtype, name + about, tolerance, step <= critical)
-        yield make(function, parameters, [0.0, 1.0, -0.3125], 0.0, dtype, "step 0: the identity", tolerance, True)
+                yield make(function, parameters, v, step, dtype, name + about, EXACT, step <= critical)
+        yield make(function, parameters, [0.0, 1.0, -0.3125], 0.0, dtype, "step 0: the identity", EXACT, True)
 
 
 def vector_cases(dtype: str) -> Iterator[Case]:

@@ -90,6 +90,13 @@ class Penalty(Module, abc.ABC):
         """
         return jnp.asarray(v) - self.prox(v, step)
 
+    def decomposition(self, v: ArrayLike, step: ArrayLike) -> tuple[Array, Array]:
+        """Returns the two parts of v: prox(v, step), to the digits of v, and the shrinkage.
+
+        Penalties override this where one of them costs little beside the other.
+        """
+        return self.prox(v, step), self.shrinkage(v, step)
+
     def shrinker(self, step: Array) -> Callable[[Array], Array]:
         """Returns v ↦ shrinkage(v, step) for arrays with the dtype of ``step``, for use in loops.
 
@@ -135,16 +142,16 @@ def moreau_envelope(penalty: Penalty, v: ArrayLike, step: ArrayLike) -> Array:
 
 @jax.custom_jvp
 def _envelope(penalty: Penalty, v: Array, step: Array) -> Array:
-    squares = 0.5 * jnp.sum(jnp.square(penalty.shrinkage(v, step)))
-    return squares + step * penalty.value(penalty.prox(v, step))
+    x, shrinkage = penalty.decomposition(v, step)
+    return 0.5 * jnp.sum(jnp.square(shrinkage)) + step * penalty.value(x)
 
 
 @_envelope.defjvp
 def _envelope_jvp(primals: tuple[Penalty, Array, Array], tangents: tuple[PyTree, Array, Array]) -> tuple[Array, Array]:
     (penalty, v, step), (dpenalty, dv, dstep) = primals, tangents
-    x = penalty.prox(v, step)
+    x, shrinkage = penalty.decomposition(v, step)
     # The minimizer x contributes only to second and higher derivatives.
     value, dvalue = jax.jvp(lambda p: p.value(x), (penalty,), (dpenalty,))
     envelope = _envelope(penalty, v, step)
-    change = jnp.sum(penalty.shrinkage(v, step) * dv) + value * dstep + step * dvalue
+    change = jnp.sum(shrinkage * dv) + value * dstep + step * dvalue
     return envelope, change.astype(envelope.dtype)

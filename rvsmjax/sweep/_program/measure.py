@@ -23,7 +23,7 @@ def _limits(plan: Plan, kind: Kind, leaves: list[Array], lanes: Lanes, w: Array)
         kind = dataclasses.replace(kind, d=kind.rows)
     tile, _ = tile_of(kind, leaves, lanes)
     w, step = w[: kind.d], tile.lam / tile.beta
-    u = jax.vmap(lambda penalty, v, s: penalty.prox(v, s), (0, 1, 0), 1)(tile.penalty, w, step)
+    u = jax.vmap(lambda penalty, v, s: penalty.decomposition(v, s)[0], (0, 1, 0), 1)(tile.penalty, w, step)
     if kind.separable:
         by_component = jax.vmap(jax.vmap(moreau_envelope, (None, 0, None)), (0, 1, 0), 1)(tile.penalty, w, step)
         # Rule 5.
