@@ -13,7 +13,7 @@ import numpy as np
 
 from rvsmjax import _checks
 from rvsmjax.sweep._tiles.engines import resolve
-from rvsmjax.sweep._tiles.step import FEW, UNROLLED
+from rvsmjax.sweep._tiles.step import FEW, FOLDED, UNROLLED
 from rvsmjax.sweep.grid import Factory, Grid
 
 ROWS = 64
@@ -122,7 +122,8 @@ class Block:
     def runner(self, index: int) -> int:
         """Returns the index of the kind whose code runs a kind: one of larger d if padding costs less than compiling.
 
-        Rows of zeros change no bit of a sum over at least eight rows, see ``step``, nor of any sum in ``cuda``.
+        Rows of zeros change no bit of a sum over at least eight rows, see ``step``, nor of any sum in ``cuda``. Sums on
+        the two sides of ``UNROLLED``, and of ``FOLDED``, are added in different orders.
         """
         kind = self.kinds[index]
         if kind.d < 8 or not kind.fixes_zero:
@@ -131,6 +132,7 @@ class Block:
             i
             for i, k in enumerate(self.kinds)
             if (k.entries, k.penalty, k.normalize) == (kind.entries, kind.penalty, kind.normalize)
+            and all((k.d > bound) == (kind.d > bound) for bound in (UNROLLED, FOLDED))
         ]
         widest = max(compatible, key=lambda i: self.kinds[i].d)
         padding = (self.kinds[widest].d - kind.d) * self.lanes[index] // len(self.plan.devices)

@@ -15,7 +15,7 @@ from rvsmjax.solve import Status
 from rvsmjax.sweep._program.draws import Lanes, tile_of
 from rvsmjax.sweep._program.plan import Block, Kind, Plan
 from rvsmjax.sweep._tiles import cuda, graph, loop, pallas
-from rvsmjax.sweep._tiles.step import UNROLLED, Tile
+from rvsmjax.sweep._tiles.step import Tile
 from rvsmjax.sweep.grid import Factory
 
 
@@ -136,7 +136,7 @@ def run_tile(
         interpret = engine == "interpret"
         w, executed, steps, status = pallas.run(loop.run, tile, w, steps, status, tol, max_steps, interpret)
     else:
-        tile = tile._replace(unrolled=plan.devices[0].platform == "cpu" and kind.d <= UNROLLED)
+        tile = tile._replace(unrolled=plan.devices[0].platform == "cpu")
         w, executed, steps, status = loop.run(tile, w, steps, status, budget, tol, max_steps)
     padding = ((0, kind.rows - kind.d), (0, 0))
     return jnp.pad(w, padding), jnp.pad(tile.scaled(w), padding), steps, status, executed
