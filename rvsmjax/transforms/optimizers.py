@@ -6,7 +6,9 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from rvsmjax._programs import operations
 
@@ -18,22 +20,31 @@ class Defaults(NamedTuple):
       dense: whether it sees the gradient of all components.
       rate: factor of the steps of the zero components.
       end: share of the training after which the sparsity has its final value.
-      power: until then, the sparsity that is missing decreases as (1 − progress)**power.
+      powers: until then, the sparsity that is missing decreases as (1 − progress)**power, with the first power up to
+        80 % zeros and the second from 90 %.
     """
 
     dense: bool
     rate: float
     end: float
-    power: int
+    powers: tuple[int, int]
+
+    def ramp(self, sparsity: ArrayLike, end: int) -> optax.Schedule:
+        """Returns the schedule that reaches a sparsity at step ``end`` >= 1."""
+        low, high = self.powers
+        power = low if low == high else low + (high - low) * jnp.clip(10 * jnp.asarray(sparsity) - 8, 0, 1)
+        return optax.polynomial_schedule(0.0, sparsity, power, end)
 
 
-PLAIN = Defaults(True, 0.3, 2 / 3, 3)
+PLAIN = Defaults(True, 0.3, 2 / 3, (3, 3))
 """Steps proportional to the gradient, as in SGD: at full speed its noise lets too many zero components return."""
-SCALED = Defaults(True, 1.0, 2 / 3, 3)
+SCALED = Defaults(True, 1.0, 2 / 3, (3, 3))
 """Steps divided by the root of a second moment, as in Adam."""
-BOUNDED = Defaults(False, 1.0, 3 / 4, 5)
-"""Signs, matrix products or factored moments, as in Lion, Muon and Adafactor. The steps do not grow with the loss: what
-pruning costs must be regained before the learning rate falls."""
+BOUNDED = Defaults(False, 1.0, 3 / 4, (5, 5))
+"""Signs or matrix products, as in Lion and Muon. The steps do not grow with the loss: what pruning costs must be
+regained before the learning rate falls."""
+FACTORED = Defaults(False, 1.0, 3 / 4, (3, 5))
+"""Factored second moments, as in Adafactor."""
 
 
 def defaults_for(update: Callable[[], object], state: optax.OptState, shapes: Collection[tuple[int, ...]]) -> Defaults:
@@ -46,7 +57,7 @@ def defaults_for(update: Callable[[], object], state: optax.OptState, shapes: Co
     """
     nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, optax.FactoredState))
     if any(isinstance(node, optax.FactoredState) for node in nodes):
-        return BOUNDED
+        return FACTORED
     used = set(operations(jax.make_jaxpr(update)()))
     if any(name == "dot_general" and len(shape) > 1 for name, shape in used):
         return BOUNDED

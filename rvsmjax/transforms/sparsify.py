@@ -99,9 +99,10 @@ def sparsify(
     over the nonzero components of its leaf (over the zero components if their gradient is larger).
 
     With the default penalty, ℓ0, u holds the largest components of w by magnitude. The sparsity rises along a cubic
-    schedule until two thirds of ``steps``; for Muon, Lion and Adafactor it rises with the fifth power, earlier at first
-    and until three quarters. At four fifths the pattern is frozen and w becomes u. ℓ1 also shrinks what it keeps, by a
-    threshold that exceeds the steps of the zero components: for it, ``rvsm`` does better.
+    schedule until two thirds of ``steps``. For Muon and Lion it rises with the fifth power, earlier at first and until
+    three quarters; for Adafactor too from 90 %, up to 80 % with the third power. At four fifths the pattern is frozen
+    and w becomes u. ℓ1 also shrinks what it keeps, by a threshold that exceeds the steps of the zero components: for
+    it, ``rvsm`` does better.
 
     Unlike in ``rvsm``, the gradient is taken at u and not at w. Parameters in bfloat16 need no float32 copy: the
     residual keeps what rounding takes from the selected leaves.
@@ -168,7 +169,7 @@ def sparsify(
         end = min(round(suited.end * steps), freeze - 1)
         if end < 1:
             return rule
-        return rule._replace(sparsity=optax.polynomial_schedule(0.0, rule.sparsity, suited.power, end))
+        return rule._replace(sparsity=suited.ramp(rule.sparsity, end))
 
     penalty = L0() if penalty is None else penalty
     if sparsity is None and isinstance(penalty, Penalty) and not penalty.is_constraint:

@@ -25,8 +25,8 @@ UNROLLED = 112
 """Largest d whose sums are unrolled by row on CPUs: LLVM then keeps the partial sums in registers; for larger d it does
 not, and folded sums are up to twice as fast as XLA's library reduction."""
 FOLD, FOLDED = 40, 2560
-"""Rows onto which the rows of a larger d are added, block by block, before the unrolled sum; and the largest such d. They
-are the same for every d, so that rows of zeros change no bit."""
+"""Rows onto which the rows of a larger d are added, block by block, before the unrolled sum, and the largest such d.
+They are the same for every d, so that rows of zeros change no bit."""
 FEW = 64
 """Largest d whose unrolled sums slice four rows at a time: beyond it XLA does not fuse the slices into one loop. Sums
 may round differently on either side of this bound, but kinds do not share code across it, see ``plan.ROWS``."""
