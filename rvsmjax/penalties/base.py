@@ -109,8 +109,8 @@ class Penalty(Module, abc.ABC):
         return [jnp.abs(leaf) for leaf in leaves]
 
     def prox_leaves(self, leaves: Sequence[Array], step: ArrayLike) -> list[Array]:
-        """Returns the prox of several leaves. Acts on each leaf separately unless overridden."""
-        return [self.prox(leaf, step) for leaf in leaves]
+        """Returns the prox of several leaves, to the digits of v. Acts on each leaf separately unless overridden."""
+        return [self.decomposition(leaf, step)[0] for leaf in leaves]
 
     def shrinkage_leaves(self, leaves: Sequence[Array], step: ArrayLike) -> list[Array]:
         """Returns the shrinkage of several leaves. Acts on each leaf separately unless overridden."""
