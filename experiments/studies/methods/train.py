@@ -58,7 +58,8 @@ def train(setting: Setting, folder: Path | None) -> Facts:
         return train_once(setting, folder)
 
     def miss(outcome: Facts) -> float:
-        return float(outcome["zeros"] / outcome["size"] - setting.sparsity)
+        # Where λ is too large the training may diverge.
+        return np.inf if "diverged" in outcome else float(outcome["zeros"] / outcome["size"] - setting.sparsity)
 
     low, high, lam = 0.0, np.inf, FIRST_LAM
     outcomes: list[Facts] = []
@@ -125,7 +126,7 @@ def _is_finite(end: Trained, setting: Setting) -> bool:
 
 def _diverged(setting: Setting, rate: float, loss: float) -> Facts:
     """Returns the record of a run that diverged, if its number is one of several to choose from."""
-    if setting.beta or setting.value:
+    if setting.beta or setting.value or setting.method in BY_HAND:
         return {"settings": {**vars(setting), "learning_rate": rate}, "diverged": True}
     raise BadInput(f"{setting.name()} diverged: its loss is {loss}; its learning rate was {rate:g}")
 

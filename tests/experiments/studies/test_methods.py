@@ -80,6 +80,19 @@ def test_a_fixed_lam_is_found_by_whole_trainings():
     assert again["zeros"] == found["zeros"]
 
 
+def test_a_lam_at_which_the_training_diverges_is_too_large(monkeypatch):
+    tried = []
+
+    def trained(setting, folder, lam):
+        tried.append(lam)
+        return {"diverged": True} if lam > 0.004 else {"zeros": 1e5 * lam, "size": 1000}
+
+    monkeypatch.setattr("experiments.studies.methods.train.train_once", trained)
+    found = train(Setting("decoder", "fixed-l0", "sgd", 0.3, 0.0, 0, 40), None)
+    assert max(tried) > 0.004
+    np.testing.assert_allclose(found["lam"], 0.003, rtol=0.01)
+
+
 @pytest.mark.parametrize(
     "network", [pytest.param("mixer", marks=pytest.mark.robustness), pytest.param("recurrent", marks=pytest.mark.slow)]
 )
