@@ -83,7 +83,9 @@ class Grouped(Penalty):
 
     def prox(self, v: ArrayLike, step: ArrayLike) -> Array:
         """Returns ``v`` with the norm of each group replaced by its prox."""
-        return self.prox_leaves([jnp.asarray(v)], step)[0]
+        leaf = jnp.asarray(v)
+        (size,) = self.magnitudes([leaf])
+        return (leaf * quotient(self.penalty.prox(size, step), size)).astype(float_dtype(leaf))
 
     def shrinkage(self, v: ArrayLike, step: ArrayLike) -> Array:
         """Returns ``v`` with the norm of each group replaced by its shrinkage."""
