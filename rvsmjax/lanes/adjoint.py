@@ -16,8 +16,9 @@ from jax import Array
 
 from rvsmjax.lanes.queue import Loop
 
-ROUNDINGS = 16
-"""Change of λ in a step, in units of its rounding error, below which it has converged."""
+ROUNDINGS, STALLED = 4, 50
+"""Change of λ in a step, in units of its rounding error, below which it has converged; and the number of steps without
+a smaller change after which it ends: rounding may keep the change from falling further."""
 Floats = list[Array]
 Run = Callable[[Loop, Any], Any]
 """Function of a loop and numbers that returns the ``Lanes``."""
@@ -38,11 +39,13 @@ class Point(NamedTuple):
 
 
 class Iterate(NamedTuple):
-    """λ, the cotangent s̄ of the limit, and the largest change of λ in the last step."""
+    """λ, the cotangent s̄ of the limit, its last change, the least change so far, and the steps since then."""
 
     cotangent: Floats
     seed: Floats
     change: Array
+    least: Array
+    stalled: Array
 
 
 def with_adjoint(run: Run, back: Run, loop: Loop, numbers: Any) -> Any:
@@ -87,25 +90,27 @@ def _reverse(loop: Loop) -> Loop:
 
     def init(point: Point) -> Iterate:
         seed, _ = _pullback(loop.measure, point)(point.values)
-        return Iterate(seed, seed, jnp.full((), jnp.inf, jnp.result_type(float, *seed)))
+        infinite = jnp.full((), jnp.inf, jnp.result_type(float, *seed))
+        return Iterate(seed, seed, infinite, infinite, jnp.zeros((), jnp.int32))
 
     def step(iterate: Iterate, point: Point) -> Iterate:
         through, _ = _pullback(loop.step, point)(iterate.cotangent)
         new = [s + x for s, x in zip(iterate.seed, through, strict=True)]
         change = [jnp.max(jnp.abs(a - b), initial=0) for a, b in zip(new, iterate.cotangent, strict=True)]
-        return Iterate(new, iterate.seed, _largest(change).astype(iterate.change.dtype))
+        last = _largest(change).astype(iterate.change.dtype)
+        stalled = jnp.where(last < iterate.least, 0, iterate.stalled + 1)
+        return Iterate(new, iterate.seed, last, jnp.minimum(last, iterate.least), stalled)
 
-    def converged(iterate: Iterate) -> Array:
-        size = [ROUNDINGS * jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(x), initial=0) for x in iterate.cotangent]
-        return jnp.isfinite(iterate.change) & (iterate.change <= _largest(size))
+    def size(iterate: Iterate, unit: float) -> Array:
+        return _largest([jnp.finfo(x.dtype).eps ** unit * jnp.max(jnp.abs(x), initial=0) for x in iterate.cotangent])
 
     def done(iterate: Iterate, point: Point) -> Array:
-        return converged(iterate) | jnp.isnan(iterate.change)
+        return (iterate.change <= ROUNDINGS * size(iterate, 1)) | (iterate.stalled >= STALLED)
 
     def measure(iterate: Iterate, point: Point) -> Floats:
         _, direct = _pullback(loop.measure, point)(point.values)
         _, through = _pullback(loop.step, point)(iterate.cotangent)
-        known = converged(iterate)
+        known = jnp.isfinite(iterate.change) & (iterate.change <= size(iterate, 0.5))
         return [jnp.where(known, a + b, 0) for a, b in zip(direct, through, strict=True)]
 
     return Loop(init, step, done, measure)
