@@ -54,7 +54,7 @@ def with_adjoint(run: Run, back: Run, loop: Loop, numbers: Any) -> Any:
     Args:
       run: runs the lanes.
       back: runs the lanes of the reverse pass.
-      loop: the lanes' functions; ``measure`` must not be that of the state alone.
+      loop: the lanes' functions.
       numbers: arrays with a leading axis of lanes.
     """
 

@@ -55,7 +55,7 @@ def _programs(
     structure: Any,
     leaves: tuple[jax.ShapeDtypeStruct, ...],
 ) -> tuple[str, ...] | None:
-    """Returns the jaxprs for a kind of lanes whose numbers have these shapes, as text; None if it lacks an array."""
+    """Returns the jaxprs for a kind of lanes, as text; None with constant arrays, which the text lacks."""
     one = jax.tree.unflatten(structure, leaves)
     functions = functions_of(subject, kinds, algorithm, None, dtype)
     init, state = jax.make_jaxpr(functions.init, return_shape=True)(one)

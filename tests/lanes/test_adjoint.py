@@ -110,9 +110,7 @@ def test_it_agrees_with_the_derivative_of_solve(x64):
 
 
 def test_float32_and_where_there_is_no_derivative():
-    """x ← cos(a·x) contracts at a = 0.8 and has a repelling fixed point at a = 3, from which the third lane starts;
-    the last does not end."""
-    fixed = {0.8: 0.8002, 3.0: 0.3900}
+    """x ← cos(a·x) contracts at a = 0.8 and has a repelling fixed point at a = 3, at which the third lane starts."""
 
     def init(n):
         return n["start"]
@@ -121,10 +119,10 @@ def test_float32_and_where_there_is_no_derivative():
         return jnp.cos(n["a"] * x)
 
     def done(x, n):
-        return (jnp.abs(step(x, n) - x) < 2e-4) & (n["wait"] == 0)
+        return jnp.abs(step(x, n) - x) < 2e-4
 
     def values(a):
-        numbers = {"a": a, "start": jnp.array([0.0, 0.5, fixed[3.0]]), "wait": jnp.array([0, 0, 0])}
+        numbers = {"a": a, "start": jnp.array([0.0, 0.5, 0.39])}
         return rv.run_lanes(init, step, done, numbers, max_steps=200, adjoint="implicit", devices=ONE)
 
     a = jnp.array([0.8, 0.8, 3.0])

@@ -63,12 +63,12 @@ def test_a_lane_is_bit_identical_in_the_code_of_a_larger_d():
             np.testing.assert_array_equal(together[name][:, i : i + 1], array, err_msg=name)
 
 
-@pytest.mark.slow
 def test_a_lane_is_bit_identical_beside_a_larger_d_whose_sums_are_folded():
     alone, beside = (run(rv.Grid(penalty="l1", d=d, k=2, seeds=8), max_steps=160) for d in ([100], [100, 120]))
     assert values(beside, d=0, seed=3) == values(alone, seed=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("penalty", ["l1", "l0"])
 def test_measures_are_bit_identical_on_any_number_of_devices(penalty):
     grid = rv.Grid(**LANE | {"penalty": penalty, "d": 50}, seeds=600)
