@@ -33,7 +33,8 @@ OTHERS = {
     "ac-dc": ("period", (0.025, 0.05, 0.1)),
     "proximal": ("ramp", (0.5, 0.667, 0.8)),
 }
-"""The number of each method that validation data chooses, and its values: as many for each."""
+"""The number of each method that validation data chooses, and its values: as many for each. After the first seed the
+best one alone is trained."""
 FROZEN = ("rvsm-frozen", "top-k", "admm", "safe", "elsa")
 """Splittings whose u has the last fifth of the steps for fine-tuning."""
 MOMENTS = (METRIC, "elsa")
@@ -88,7 +89,7 @@ class MethodsConfig(CommonFlags):
     ramp: Numbers = (0.5, 0.667)
     """Shares of the steps over which magnitude pruning reaches the sparsity; the best on validation data counts."""
     beta: Numbers = (0.1, 1.0, 10.0)
-    """β of the method rvsm; the best on validation data counts."""
+    """β of the method rvsm; the best on validation data counts, and is trained alone after the first seed."""
     seeds: WholeNumber = 3
     """Runs of each setting."""
     steps: WholeNumber = 0

@@ -51,7 +51,8 @@ def _beside(runs: pd.DataFrame) -> Section:
     text = (
         "Test accuracy in % and, in parentheses, test loss, mean ± standard deviation over seeds; all methods have the "
         "same steps, learning rate, initial weights and batches, and at most three values of a number of their own, of "
-        f"which validation data chooses one ({numbers}; magnitude: ramp; rvsm: β). rvsm-frozen, top-k, admm, safe and "
+        f"which validation data chooses one, over the seeds that all values have ({numbers}; magnitude: ramp; rvsm: "
+        "β). rvsm-frozen, top-k, admm, safe and "
         "elsa: u is fine-tuned in the last fifth of the steps; before, as it is then. safe takes two gradients a step. "
         "State: its size over that of the parameters' kernels."
     )
@@ -116,13 +117,17 @@ def _reached(runs: pd.DataFrame) -> Section:
 
 
 def chosen(runs: pd.DataFrame) -> pd.DataFrame:
-    """Returns the runs without those whose ramp or β is not the best of their cell on validation data."""
+    """Returns the runs without those whose ramp, β or other number is not the best of their cell on validation data.
+
+    The best is taken over the seeds that all numbers of the cell have.
+    """
     parts = [runs[~runs.method.isin(list(CHOSEN))]]
     for method, number in CHOSEN.items():
         own = runs[runs.method == method]
         if len(own):
             of_all = own.assign(validation_loss=own.validation_loss.fillna(np.inf))  # a run that diverged
-            cells = of_all.groupby([*CELL, number], as_index=False).validation_loss.mean()
+            numbers, of_seed = (of_all.groupby(by)[number].transform("nunique") for by in (CELL, [*CELL, "seed"]))
+            cells = of_all[of_seed == numbers].groupby([*CELL, number], as_index=False).validation_loss.mean()
             parts.append(own.merge(cells.loc[cells.groupby(CELL).validation_loss.idxmin(), [*CELL, number]]))
     return pd.concat(parts, ignore_index=True)
 

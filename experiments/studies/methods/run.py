@@ -15,7 +15,7 @@ from ...records.environment import Clock, keep_memory
 from ...records.folder import BadInput, Facts, require_one_of, write_whole
 from ...reports.document import fill, to_markdown
 from ...training.study import KEPT
-from .config import METHODS, MOMENTS, NETWORKS, OPTIMIZERS, MethodsConfig, Setting, settings
+from .config import METHODS, MOMENTS, NETWORKS, OPTIMIZERS, OTHERS, TUNED, MethodsConfig, Setting, settings
 
 
 def run(config: MethodsConfig, console: Console, clock: Clock) -> Path:
@@ -51,16 +51,30 @@ def finish(config: MethodsConfig, console: Console) -> list[Facts]:
     """
     folder = config.runs or KEPT / "methods"
     end = None if config.minutes is None else time.monotonic() + 60 * config.minutes
-    outcomes = []
+    outcomes: list[Facts] = []
     for setting in settings(config):
         path = folder / f"{setting.name()}.json"
-        if not path.exists() and not config.finished and (end is None or time.monotonic() < end):
+        trains = not config.finished and (end is None or time.monotonic() < end)
+        if not path.exists() and trains and not _is_rejected(setting, outcomes):
             _train(setting, config, path, console)
         if path.exists():
             outcomes.append(json.loads(path.read_text(encoding="utf-8")))
     if not outcomes:
         raise BadInput(f"finished or minutes must leave at least one run, got none in {folder}")
     return outcomes
+
+
+def _is_rejected(setting: Setting, outcomes: list[Facts]) -> bool:
+    """Returns whether another number of the method is the best of the seeds before, in which all were trained."""
+    from .report import CELL, chosen
+
+    number = {TUNED: "beta", **dict.fromkeys(OTHERS, "value")}.get(setting.method)
+    cell = {"method": setting.method, **{name: getattr(setting, name) for name in CELL}}
+    own = [x for x in outcomes if cell.items() <= x["settings"].items()]
+    before = [{"validation_loss": float("nan")} | x["settings"] | _numbers(x) for x in own]
+    if not number or not before or setting.seed == before[0]["seed"]:
+        return False
+    return getattr(setting, number) not in set(chosen(pd.DataFrame(before))[number])
 
 
 def _train(setting: Setting, config: MethodsConfig, path: Path, console: Console) -> None:

@@ -106,15 +106,21 @@ def test_other_networks_learn_and_reach_the_sparsity(network):
     assert abs(sparse["zeros"] / sparse["size"] - 0.75) < 0.02
 
 
-def test_a_number_that_diverges_is_recorded_and_not_chosen(tmp_path, capsys):
-    command = ["methods", "--method", "dense", "rvsm", "--optimizer", "sgd", "--sparsity", "0.9", "--seeds", "1"]
+def test_a_number_that_diverges_is_recorded_and_not_chosen_or_trained_again(tmp_path, capsys):
+    command = ["methods", "--method", "dense", "rvsm", "--optimizer", "sgd", "--sparsity", "0.9", "--seeds", "2"]
     command += ["--steps", "30", "--beta", "1", "1e9", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
     assert cli.main(command) == 0
     assert "beta" not in capsys.readouterr().err
-    rows = pd.read_csv(tmp_path / "out" / "runs.csv").set_index("beta")
-    assert np.isnan(rows.validation_loss[1e9])
-    left = report.chosen(rows.reset_index())
-    assert left[left.method == "rvsm"].beta.tolist() == [1.0]
+    rows = pd.read_csv(tmp_path / "out" / "runs.csv")
+    tuned = rows[rows.method == "rvsm"]
+    assert list(zip(tuned.seed, tuned.beta, strict=True)) == [(0, 1.0), (0, 1e9), (1, 1.0)]
+    assert np.isnan(tuned.validation_loss.iloc[1])
+    left = report.chosen(rows)
+    assert left[left.method == "rvsm"].beta.tolist() == [1.0, 1.0]
+    # The second seed is not part of the choice, which both numbers do not have.
+    rows.loc[tuned.index[2], "validation_loss"] = 99.0
+    rows.loc[tuned.index[1], "validation_loss"] = 50.0
+    assert report.chosen(rows).beta.max() == 1.0
 
 
 def test_the_record_and_what_is_kept(tmp_path, capsys):
