@@ -52,9 +52,8 @@ def _beside(runs: pd.DataFrame) -> Section:
         "Test accuracy in % and, in parentheses, test loss, mean ± standard deviation over seeds; all methods have the "
         "same steps, learning rate, initial weights and batches, and at most three values of a number of their own, of "
         f"which validation data chooses one, over the seeds that all values have ({numbers}; magnitude: ramp; rvsm: "
-        "β). rvsm-frozen, top-k, admm, safe and "
-        "elsa: u is fine-tuned in the last fifth of the steps; before, as it is then. safe takes two gradients a step. "
-        "State: its size over that of the parameters' kernels."
+        "β). rvsm-frozen, top-k, admm, safe and elsa: u is fine-tuned in the last fifth of the steps; before, as it is "
+        "then. safe takes two gradients a step. State: its size over that of the parameters' kernels."
     )
     tables = []
     for (network, optimizer), part in chosen(runs).groupby(["network", "optimizer"], sort=False):
@@ -99,21 +98,31 @@ def _reached(runs: pd.DataFrame) -> Section:
         "Zeros of u at the end in % and, in parentheses, test accuracy in %, means over seeds: `rv.rvsm(penalty, "
         "sparsity=…, beta=0.1)` before the optimizer; the sparsity rises over two thirds of the steps, and λ "
         "follows it; with groups the sparsity holds to one group. By hand: `lam=` is a number, "
-        "found by bisection over whole trainings."
+        "found by bisection over whole trainings, whose number is in parentheses."
     )
     asked = sorted(runs.sparsity.unique())
-    rows = []
-    for part in (part for _, part in runs.groupby(["network", "optimizer", "method"], sort=False)):
-        first, shown = part.iloc[0], []
-        for sparsity in asked:
-            cell = part[part.sparsity == sparsity]
-            zeros, accuracy = 100 * (cell.zeros / cell["size"]).mean(), 100 * cell.test_accuracy.mean()
-            shown.append("–" if cell.empty else f"{zeros:.2f} ({accuracy:.1f})")
-        kind, penalty = first.method.split("-", 1)
-        label = penalty if kind == "rvsm" else f"{penalty}, λ by hand, {part.trainings.sum():.0f} trainings"
-        rows.append([first.network, f"{first.optimizer}, {first.steps} steps", label, *shown])
-    columns = ["network", "training", "penalty", *(f"asked {100 * sparsity:g}" for sparsity in asked)]
-    return Section("The sparsity that was asked for", [text, Table(columns, rows, labels=3)])
+    tables = []
+    for (network, optimizer, steps), part in runs.groupby(["network", "optimizer", "steps"], sort=False):
+        rows = [[_label(own), *(_held(own[own.sparsity == x]) for x in asked)] for own in _by_method(part)]
+        columns = ["penalty", *(f"asked {100 * x:g}" for x in asked)]
+        tables.append(Table(columns, rows, f"{network}, {optimizer}, {steps:,} steps"))
+    return Section("The sparsity that was asked for", [text, *tables])
+
+
+def _by_method(runs: pd.DataFrame) -> list[pd.DataFrame]:
+    return [part for _, part in runs.groupby("method", sort=False)]
+
+
+def _label(runs: pd.DataFrame) -> str:
+    """Returns the penalty of a splitting, and the number of trainings that its λ took."""
+    kind, penalty = runs.method.iloc[0].split("-", 1)
+    return penalty if kind == "rvsm" else f"{penalty}, by hand ({runs.trainings.sum():.0f})"
+
+
+def _held(cell: pd.DataFrame) -> str:
+    """Returns the zeros and the accuracy of a cell, in %."""
+    zeros, accuracy = 100 * (cell.zeros / cell["size"]).mean(), 100 * cell.test_accuracy.mean()
+    return "–" if cell.empty else f"{zeros:.2f} ({accuracy:.1f})"
 
 
 def chosen(runs: pd.DataFrame) -> pd.DataFrame:
@@ -148,15 +157,16 @@ def _table(network: str, runs: pd.DataFrame) -> Table:
         optimizer, sparsity = str(cell.optimizer.iloc[0]), float(cell.sparsity.iloc[0])
         dense = runs[(runs.method == "dense") & (runs.optimizer == optimizer)]
         by = {name: cell[cell.method == name] for name in ("magnitude", "sparsify")}
-        shown = [_spread(part.test_loss) for part in (dense, *by.values())]
+        shown = ["–" if dense.empty else f"{dense.test_loss.mean():.4f}"]
+        shown += [_spread(part.test_loss) for part in by.values()]
         change = _change(by["sparsify"], by["magnitude"])
         tuned = cell[cell.method == TUNED]
         best = f"{_spread(tuned.test_loss)} (β = {tuned.beta.iloc[0]:g})" if len(tuned) else "–"
         accuracy = [_percent(part.test_accuracy) for part in by.values()]
         seeds = cell[cell.method == "sparsify"].seed.nunique() or cell.seed.nunique()
-        rows.append([optimizer, f"{100 * sparsity:g} %", *shown, change, best, *accuracy, str(seeds)])
-    columns = ["optimizer", "zeros", "dense", "magnitude", "sparsify", "difference", "rvsm, β chosen"]
-    columns += ["accuracy, magnitude", "accuracy, sparsify", "seeds"]
+        rows.append([optimizer, f"{100 * sparsity:g} %", *shown, change, str(seeds), *accuracy, best])
+    columns = ["optimizer", "zeros", "dense", "magnitude", "sparsify", "difference", "seeds"]
+    columns += ["accuracy, magnitude", "accuracy, sparsify", "rvsm, β chosen"]
     title = f"{network}, {runs.steps.iloc[0]:,} steps"
     return Table(columns, sorted(rows, key=lambda row: row[0]), title, labels=2)
 
