@@ -26,6 +26,7 @@ STUDIES = (
     "studies.methods.config",
     "studies.lenet.binary.config",
     "studies.lenet.compress.config",
+    "studies.lenet.records.config",
     "studies.lenet.shrink.config",
     "studies.cifar.config",
     "cli.report",

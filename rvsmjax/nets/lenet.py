@@ -121,6 +121,27 @@ class LeNet(nnx.Module):
         return x if bias is None else x + bias[...]
 
 
+class LeNet300(nnx.Module):
+    """LeNet-300-100: two hidden linear layers, 266,610 parameters. For images of shape (n, 28, 28, 1).
+
+    Args:
+      rngs: random streams for the weights.
+
+    Source: Y. LeCun et al., Gradient-based learning applied to document recognition, section III.C.3.
+    """
+
+    def __init__(self, *, rngs: nnx.Rngs) -> None:
+        self.dense1, self.dense2 = nnx.Linear(28 * 28, 300, rngs=rngs), nnx.Linear(300, 100, rngs=rngs)
+        self.dense3 = nnx.Linear(100, 10, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        """Returns logits of shape (n, 10) for images of shape (n, 28, 28, 1)."""
+        if x.ndim != 4 or x.shape[1:] != (28, 28, 1):
+            raise ValueError(f"x must have shape (n, 28, 28, 1), got {x.shape}")
+        x = jax.nn.relu(self.dense1(x.reshape(len(x), -1)))
+        return self.dense3(jax.nn.relu(self.dense2(x)))
+
+
 def conv_pooled(x: Array, kernel: Array) -> Array:
     """Returns a convolution without padding or bias, followed by 2 × 2 max pooling: the maxima of ``conv_windows``."""
     return conv_windows(x, kernel).max(3)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from rvsmjax.nets import LeNet, binary
+from rvsmjax.nets import LeNet, LeNet300, binary
 from rvsmjax.nets.lenet import conv_pooled, first_largest
 
 scores = nnx.jit(lambda net, x: net(x))
@@ -29,6 +29,19 @@ def test_counts_are_exact(options, counts, total):
     sizes = {name: sum(leaf.size for leaf in jax.tree.leaves(part)) for name, part in state.items()}
     assert sizes == counts
     assert sum(sizes.values()) == total
+
+
+def test_the_fully_connected_network_has_its_size_and_values():
+    net = LeNet300(rngs=nnx.Rngs(0))
+    assert sum(leaf.size for leaf in jax.tree.leaves(nnx.state(net, nnx.Param))) == 266_610
+    images = np.random.default_rng(0).random((3, 28, 28, 1), np.float32)
+    x = images.reshape(3, -1).astype(float)
+    for layer in (net.dense1, net.dense2, net.dense3):
+        x = np.maximum(x, 0) if layer is not net.dense1 else x
+        x = x @ np.asarray(layer.kernel[...], float) + np.asarray(layer.bias[...])
+    np.testing.assert_allclose(scores(net, images), x, atol=1e-5)
+    with pytest.raises(ValueError, match=r"x must have shape \(n, 28, 28, 1\), got \(3, 784\)"):
+        net(images.reshape(3, -1))
 
 
 def by_hand(net, x, unit):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from rvsmjax.nets import STE, LeNet
+from rvsmjax.nets import STE, LeNet, LeNet300
 from rvsmjax.transforms import Mask
 
 from ...training.augment import shifted
@@ -26,13 +26,16 @@ PARAMETERS = 431_080
 NETS: dict[str, tuple[int, ...]] = {"20-50-500": (20, 50, 500), "6-16-120-84": (6, 16, 120, 84)}
 """Widths of LeNet, see there; the second is that of the authors' released code."""
 
+FULLY_CONNECTED = "300-100"
+"""The key of ``LeNet300``, to which what is said of convolutions and binary units does not apply."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LeNetRecipe(Recipe):
     """Training of LeNet; the defaults are the setting of F.
 
     Attributes:
-      net: key of ``NETS``.
+      net: key of ``NETS``, or ``FULLY_CONNECTED``.
       activation, ste, ste_scale, pooling, init, normalize: see ``LeNet``.
       standardize: whether pixels have mean 0 and variance 1 instead of lying in [0, 1].
       split: kernels with a splitting: all ``kernels``, or ``convolutions``.
@@ -40,7 +43,7 @@ class LeNetRecipe(Recipe):
       data: source of the images, see ``experiments.data.images``.
     """
 
-    net: Literal["20-50-500", "6-16-120-84"] = "20-50-500"
+    net: Literal["20-50-500", "6-16-120-84", "300-100"] = "20-50-500"
     activation: Literal["relu", "binary"] = "binary"
     ste: STE = "relu"
     ste_scale: float = 1.0
@@ -54,6 +57,8 @@ class LeNetRecipe(Recipe):
 
     def make_network(self) -> nnx.Module:
         """Returns LeNet."""
+        if self.net == FULLY_CONNECTED:
+            return LeNet300(rngs=nnx.Rngs(self.keys()[0]))
         return LeNet(
             widths=NETS[self.net],
             activation=self.activation,
@@ -75,7 +80,7 @@ class LeNetRecipe(Recipe):
 
     def last_layer(self) -> str:
         """Returns the name of the layer whose units are the classes."""
-        return f"dense{len(NETS[self.net]) - 1}"
+        return "dense3" if self.net == FULLY_CONNECTED else f"dense{len(NETS[self.net]) - 1}"
 
     def left_out(self) -> tuple[str, ...]:
         """Returns the last layer for group penalties, because its units are classes; with top-k the first, too."""
@@ -85,8 +90,8 @@ class LeNetRecipe(Recipe):
         return (self.last_layer(),) if self.penalty.startswith("group") else ()
 
     def label(self) -> str:
-        """Returns the activation."""
-        return self.activation
+        """Returns the activation, or the widths where there is one alone."""
+        return self.net if self.net == FULLY_CONNECTED else self.activation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ COMMANDS = {
     "table": (["lenet-binary"], 3),
     "best": (["lenet-binary", "--best"], 3),
     "compress": (["lenet5-compress"], 5),
+    "records": (["lenet-records"], 3),
 }
 SOURCES = [
     "digits",
@@ -53,7 +54,7 @@ def records(tmp_path_factory):
 
 @pytest.mark.robustness
 @pytest.mark.parametrize(
-    "name", ["table", *(pytest.param(name, marks=pytest.mark.slow) for name in ("best", "compress"))]
+    "name", ["table", *(pytest.param(name, marks=pytest.mark.slow) for name in ("best", "compress", "records"))]
 )
 def test_quick(name, records):
     out, (_, count) = records(name), COMMANDS[name]
@@ -124,6 +125,9 @@ def test_ctrl_c_reports_what_is_saved(tmp_path, capsys, monkeypatch):
         (["lenet-binary", "--quick", "--batch", "2000"], "--batch must be in [1, 1,137], the training images, got "),
         (["lenet5-compress", "--sparsity", "1"], "--sparsity must be in (0, 1), got 1"),
         (["lenet5-compress", "--tune-epochs", "0"], "--tune-epochs must be a whole number >= 1, got 0"),
+        (["lenet-records", "--methods", "svd"], "--methods must be one of sparsify, rvsm-l0, admm, magnitude, got"),
+        (["lenet-records", "--network", "lenet"], "--network must be one of lenet-300-100, lenet-5, got 'lenet'"),
+        (["lenet-records", "--epochs", "1"], "--epochs must be >= 2, with fine-tuning, got 1"),
         (["lenet5-compress", "--methods", "svd"], "--methods must be one of rvsm-top-k, rvsm-l0, rvsm-tl1, admm, magn"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
