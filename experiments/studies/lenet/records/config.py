@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, Literal
 
 from ....cli.command import Command
-from ....cli.flags import CommonFlags, Names, WholeNumber
+from ....cli.flags import CommonFlags, Names, WholeNumber, WholeNumbers
 from ....training.estimate import of_runs
 from ....training.study import TrainingConfig
 
@@ -39,12 +39,14 @@ class LenetRecordsConfig(CommonFlags, TrainingConfig):
     Finished runs are stored under --runs and reused. An interrupted command resumes when it is run again.
     """
 
-    epochs: WholeNumber = 100
+    epochs: WholeNumber = 60
     """Epochs of a run, fine-tuning included."""
     data: str = "mnist"
     """Images: mnist, or digits (scikit-learn's, enlarged; nothing to download)."""
     network: Names = tuple(NETS)
     """Networks: lenet-300-100 (68 times fewer weights), lenet-5 (280 and 390 times)."""
+    times: WholeNumbers = (68, 280, 390)
+    """How many times fewer weights, of those of the networks."""
     methods: Names = tuple(METHODS)
     """Methods: sparsify, rvsm-l0, admm, magnitude."""
     quick: bool = False
@@ -59,13 +61,17 @@ class LenetRecordsConfig(CommonFlags, TrainingConfig):
 def make_study(config: LenetRecordsConfig) -> Study:
     """Returns the runs: for each network and size each method, one of ``FINE_TUNED`` as its two parts."""
     study: Study = {}
-    cells = [cell for cell in ASKED if cell[0] in config.network]
     for seed in range(config.seeds):
-        for network, times in cells:
+        for network, times in cells(config):
             for name in config.methods:
                 for label, recipe in _parts(config, network, times, name, seed).items():
                     study.setdefault(label, []).append(recipe)
     return study
+
+
+def cells(config: LenetRecordsConfig) -> list[tuple[str, int]]:
+    """Returns the pairs of network and size, of those in ``ASKED``."""
+    return [(network, times) for network, times in ASKED if network in config.network and times in config.times]
 
 
 def _parts(config: LenetRecordsConfig, network: str, times: int, name: str, seed: int) -> dict[str, LeNetRecipe]:

@@ -8,7 +8,7 @@ from ....reports.document import Picture, Section, Table
 from ....reports.figures import Figure
 from ....training.report import LAYERS, column, curves, finished, layers, percent
 from ....training.run_store import Outcomes, Study
-from .config import ASKED, FINE_TUNED, KERNELS, NETS, LenetRecordsConfig, entry
+from .config import ASKED, FINE_TUNED, KERNELS, NETS, LenetRecordsConfig, cells, entry
 
 
 def figures(outcomes: Outcomes, config: LenetRecordsConfig) -> dict[str, Figure]:
@@ -27,7 +27,7 @@ def sections(study: Study, outcomes: Outcomes, config: LenetRecordsConfig) -> li
     """Returns the report."""
     captions = {"curves": "Validation accuracy of u and its zeros, without fine-tuning", "layers": LAYERS}
     shown = [Picture(f"{name}.png", captions[name.split("-")[0]]) for name in figures(outcomes, config)]
-    tables = [_table(outcomes, config, *cell) for cell in ASKED if cell[0] in config.network]
+    tables = [_table(outcomes, config, *cell) for cell in cells(config)]
     fine_tuned = round(config.epochs / 5)
     setting = (
         f"{finished(study, outcomes)} {config.epochs} epochs from random weights, images shifted at random by up to a "

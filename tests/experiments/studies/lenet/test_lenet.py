@@ -127,6 +127,7 @@ def test_ctrl_c_reports_what_is_saved(tmp_path, capsys, monkeypatch):
         (["lenet5-compress", "--tune-epochs", "0"], "--tune-epochs must be a whole number >= 1, got 0"),
         (["lenet-records", "--methods", "svd"], "--methods must be one of sparsify, rvsm-l0, admm, magnitude, got"),
         (["lenet-records", "--network", "lenet"], "--network must be one of lenet-300-100, lenet-5, got 'lenet'"),
+        (["lenet-records", "--network", "lenet-5", "--times", "68"], "--times must hold a size of lenet-5, got [68]"),
         (["lenet-records", "--epochs", "1"], "--epochs must be >= 2, with fine-tuning, got 1"),
         (["lenet5-compress", "--methods", "svd"], "--methods must be one of rvsm-top-k, rvsm-l0, rvsm-tl1, admm, magn"),
     ],
