@@ -23,11 +23,14 @@ ASKED = {("lenet-300-100", 68): 0.9808, ("lenet-5", 280): 0.9925, ("lenet-5", 39
 dropout, D. Molchanov et al., arXiv 1701.05369, Table 1."""
 METHODS: dict[str, dict[str, Any]] = {
     "sparsify": {"method": "sparsify"},
+    "sparsify-unshifted": {"method": "sparsify", "shift": 0},
     "rvsm-l0": {"method": "rvsm", "penalty": "l0", "beta": 0.1, "follow": True},
     "admm": {"method": "admm", "penalty": "top_k", "beta": 0.003, "follow": True},
     "magnitude": {"method": "magnitude"},
 }
 """Fields of the recipes by method; β and ρ are those of ``lenet5-compress``."""
+SHIFT = 1
+"""Largest random shift of a training image, in pixels."""
 FINE_TUNED = ("rvsm-l0", "admm")
 """Methods whose u has the last fifth of the epochs for fine-tuning; the others keep their zeros before that."""
 
@@ -48,7 +51,7 @@ class LenetRecordsConfig(CommonFlags, TrainingConfig):
     times: WholeNumbers = (68, 280, 390)
     """How many times fewer weights, of those of the networks."""
     methods: Names = tuple(METHODS)
-    """Methods: sparsify, rvsm-l0, admm, magnitude."""
+    """Methods: sparsify, sparsify-unshifted (images as they are), rvsm-l0, admm, magnitude."""
     quick: bool = False
     """Small sizes (digits, 5 epochs, 1 seed, lenet-300-100, 2 methods) unless flags override them."""
 
@@ -81,7 +84,6 @@ def _parts(config: LenetRecordsConfig, network: str, times: int, name: str, seed
         net=NETS[network],
         activation="relu",
         schedule="cosine",
-        shift=1,
         sparsity=1 - KERNELS[network] // times / KERNELS[network],
         batch=config.batch,
         data=config.data,
@@ -89,10 +91,11 @@ def _parts(config: LenetRecordsConfig, network: str, times: int, name: str, seed
         seed=seed,
     )
     last = max(1, round(config.epochs / 5)) if name in FINE_TUNED else 0
-    first = dataclasses.replace(common, epochs=config.epochs - last, learning_rate=0.05, **METHODS[name])
+    own = {"shift": SHIFT, "epochs": config.epochs - last, "learning_rate": 0.05} | METHODS[name]
+    first = dataclasses.replace(common, **own)
     if not last:
         return {entry(name, network, times): first}
-    tuned = dataclasses.replace(common, epochs=last, learning_rate=0.02, method="frozen", start=first)
+    tuned = dataclasses.replace(common, shift=SHIFT, epochs=last, learning_rate=0.02, method="frozen", start=first)
     return {entry(f"{name}, before", network, times): first, entry(name, network, times): tuned}
 
 
