@@ -125,7 +125,7 @@ def test_ctrl_c_reports_what_is_saved(tmp_path, capsys, monkeypatch):
         (["lenet-binary", "--quick", "--batch", "2000"], "--batch must be in [1, 1,137], the training images, got "),
         (["lenet5-compress", "--sparsity", "1"], "--sparsity must be in (0, 1), got 1"),
         (["lenet5-compress", "--tune-epochs", "0"], "--tune-epochs must be a whole number >= 1, got 0"),
-        (["lenet-records", "--methods", "svd"], "--methods must be one of sparsify, sparsify-unshifted, rvsm-l0, admm, "),
+        (["lenet-records", "--methods", "svd"], "--methods must be one of sparsify, sparsify-unshifted, "),
         (["lenet-records", "--network", "lenet"], "--network must be one of lenet-300-100, lenet-5, got 'lenet'"),
         (["lenet-records", "--network", "lenet-5", "--times", "68"], "--times must hold a size of lenet-5, got [68]"),
         (["lenet-records", "--epochs", "1"], "--epochs must be >= 2, with fine-tuning, got 1"),
