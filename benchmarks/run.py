@@ -104,7 +104,17 @@ def processor() -> str:
 
 
 def main(
-    only: tuple[str, ...] = ("imports", "sweep", "rates", "lanes", "transforms", "convolution", "training", "cifar"),
+    only: tuple[str, ...] = (
+        "imports",
+        "sweep",
+        "rates",
+        "lanes",
+        "transforms",
+        "convolution",
+        "training",
+        "methods",
+        "cifar",
+    ),
     nets: tuple[str, ...] = ("slim",),
     d: tuple[int, ...] = (10, 20, 30, 40, 50),
     k: tuple[int, ...] = (2, 5, 10, 20),
@@ -133,7 +143,7 @@ def main(
         jax.config.update("jax_num_cpu_devices", cores)
 
     # After the number of devices is set: lanes.py makes arrays when it is imported.
-    from benchmarks import cifar, convolution, imports, lanes, rates, training, transforms
+    from benchmarks import cifar, convolution, imports, lanes, methods, rates, training, transforms
 
     record: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
@@ -163,6 +173,8 @@ def main(
     if "training" in only:
         versions = {**record["versions"], "torch": training.torch_version()}
         _report("training", record | {"versions": versions, "results": training.measure()}, training.table, write)
+    if "methods" in only:
+        _report("methods", record | {"results": methods.measure()}, methods.table, write)
     if "cifar" in only:
         versions = {**record["versions"], "torch": training.torch_version()}
         short = jax.default_backend() != "cpu"

@@ -16,7 +16,7 @@ from rvsmjax import _checks
 from rvsmjax._pytree import PyTree
 from rvsmjax._sharding import varying
 from rvsmjax.geometry import working_dtype
-from rvsmjax.penalties import L0, Penalty
+from rvsmjax.penalties import L0, NM, Grouped, Penalty, TopK
 from rvsmjax.penalties._arranged import INPUTS, OTHER, OUTPUTS, Axes, stack_shape
 from rvsmjax.penalties.top_k import SCOPES
 from rvsmjax.transforms.follow import by_leaf, find_thresholds, prox_of, thresholds
@@ -36,6 +36,10 @@ from rvsmjax.transforms.rules import (
 
 FREEZE = 0.8
 """Share of the training after which the pattern no longer changes."""
+MOST_EVERY, PATTERNS = 10, 1000
+"""Default number of steps between two choices of the pattern: at most, and the choices of a long training at least."""
+SELECTING = (L0, TopK, NM)
+"""Penalties, and those of which groups, whose prox makes components zero and leaves the others as they are."""
 FLOOR = 0.2
 """No leaf is sparser than if it kept a fifth of its share."""
 
@@ -85,6 +89,7 @@ def sparsify(
     layout: Layout | None = None,
     metric: Metric | str = None,
     state_dtype: DTypeLike | None = None,
+    update_every: int | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Returns ``optimizer`` with sparse parameters: they are u at every step, without a projection at the end.
 
@@ -130,6 +135,9 @@ def sparsify(
         v·w² stay. v is divided by its mean over the selected leaves, and at least 1e-8 then.
       state_dtype: dtype of the residual: None for that of the parameters and at least float32, float32, or bfloat16 for
         half the memory, by stochastic rounding: small steps of the zero components add up.
+      update_every: steps between two choices of the pattern with ℓ0, top-k, N:M or groups of them, >= 1; in between it
+        stays, and zero components move on. Defaults to a thousandth of ``steps``, at least 1 and at most 10. Other
+        penalties are applied in every step.
 
     Raises:
       TypeError: if ``sparsity`` is missing, or given beside a constraint; if an integer leaf is selected, or the prox
@@ -157,6 +165,9 @@ def sparsify(
     _checks.share("floor", floor)
     steps = _checks.count("steps", steps)
     freeze = max(1, round(FREEZE * steps)) if freeze is None else _checks.count("freeze", freeze)
+    every = min(MOST_EVERY, max(1, steps // PATTERNS))
+    if update_every is not None:
+        every = _checks.count("update_every", update_every)
     pull = 1 / steps if pull is None else pull
     _checks.share("pull", pull, schedule=True)
     if rate is not None:
@@ -175,6 +186,7 @@ def sparsify(
     if sparsity is None and isinstance(penalty, Penalty) and not penalty.is_constraint:
         raise TypeError(f"sparsity must be given for a penalty that is no constraint, got None for {penalty.name}")
     rules = make_rules(penalty, None, overrides, sparsity)
+    every = every if all(isinstance(_kind(rule.penalty), SELECTING) for rule in rules) else 1
     inner = optax.with_extra_args_support(optimizer)
     moments = isinstance(metric, str)
     if isinstance(metric, str):
@@ -198,6 +210,8 @@ def sparsify(
         if params is None:
             raise ValueError("params must be passed to update: sparsify sets components of params + updates to 0")
         marks, frozen = state.marks, state.count >= freeze
+        # The last choice before the pattern is frozen, or the training ends, is made with the final sparsity.
+        held = frozen | ((state.count % every != 0) & (state.count != min(freeze, steps) - 1))
         require_arrays(marks, updates)
         weights = next_metric(state.metric, marks, extra.pop("metric", None))
         # A component that is zero in both u and w is not pruned: it starts at zero.
@@ -227,7 +241,7 @@ def sparsify(
         chosen = marks.marked(w)
         hold = lambda: varying(thresholds(state.rules, marks, w, floor), chosen)  # noqa: E731
         solve = lambda: varying(find_thresholds(rules_now, marks, w, metric_now, floor), chosen)  # noqa: E731
-        rules_now, applied = jax.lax.cond(frozen, hold, solve)
+        rules_now, applied = jax.lax.cond(held, hold, solve)
 
         def only_kept() -> PyTree:
             return map_marked(lambda v, m: jnp.where(m, v, 0), marks, w, kept)
@@ -236,9 +250,9 @@ def sparsify(
             return prox_of(applied, marks, w, metric_now)
 
         if all(rule.penalty.separable for rule in rules):
-            u = map_marked(lambda a, b: jnp.where(frozen, a, b), marks, only_kept(), thresholded())  # one pass
+            u = map_marked(lambda a, b: jnp.where(held, a, b), marks, only_kept(), thresholded())  # one pass
         else:
-            u = jax.lax.cond(frozen, lambda: varying(only_kept(), chosen), lambda: varying(thresholded(), chosen))
+            u = jax.lax.cond(held, lambda: varying(only_kept(), chosen), lambda: varying(thresholded(), chosen))
         changes = map_marked(lambda d, p, x: (x.astype(p.dtype) - p).astype(d.dtype), marks, steps_taken, params, u)
         # u as ``optax.apply_updates`` rounds it; a component that became zero keeps none of w once it is frozen.
         at_params = map_marked(lambda d, p: (p + d).astype(p.dtype), marks, changes, params)
@@ -249,6 +263,10 @@ def sparsify(
         )
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _kind(penalty: Penalty) -> Penalty:
+    return penalty.penalty if isinstance(penalty, Grouped) else penalty
 
 
 def _scaled_gradients(marks: Marks, gradients: PyTree, updates: PyTree, kept: PyTree) -> PyTree:

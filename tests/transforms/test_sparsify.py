@@ -61,12 +61,13 @@ def rms(x, where):
     return np.sqrt(np.mean(x[where] ** 2)) if where.any() else 0.0
 
 
-@pytest.mark.parametrize("dense", [True, False])
-def test_it_is_the_iteration_by_hand(dense, x64):
+@pytest.mark.parametrize(("dense", "every"), [(True, None), (False, 1), (True, 4)])
+def test_it_is_the_iteration_by_hand(dense, every, x64):
     """Gradient descent with rate 0.1, α = 1/20, from u = w; zero components at 0.3 of the speed; a cubic schedule until
-    step 13, frozen from step 16."""
+    step 13, frozen from step 16. The pattern is chosen in every fourth step, or each, and in the last before that."""
     params, target = jax.tree.map(lambda x: x.astype("float64"), problem())
-    got, states = run(rv.sparsify(optax.sgd(0.1), 0.75, steps=STEPS, dense=dense), params, target)
+    tx = rv.sparsify(optax.sgd(0.1), 0.75, steps=STEPS, dense=dense, update_every=every)
+    got, states = run(tx, params, target)
     u, t = (list(map(np.asarray, jax.tree.leaves(tree))) for tree in (params, target))
     rest = [0 * x for x in u]
     for step in range(STEPS):
@@ -77,7 +78,8 @@ def test_it_is_the_iteration_by_hand(dense, x64):
             g = x - y
             ratio = 0.1 if dense else rms(0.1 * g, k) / max(rms(g, k), rms(g, ~k))
             w.append(np.where(k, x - 0.1 * g, -0.3 * ratio * g) + (step < 16) * (1 - 1 / STEPS) * r)
-        u = top(w, sparsity) if step < 16 else [np.where(k, x, 0) for x, k in zip(w, kept, strict=True)]
+        chosen = step == 15 or (step < 16 and step % (every or 1) == 0)
+        u = top(w, sparsity) if chosen else [np.where(k, x, 0) for x, k in zip(w, kept, strict=True)]
         rest = [(x - y) * (step < 16) for x, y in zip(w, u, strict=True)]
         for want, leaf, r, left in zip(u, jax.tree.leaves(got), rest, jax.tree.leaves(states.residual), strict=True):
             np.testing.assert_allclose(leaf[step], want, rtol=0, atol=1e-6)
@@ -135,6 +137,34 @@ def test_few_steps_reach_the_sparsity(steps):
     for optimizer in (optax.sgd(0.1), OPTIMIZERS["lion"]):
         got, _ = run(rv.sparsify(optimizer, 0.75, steps=steps), params, target, steps)
         assert abs(zeros(got) - 0.75 * size) <= 1
+
+
+@pytest.mark.parametrize(
+    ("penalty", "sparsity", "moves"),
+    [
+        (None, 0.75, {0, 10, 20, 30, 31}),
+        (rv.NM(2, 4), None, {0, 10, 20, 30, 31}),
+        (rv.L1(), 0.75, set(range(32))),
+    ],
+    ids=["l0", "2:4", "l1"],
+)
+def test_in_a_long_training_the_pattern_stays_for_ten_steps(penalty, sparsity, moves):
+    """Until it is frozen, here from step 32 on; ℓ1, which shrinks, is applied in every step."""
+    params, target = problem()
+    params, target = params["b"], target["b"]
+    tx = rv.sparsify(optax.sgd(0.1), sparsity and (lambda _: sparsity), steps=10**5, penalty=penalty, freeze=32)
+    noise = 0.5 * jax.random.normal(jax.random.key(1), (40, *jax.tree.leaves(params)[0].shape))
+
+    def step(carry, extra):
+        params, state = carry
+        updates, state = tx.update(jax.tree.map(lambda x, t: x - t + extra, params, target), state, params)
+        params = optax.apply_updates(params, updates)
+        return (params, state), jax.tree.leaves(params)[0] != 0
+
+    _, patterns = jax.jit(lambda p: jax.lax.scan(step, (p, tx.init(p)), noise))(params)
+    changed = {0, *(i for i in range(1, 40) if np.any(patterns[i] != patterns[i - 1]))}
+    assert changed <= moves
+    assert len(changed) > len(moves) / 3
 
 
 def test_frozen_it_is_the_optimizer_on_the_support():
@@ -254,6 +284,7 @@ def test_errors():
         (lambda: rv.sparsify(sgd, 0.5, steps=5, floor=2), ValueError, r"^floor must be in \[0, 1\], got 2"),
         (lambda: rv.sparsify(sgd, 0.5, steps=5, rate=-1), ValueError, r"^rate must be .*got -1"),
         (lambda: rv.sparsify(sgd, 0.5, steps=5, freeze=0), ValueError, r"^freeze must be .*got 0"),
+        (lambda: rv.sparsify(sgd, 0.5, steps=5, update_every=0), ValueError, r"^update_every must be .*got 0"),
         (lambda: rv.sparsify(sgd, 0.5, steps=5, scope="x"), ValueError, r"^scope must be .*got 'x'"),
         (lambda: rv.sparsify(sgd, 0.5, steps=5, penalty=rv.TopK(k=1)), TypeError, r"^sparsity must be given to the"),
     ]
