@@ -67,7 +67,7 @@ def _beside(runs: pd.DataFrame) -> Section:
             rows.append([method, *map(_both, cells), before[-1], _number(size)])
         columns = ["", *(f"{100 * share:g} %" for share in shares), f"before, {100 * shares[-1]:g} %", "state"]
         seeds = part[part.method != "dense"].groupby(["method", "sparsity"]).seed.nunique().min()
-        title = f"{network}, {optimizer}, {part.steps.iloc[0]:,} steps, {seeds} seed{'s' * (seeds > 1)}"
+        title = f"{network}, {optimizer}, {part.steps.iloc[0]:,} steps, {seeds} {'seed' if seeds == 1 else 'seeds'}"
         tables.append(Table(columns, rows, title))
     return Section("Methods side by side", [text, *tables])
 
