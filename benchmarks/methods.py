@@ -19,6 +19,12 @@ BATCH, LONG = 128, 10**6
 """Images a step, and steps of the training of which a piece is measured."""
 TOP = rv.TopK(sparsity=0.9, scope="global")
 
+
+def _divisible(path: str) -> bool:
+    """Returns whether a leaf is a kernel whose inputs are a multiple of four: not that of the first convolution."""
+    return path.endswith("kernel") and "conv1" not in path
+
+
 AROUND: dict[str, Around] = {
     "none": lambda optimizer: optimizer,
     "magnitude": lambda optimizer: optax.chain(optimizer, methods.gradual_pruning(TOP)),
@@ -31,7 +37,7 @@ AROUND: dict[str, Around] = {
     "ac_dc": lambda optimizer: methods.ac_dc(optimizer, TOP, steps=LONG, warm_up=1, period=20),
     "proximal, l1": lambda optimizer: methods.proximal(optimizer, rv.L1(), 1e-4, rate=RATE),
     "bregman, l1": lambda optimizer: methods.bregman(optimizer, rv.L1(), 1e-4),
-    "sr_ste, 2:4": lambda optimizer: methods.sr_ste(optimizer, 2, 4),
+    "sr_ste, 2:4": lambda optimizer: methods.sr_ste(optimizer, 2, 4, mask=_divisible),
     "soft_threshold_reparametrization": methods.soft_threshold_reparametrization,
 }
 ADAM: dict[str, Around] = {
