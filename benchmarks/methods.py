@@ -30,6 +30,9 @@ AROUND: dict[str, Around] = {
     "magnitude": lambda optimizer: optax.chain(optimizer, methods.gradual_pruning(TOP)),
     "magnitude, every 10 steps": lambda optimizer: optax.chain(optimizer, methods.gradual_pruning(TOP, every=10)),
     "sparsify": lambda optimizer: rv.sparsify(optimizer, lambda _: 0.9, steps=LONG),
+    "sparsify, pattern every 10 steps": lambda optimizer: rv.sparsify(
+        optimizer, lambda _: 0.9, steps=LONG, update_every=10
+    ),
     "rvsm, l0, sparsity given": before(rv.rvsm(rv.L0(), sparsity=0.9, beta=0.1)),
     "admm": before(rv.admm(TOP, 0.01, dual_every=10)),
     "rigl": lambda optimizer: methods.rigl(optimizer, 0.9, steps=LONG, every=10),

@@ -41,6 +41,9 @@ CHAINS: dict[str, Around] = {
     "top-k, global, u every 10 steps": before(
         rv.rvsm(rv.TopK(sparsity=0.9, scope="global"), 1.0, 1e-2, update_every=10)
     ),
+    "sparsify, pattern every 10 steps": lambda optimizer: rv.sparsify(
+        optimizer, lambda _: 0.9, steps=10**6, update_every=10
+    ),
     "sparsify": lambda optimizer: rv.sparsify(optimizer, lambda _: 0.9, steps=10**6),
 }
 RATE, MOMENTUM, STEPS = 1e-3, 0.9, 10

@@ -36,8 +36,6 @@ from rvsmjax.transforms.rules import (
 
 FREEZE = 0.8
 """Share of the training after which the pattern no longer changes."""
-MOST_EVERY, PATTERNS = 10, 1000
-"""Default number of steps between two choices of the pattern: at most, and the choices of a long training at least."""
 SELECTING = (L0, TopK, NM)
 """Penalties, and those of which groups, whose prox makes components zero and leaves the others as they are."""
 FLOOR = 0.2
@@ -89,7 +87,7 @@ def sparsify(
     layout: Layout | None = None,
     metric: Metric | str = None,
     state_dtype: DTypeLike | None = None,
-    update_every: int | None = None,
+    update_every: int = 1,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Returns ``optimizer`` with sparse parameters: they are u at every step, without a projection at the end.
 
@@ -136,8 +134,7 @@ def sparsify(
       state_dtype: dtype of the residual: None for that of the parameters and at least float32, float32, or bfloat16 for
         half the memory, by stochastic rounding: small steps of the zero components add up.
       update_every: steps between two choices of the pattern with ℓ0, top-k, N:M or groups of them, >= 1; in between it
-        stays, and zero components move on. Defaults to a thousandth of ``steps``, at least 1 and at most 10. Other
-        penalties are applied in every step.
+        stays, and zero components move on. Other penalties are applied in every step.
 
     Raises:
       TypeError: if ``sparsity`` is missing, or given beside a constraint; if an integer leaf is selected, or the prox
@@ -165,9 +162,7 @@ def sparsify(
     _checks.share("floor", floor)
     steps = _checks.count("steps", steps)
     freeze = max(1, round(FREEZE * steps)) if freeze is None else _checks.count("freeze", freeze)
-    every = min(MOST_EVERY, max(1, steps // PATTERNS))
-    if update_every is not None:
-        every = _checks.count("update_every", update_every)
+    every = _checks.count("update_every", update_every)
     pull = 1 / steps if pull is None else pull
     _checks.share("pull", pull, schedule=True)
     if rate is not None:

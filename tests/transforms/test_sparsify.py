@@ -61,7 +61,7 @@ def rms(x, where):
     return np.sqrt(np.mean(x[where] ** 2)) if where.any() else 0.0
 
 
-@pytest.mark.parametrize(("dense", "every"), [(True, None), (False, 1), (True, 4)])
+@pytest.mark.parametrize(("dense", "every"), [(True, 1), (False, 1), (True, 4)])
 def test_it_is_the_iteration_by_hand(dense, every, x64):
     """Gradient descent with rate 0.1, α = 1/20, from u = w; zero components at 0.3 of the speed; a cubic schedule until
     step 13, frozen from step 16. The pattern is chosen in every fourth step, or each, and in the last before that."""
@@ -78,7 +78,7 @@ def test_it_is_the_iteration_by_hand(dense, every, x64):
             g = x - y
             ratio = 0.1 if dense else rms(0.1 * g, k) / max(rms(g, k), rms(g, ~k))
             w.append(np.where(k, x - 0.1 * g, -0.3 * ratio * g) + (step < 16) * (1 - 1 / STEPS) * r)
-        chosen = step == 15 or (step < 16 and step % (every or 1) == 0)
+        chosen = step == 15 or (step < 16 and step % every == 0)
         u = top(w, sparsity) if chosen else [np.where(k, x, 0) for x, k in zip(w, kept, strict=True)]
         rest = [(x - y) * (step < 16) for x, y in zip(w, u, strict=True)]
         for want, leaf, r, left in zip(u, jax.tree.leaves(got), rest, jax.tree.leaves(states.residual), strict=True):
@@ -148,11 +148,11 @@ def test_few_steps_reach_the_sparsity(steps):
     ],
     ids=["l0", "2:4", "l1"],
 )
-def test_in_a_long_training_the_pattern_stays_for_ten_steps(penalty, sparsity, moves):
+def test_the_pattern_stays_between_two_choices(penalty, sparsity, moves):
     """Until it is frozen, here from step 32 on; ℓ1, which shrinks, is applied in every step."""
     params, target = problem()
     params, target = params["b"], target["b"]
-    tx = rv.sparsify(optax.sgd(0.1), sparsity and (lambda _: sparsity), steps=10**5, penalty=penalty, freeze=32)
+    tx = rv.sparsify(optax.sgd(0.1), sparsity and (lambda _: sparsity), steps=40, penalty=penalty, update_every=10)
     noise = 0.5 * jax.random.normal(jax.random.key(1), (40, *jax.tree.leaves(params)[0].shape))
 
     def step(carry, extra):
@@ -164,7 +164,8 @@ def test_in_a_long_training_the_pattern_stays_for_ten_steps(penalty, sparsity, m
     _, patterns = jax.jit(lambda p: jax.lax.scan(step, (p, tx.init(p)), noise))(params)
     changed = {0, *(i for i in range(1, 40) if np.any(patterns[i] != patterns[i - 1]))}
     assert changed <= moves
-    assert len(changed) > len(moves) / 3
+    assert len(changed - {0, 10, 20, 30, 31}) > 2 or len(moves) == 5
+    assert len(changed) > 2
 
 
 def test_frozen_it_is_the_optimizer_on_the_support():
