@@ -87,7 +87,7 @@ def sparsify(
     layout: Layout | None = None,
     metric: Metric | str = None,
     state_dtype: DTypeLike | None = None,
-    update_every: int = 1,
+    update_every: int | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Returns ``optimizer`` with sparse parameters: they are u at every step, without a projection at the end.
 
@@ -134,7 +134,7 @@ def sparsify(
       state_dtype: dtype of the residual: None for that of the parameters and at least float32, float32, or bfloat16 for
         half the memory, by stochastic rounding: small steps of the zero components add up.
       update_every: steps between two choices of the pattern with ℓ0, top-k, N:M or groups of them, >= 1; in between it
-        stays, and zero components move on. Other penalties are applied in every step.
+        stays, and zero components move on. Defaults to 1. Other penalties are applied in every step.
 
     Raises:
       TypeError: if ``sparsity`` is missing, or given beside a constraint; if an integer leaf is selected, or the prox
@@ -162,7 +162,7 @@ def sparsify(
     _checks.share("floor", floor)
     steps = _checks.count("steps", steps)
     freeze = max(1, round(FREEZE * steps)) if freeze is None else _checks.count("freeze", freeze)
-    every = _checks.count("update_every", update_every)
+    every = 1 if update_every is None else _checks.count("update_every", update_every)
     pull = 1 / steps if pull is None else pull
     _checks.share("pull", pull, schedule=True)
     if rate is not None:

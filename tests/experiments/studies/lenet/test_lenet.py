@@ -19,6 +19,8 @@ from experiments.studies.lenet.binary import report as lenet_binary_report
 from experiments.studies.lenet.binary.config import LenetBinaryConfig
 from experiments.studies.lenet.compress import config as lenet_compress
 from experiments.studies.lenet.compress.config import Lenet5CompressConfig, make_study
+from experiments.studies.lenet.records import config as lenet_records
+from experiments.studies.lenet.records.config import LenetRecordsConfig
 from experiments.training import report as training_report
 from experiments.training.run_store import read
 from experiments.training.study import KEPT
@@ -209,6 +211,7 @@ def test_published_runs_belong_to_a_study():
         lenet_binary.table_1(LenetBinaryConfig()),
         lenet_binary.best(LenetBinaryConfig()),
         make_study(Lenet5CompressConfig()),
+        lenet_records.make_study(LenetRecordsConfig()),
         cifar.make_study(cifar.settled(CifarConfig(net="slim", preset="short"))),
         cifar.make_study(cifar.settled(SPEEDRUN)),
         cifar.make_study(cifar.settled(LONGER)),
@@ -228,7 +231,9 @@ def test_percent():
     assert training_report.share([(1, 4), (3, 4)]) == 0.5
 
 
-@pytest.mark.parametrize("arguments", [["lenet-binary"], ["lenet-binary", "--best"], ["lenet5-compress"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["lenet-binary"], ["lenet-binary", "--best"], ["lenet5-compress"], ["lenet-records"]], ids=" ".join
+)
 def test_the_page_has_the_tables_of_the_published_runs(arguments, tmp_path):
     page = Path(__file__).parents[4] / "docs" / "lenet.md"
     again = tmp_path / "lenet.md"
