@@ -46,6 +46,9 @@ def _table(outcomes: Outcomes, config: LenetRecordsConfig, network: str, times: 
         fewer = f"{KERNELS[network] / np.mean(kept):.1f}" if runs else ""
         at_first = percent(column(before, "test_accuracy_u")) if before else ""
         left = f"{np.mean(kept):,.0f}" if runs else ""
-        rows.append([name, at_first, percent(column(runs, "test_accuracy_u")), left, fewer, str(len(runs))])
-    columns = ["", "before fine-tuning", "accuracy", "weights", "times fewer", "seeds"]
-    return Table(columns, rows, f"{network}, {times} times fewer weights (asked: {100 * ASKED[network, times]:.2f} %)")
+        zeros = percent(column(runs, "zeros")) if runs else ""
+        rows.append([name, at_first, percent(column(runs, "test_accuracy_u")), zeros, left, fewer, str(len(runs))])
+    columns = ["", "before fine-tuning", "accuracy", "zeros", "weights", "times fewer", "seeds"]
+    return Table(
+        columns, rows, f"{network}, {times} times fewer weights (asked: {100 * ASKED[network, times]:.2f} %); in %"
+    )
