@@ -15,7 +15,7 @@ from ...records.environment import Clock, keep_memory
 from ...records.folder import BadInput, Facts, require_one_of, write_whole
 from ...reports.document import fill, to_markdown
 from ...training.study import KEPT
-from .config import METHODS, MOMENTS, NETWORKS, OPTIMIZERS, OTHERS, TUNED, MethodsConfig, Setting, settings
+from .config import METHODS, MOMENTS, NETWORKS, OPTIMIZERS, MethodsConfig, Setting, settings
 
 
 def run(config: MethodsConfig, console: Console, clock: Clock) -> Path:
@@ -66,9 +66,9 @@ def finish(config: MethodsConfig, console: Console) -> list[Facts]:
 
 def _is_rejected(setting: Setting, outcomes: list[Facts]) -> bool:
     """Returns whether another number of the method is the best of the seeds before, in which all were trained."""
-    from .report import CELL, chosen
+    from .report import CELL, CHOSEN, chosen
 
-    number = {TUNED: "beta", **dict.fromkeys(OTHERS, "value")}.get(setting.method)
+    number = None if setting.method == "magnitude" else CHOSEN.get(setting.method)
     cell = {"method": setting.method, **{name: getattr(setting, name) for name in CELL}}
     own = [x for x in outcomes if cell.items() <= x["settings"].items()]
     before = [{"validation_loss": float("nan")} | x["settings"] | _numbers(x) for x in own]
