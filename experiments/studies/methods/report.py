@@ -21,7 +21,8 @@ def sections(runs: pd.DataFrame) -> list[Section]:
     other = runs.method.isin(OTHERS)
     beside = runs.merge(runs.loc[other, CELL].drop_duplicates(), on=CELL)
     beside = beside[~beside.method.isin([*SPLITTINGS, *BY_HAND])]
-    dense = runs[(runs.method == "dense") & runs.network.isin(beside.network) & runs.optimizer.isin(beside.optimizer)]
+    shown = beside[["network", "optimizer", "steps"]].drop_duplicates()
+    dense = runs[runs.method == "dense"].merge(shown)
     parts = (
         (_compared, runs[~splitting & ~other & (runs.method != METRIC)]),
         (_beside, pd.concat([dense, beside]) if len(beside) else beside),

@@ -123,6 +123,19 @@ def test_a_number_that_diverges_is_recorded_and_not_chosen_or_trained_again(tmp_
     assert report.chosen(rows).beta.max() == 1.0
 
 
+def test_a_network_is_beside_others_only_with_the_optimizers_it_was_run_with():
+    def row(network, method, optimizer, sparsity):
+        losses = dict.fromkeys(("validation_loss", "test_loss", "test_accuracy"), 0.5)
+        numbers = dict.fromkeys(("beta", "end", "value", "lam"), 0.0)
+        cell = {"network": network, "method": method, "optimizer": optimizer, "sparsity": sparsity}
+        return {**cell, "seed": 0, "steps": 40, "size": 100, "state_bytes": 400, **losses, **numbers}
+
+    rows = [row(network, "dense", name, 0.0) for network in ("digits", "lenet") for name in ("sgd", "adamw")]
+    rows += [row("digits", "top-k", "adamw", 0.9), row("lenet", "top-k", "sgd", 0.9)]
+    beside = next(part for part in report.sections(pd.DataFrame(rows)) if part.title == "Methods side by side")
+    assert [table.title.split(", ")[:2] for table in beside.blocks[1:]] == [["digits", "adamw"], ["lenet", "sgd"]]
+
+
 def test_the_record_and_what_is_kept(tmp_path, capsys):
     arguments = ["methods", *TINY, "--runs", str(tmp_path / "runs"), "--out"]
     assert cli.main([*arguments, str(tmp_path / "one")]) == 0
