@@ -21,9 +21,12 @@ BY_HAND = tuple(name.replace("rvsm", "fixed") for name in SPLITTINGS)
 METRIC = "sparsify-metric"
 """sparsify with the optimizer's second moment as the metric, for adamw."""
 TUNED = "rvsm"
-"""rvsm with ℓ0, whose β validation data chooses."""
+"""rvsm with ℓ0 before the optimizer, whose β validation data chooses."""
+DECOUPLED = "rvsm-decoupled"
+"""rvsm with ℓ0 behind the optimizer: w goes a share α of the way to u in each step, whatever the optimizer."""
 OTHERS = {
     "rvsm-frozen": ("β", (0.1, 1.0, 10.0)),
+    DECOUPLED: ("α", (0.003, 0.03, 0.3)),
     "top-k": ("β", (0.1, 1.0, 10.0)),
     "admm": ("ρ", (0.01, 0.1, 1.0)),
     "safe": ("ρ", (0.01, 0.1, 1.0)),
@@ -35,7 +38,7 @@ OTHERS = {
 }
 """The number of each method that validation data chooses, and its values: as many for each. After the first seed the
 best one alone is trained."""
-FROZEN = ("rvsm-frozen", "top-k", "admm", "safe", "elsa")
+FROZEN = ("rvsm-frozen", DECOUPLED, "top-k", "admm", "safe", "elsa")
 """Splittings whose u has the last fifth of the steps for fine-tuning."""
 MOMENTS = (METRIC, "elsa")
 """Methods that read a second moment: for adamw."""
@@ -78,10 +81,10 @@ class MethodsConfig(CommonFlags):
     """Networks: digits, lenet, resnet, decoder, mixer, recurrent."""
     method: Names = ("dense", "magnitude", "sparsify")
     """Methods: dense, magnitude (gradual pruning), sparsify, sparsify-metric (adamw's second moment says which weights
-    matter), rvsm (ℓ0, the best β on validation data); rvsm-frozen, top-k, admm, safe, elsa (u is fine-tuned in the last
-    fifth of the steps), rigl, sparse-evolution, ac-dc, proximal (the best of three numbers on validation data);
-    rvsm-l1, -l0, -tl1, -group-l1, -group-l0, whose λ follows the sparsity; fixed-l1 and so on, whose λ is fixed and
-    found by several trainings."""
+    matter), rvsm (ℓ0, the best β on validation data); rvsm-frozen, rvsm-decoupled (behind the optimizer, w goes a share
+    α of the way to u in each step), top-k, admm, safe, elsa (u is fine-tuned in the last fifth of the steps), rigl,
+    sparse-evolution, ac-dc, proximal (the best of three numbers on validation data); rvsm-l1, -l0, -tl1, -group-l1,
+    -group-l0, whose λ follows the sparsity; fixed-l1 and so on, whose λ is fixed and found by several trainings."""
     optimizer: Names = OPTIMIZERS
     """Optimizers: sgd (momentum 0.9), adamw, lion, adafactor, muon."""
     sparsity: Numbers = (0.8, 0.9, 0.95)

@@ -10,7 +10,7 @@ import optax
 import rvsmjax as rv
 from rvsmjax import methods as others
 
-from .config import BY_HAND, FROZEN, METRIC, TUNED, Setting
+from .config import BY_HAND, DECOUPLED, FROZEN, METRIC, TUNED, Setting
 
 Optimizer: TypeAlias = optax.GradientTransformation
 WARM_UP = 0.05
@@ -80,6 +80,12 @@ def _rvsm(setting: Setting, optimizer: Optimizer) -> Optimizer:
     return optax.chain(rv.rvsm(rv.L0(), sparsity=_rising(setting), beta=setting.beta or setting.value), optimizer)
 
 
+def _decoupled(setting: Setting, optimizer: Optimizer) -> Optimizer:
+    # rvsm adds α(w − u) to gradients, which point uphill.
+    split = rv.rvsm(rv.L0(), sparsity=_rising(setting), beta=setting.value)
+    return optax.chain(optimizer, optax.scale(-1.0), split, optax.scale(-1.0))
+
+
 def _top_k(setting: Setting, optimizer: Optimizer) -> Optimizer:
     return optax.chain(rv.rvsm(_top(_rising(setting)), beta=setting.value), optimizer)
 
@@ -121,6 +127,7 @@ AROUND: Mapping[str, Callable[[Setting, Optimizer], Optimizer]] = {
     "sparsify": _sparsify,
     METRIC: lambda setting, optimizer: _sparsify(setting, optimizer, "second_moment"),
     TUNED: _rvsm,
+    DECOUPLED: _decoupled,
     "rvsm-frozen": _rvsm,
     "top-k": _top_k,
     "admm": _admm,

@@ -53,8 +53,8 @@ def _beside(runs: pd.DataFrame) -> Section:
         "Test accuracy in % and, in parentheses, test loss, mean ± standard deviation over seeds; all methods have the "
         "same steps, learning rate, initial weights and batches, and at most three values of a number of their own, of "
         f"which validation data chooses one, over the seeds that all values have ({numbers}; magnitude: ramp; rvsm: "
-        "β). rvsm-frozen, top-k, admm, safe and elsa: u is fine-tuned in the last fifth of the steps; before, as it is "
-        "then. safe takes two gradients a step. State: its size over that of the parameters' kernels."
+        "β). rvsm-frozen, rvsm-decoupled, top-k, admm, safe and elsa: u is fine-tuned in the last fifth of the steps; "
+        "before, as it is then. safe takes two gradients a step. State: its size over that of the parameters' kernels."
     )
     tables = []
     for (network, optimizer), part in chosen(runs).groupby(["network", "optimizer"], sort=False):
