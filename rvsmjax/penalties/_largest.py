@@ -232,7 +232,7 @@ def _ends(groups: Tables, marks: Sequence[Array], room: Array) -> list[Array]:
         last = at(parts, jnp.minimum(full, parts.shape[1] - 1)[:, None, None])[:, 0]
         inner = jnp.sum(jnp.cumsum(last, axis=1, dtype=jnp.int32) <= rest[:, None], axis=1, dtype=jnp.int32)
         ends.append(jnp.where(full == parts.shape[1], length, full * ROW + inner).astype(jnp.int32))
-        before = before + reached[:, -1]
+        before = before if groups.apart else before + reached[:, -1]
     return ends
 
 

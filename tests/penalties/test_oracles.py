@@ -222,7 +222,7 @@ def test_top_k_counts_are_exact():
 def packed(request, monkeypatch):
     """Arrays with so many entries and more are not packed into tables."""
     monkeypatch.setattr(_tables, "SMALL", request.param)
-    monkeypatch.setattr(_tables, "PACK", max(request.param, 100))
+    monkeypatch.setattr(_tables, "PACK", 16 * request.param)
     jax.clear_caches()
     yield
     jax.clear_caches()
@@ -267,6 +267,7 @@ def test_top_k_of_each_of_several_leaves_and_of_all(packed):
     """Against a stable sort; leaves of other sizes, scales and dtypes, with ties and zeros, an empty one among them."""
     rng = np.random.default_rng(0)
     shapes = [(int(rng.integers(1, 3000)),), (7, 5), (1,), (40, int(rng.integers(1, 90))), (0, 3)]
+    shapes += [(9,), (10,), (12,), (150,), (11, 12)]  # several tables of several rows
     for trial in range(12):
         dtype = ("f4", "bfloat16")[trial // 3 % 2]
         leaves = [jnp.asarray(rng.normal(size=s) * 10 ** rng.uniform(-6, 6), dtype) for s in shapes]
