@@ -129,6 +129,20 @@ def test_pure(name):
     same(init(params), state)
 
 
+@pytest.mark.parametrize("name", TABLE)
+def test_many_leaves_of_several_sizes(name):
+    """Small leaves are searched in tables, those of similar length in one."""
+
+    def widened(n):
+        shapes = SHAPES | {"conv": {"kernel": (2, 2, 4, 4 * n), "bias": (4 * n,)}, "head": {"kernel": (8 * n, 4)}}
+        return jax.tree.map(lambda s: jax.ShapeDtypeStruct(s, "f4"), shapes, is_leaf=lambda x: isinstance(x, tuple))
+
+    params = {f"block{i}": widened(n) for i, n in enumerate((1, 1, 1, 4, 4, 40, 40, 400))}
+    tx = in_chain(name, TABLE[name]())
+    state = jax.eval_shape(tx.init, params)
+    assert kind(jax.eval_shape(tx.update, params, state, params)) == kind((params, state))
+
+
 @every
 def test_extra_arguments_change_nothing(name):
     tx, params, grads = TABLE[name](), tree(0), tree(1)
