@@ -21,25 +21,28 @@ class Defaults(NamedTuple):
       rate: factor of the steps of the zero components.
       end: share of the training after which the sparsity has its final value.
       powers: until then, the sparsity that is missing decreases as (1 − progress)**power, with the first power up to
-        80 % zeros and the second from 90 %.
+        the first of ``shares`` and the second from the second on.
+      shares: two fractions of zeros.
     """
 
     dense: bool
     rate: float
     end: float
     powers: tuple[int, int]
+    shares: tuple[float, float] = (0.8, 0.9)
 
     def ramp(self, sparsity: ArrayLike, end: int) -> optax.Schedule:
         """Returns the schedule that reaches a sparsity at step ``end`` >= 1."""
         low, high = self.powers
-        power = low if low == high else low + (high - low) * jnp.clip(10 * jnp.asarray(sparsity) - 8, 0, 1)
+        rising = low != high
+        power = jnp.interp(jnp.asarray(sparsity), jnp.array(self.shares), jnp.array(self.powers)) if rising else low
         return optax.polynomial_schedule(0.0, sparsity, power, end)
 
 
 PLAIN = Defaults(True, 0.3, 2 / 3, (3, 3))
 """Steps proportional to the gradient, as in SGD: at full speed its noise lets too many zero components return."""
-SCALED = Defaults(True, 1.0, 2 / 3, (3, 3))
-"""Steps divided by the root of a second moment, as in Adam."""
+SCALED = Defaults(True, 1.0, 2 / 3, (3, 5), (0.9, 0.95))
+"""Steps divided by the root of a second moment, as in Adam. The more is pruned, the more time it takes to regain."""
 BOUNDED = Defaults(False, 1.0, 3 / 4, (5, 5))
 """Signs or matrix products, as in Lion and Muon. The steps do not grow with the loss: what pruning costs must be
 regained before the learning rate falls."""
