@@ -134,7 +134,7 @@ def tables(record: dict[str, Any]) -> str:
     """Returns the record as Markdown."""
     versions = [jax for jax in dict.fromkeys(row.get("jax") for row in record["rows"]) if jax]
     lines = [
-        f"{record['machine']}; {record['date']}. Seconds of the processor to compile, after tracing; temporaries of "
+        f"{record['machine']}; {record['date']}. Seconds of CPU time to compile, after tracing; temporaries of "
         "the program in MB.",
         "",
         "| program | " + " | ".join(f"JAX {version} | MB" for version in versions) + " |",

@@ -39,8 +39,9 @@ def _compared(runs: pd.DataFrame) -> Section:
         "rate, initial weights and batches. Magnitude: gradual pruning, the ramp being the best one on validation "
         "data; sparsify: `rv.sparsify(optimizer, sparsity, steps=n)`, nothing chosen; rvsm: `rv.rvsm(rv.L0(), "
         "sparsity=…, beta=β)` before the optimizer, u at the end, with the best β of three on validation data. The "
-        "difference is that of sparsify and magnitude, seed by seed, with half of Student's 95 % interval: below zero, "
-        "sparsify is better."
+        "difference is that of sparsify and magnitude, seed by seed over the seeds that both have, whose number the table "
+        "gives, with half of Student's 95 % interval: below zero, sparsify is better. Each mean is over all seeds of "
+        "its method."
     )
     tables = [_table(name, runs[runs.network == name]) for name in dict.fromkeys(runs.network)]
     return Section("Test loss at equal sparsity", [text, *tables])
@@ -67,8 +68,10 @@ def _beside(runs: pd.DataFrame) -> Section:
             size = own.state_bytes / (4 * own["size"]) if "state_bytes" in own else pd.Series(dtype=float)
             rows.append([method, *map(_both, cells), before[-1], _number(size)])
         columns = ["", *(f"{100 * share:g} %" for share in shares), f"before, {100 * shares[-1]:g} %", "state"]
-        seeds = part[part.method != "dense"].groupby(["method", "sparsity"]).seed.nunique().min()
-        title = f"{network}, {optimizer}, {part.steps.iloc[0]:,} steps, {seeds} {'seed' if seeds == 1 else 'seeds'}"
+        seeds = part[part.method != "dense"].groupby(["method", "sparsity"]).seed.nunique()
+        number = "1 seed" if seeds.max() == 1 else f"{seeds.min()} to {seeds.max()} seeds"
+        number = f"{seeds.min()} seeds" if seeds.min() == seeds.max() > 1 else number
+        title = f"{network}, {optimizer}, {part.steps.iloc[0]:,} steps, {number}"
         tables.append(Table(columns, rows, title))
     return Section("Methods side by side", [text, *tables])
 
@@ -164,7 +167,7 @@ def _table(network: str, runs: pd.DataFrame) -> Table:
         tuned = cell[cell.method == TUNED]
         best = f"{_spread(tuned.test_loss)} (β = {tuned.beta.iloc[0]:g})" if len(tuned) else "–"
         accuracy = [_percent(part.test_accuracy) for part in by.values()]
-        seeds = cell[cell.method == "sparsify"].seed.nunique() or cell.seed.nunique()
+        seeds = len(set(by["magnitude"].seed) & set(by["sparsify"].seed)) or cell.seed.nunique()
         rows.append([optimizer, f"{100 * sparsity:g} %", *shown, change, str(seeds), *accuracy, best])
     columns = ["optimizer", "zeros", "dense", "magnitude", "sparsify", "difference", "seeds"]
     columns += ["accuracy, magnitude", "accuracy, sparsify", "rvsm, β chosen"]
