@@ -39,9 +39,9 @@ def _compared(runs: pd.DataFrame) -> Section:
         "rate, initial weights and batches. Magnitude: gradual pruning, the ramp being the best one on validation "
         "data; sparsify: `rv.sparsify(optimizer, sparsity, steps=n)`, nothing chosen; rvsm: `rv.rvsm(rv.L0(), "
         "sparsity=…, beta=β)` before the optimizer, u at the end, with the best β of three on validation data. The "
-        "difference is that of sparsify and magnitude, seed by seed over the seeds that both have, whose number the table "
-        "gives, with half of Student's 95 % interval: below zero, sparsify is better. Each mean is over all seeds of "
-        "its method."
+        "difference is that of sparsify and magnitude, seed by seed over the seeds that both have, whose number the "
+        "table gives, with half of Student's 95 % interval: below zero, sparsify is better. Each mean is over all "
+        "seeds of its method."
     )
     tables = [_table(name, runs[runs.network == name]) for name in dict.fromkeys(runs.network)]
     return Section("Test loss at equal sparsity", [text, *tables])
