@@ -36,7 +36,9 @@ def splittings(opt_state: optax.OptState) -> Splittings:
     states = [state for state in splitting_states(opt_state) if isinstance(state, RVSMState)]
     if any(state.metric is not None for state in states):
         raise ValueError("metric must be None in the rvsm of solve, got one")
-    return [(state.rules[state.marks.rules[0] or 0], state.beta) for state in states]
+    rules = [state.rules[state.marks.rules[0] or 0] for state in states]
+    scalar = [rule._replace(lam=jnp.reshape(rule.lam, ())) for rule in rules]  # a vector of one, if by leaf
+    return [(rule, state.beta) for rule, state in zip(scalar, states, strict=True)]
 
 
 def pull(w: Array, rules: Splittings) -> Array:

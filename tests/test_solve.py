@@ -202,3 +202,13 @@ def test_bad_input():
 def test_counts_may_be_whole_floats():
     w, tx = jnp.asarray([1.0, 0.0]), optax.sgd(0.1)
     assert rv.solve(RELU, tx, w, jnp.asarray([0.6, 0.8]), max_steps=10.0, check_every=5.0, trace_every=5.0).steps == 10
+
+
+def test_a_trace_with_a_sparsity_by_leaf():
+    w0, w_star = rv.geometry.unit(jax.random.normal(jax.random.key(0), (2, 6)))
+    traces = []
+    for scope in rv.penalties.top_k.SCOPES:
+        split = rv.rvsm(rv.L1(), sparsity=0.5, beta=0.01, scope=scope)
+        chain = optax.chain(split, optax.sgd(0.2), rv.unit_sphere())
+        traces.append(rv.solve(rv.NoOverlapReLU(k=2), chain, w0, w_star, max_steps=300, trace_every=10).trace)
+    chex.assert_trees_all_equal(*traces)

@@ -46,4 +46,4 @@ def moved(marks: Marks, updates: optax.Updates, params: optax.Params) -> PyTree:
 
 def hold(marks: Marks, support: PyTree, updates: optax.Updates, params: optax.Params) -> optax.Updates:
     """Returns the updates after which parameters outside the support are 0."""
-    return map_marked(lambda d, p, live: jnp.where(live, d, -p.astype(d.dtype)), marks, updates, params, support)
+    return map_marked(lambda d, p, live: jnp.where(live, d, -p), marks, updates, params, support)

@@ -16,6 +16,7 @@ from rvsmjax.penalties import Penalty
 from rvsmjax.transforms.leaves.layouts import Layout, check_layout
 from rvsmjax.transforms.leaves.marks import Marks, evaluate, map_marked, masked, require_arrays
 from rvsmjax.transforms.leaves.selection import Mask
+from rvsmjax.transforms.precision import change_to
 from rvsmjax.transforms.rules import Overrides, Rule, make_rules, map_rules, mark_leaves, numbers_at
 
 
@@ -124,7 +125,7 @@ def bregman(
         v = map_marked(lambda v, d: v + d.astype(v.dtype), marks, state.subgradient, steps)
         scaled = map_marked(lambda v: (size * v).astype(v.dtype), marks, v)
         theta = map_rules(lambda r, vs: r.penalty.prox_leaves(vs, size * r.lam), now, marks, scaled)
-        changes = map_marked(lambda d, p, x: (x.astype(p.dtype) - p).astype(d.dtype), marks, steps, params, theta)
+        changes = map_marked(change_to, marks, steps, params, theta)
         count = optax.safe_increment(state.count)
         return changes, BregmanState(count, marks, now, size, inner_state, v)
 

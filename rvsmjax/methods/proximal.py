@@ -17,6 +17,7 @@ from rvsmjax.transforms.leaves.layouts import Layout, check_layout
 from rvsmjax.transforms.leaves.marks import Marks, map_marked, require_arrays
 from rvsmjax.transforms.leaves.selection import Mask
 from rvsmjax.transforms.metric import SECOND_MOMENT, moments, start_metric
+from rvsmjax.transforms.precision import change_to
 from rvsmjax.transforms.rules import Overrides, Rule, make_rules, map_rules, mark_leaves, numbers_at
 
 
@@ -149,7 +150,7 @@ def proximal(
         w = map_marked(moved, marks, steps, params)
         now = follow_sparsity(now, marks, w, metric=weights)
         new = map_rules(prox, now, marks, w, weights)
-        changes = map_marked(lambda d, p, x: (x.astype(p.dtype) - p).astype(d.dtype), marks, steps, params, new)
+        changes = map_marked(change_to, marks, steps, params, new)
         return changes, ProximalState(count, marks, now, eta, inner_state)
 
     return optax.GradientTransformationExtraArgs(init, update)

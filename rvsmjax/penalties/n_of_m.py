@@ -96,4 +96,4 @@ class NM(Penalty):
     def _blocks(self, v: Array) -> Array:
         self.check_shape(v.shape)
         moved = jnp.moveaxis(v, self._axis(v.ndim), -1)
-        return moved.reshape(*moved.shape[:-1], -1, self.m)
+        return moved.reshape(*moved.shape[:-1], moved.shape[-1] // self.m, self.m)

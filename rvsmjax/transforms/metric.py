@@ -148,5 +148,5 @@ def _checked(
         fits = False
     if not fits:
         raise ValueError(f"metric must broadcast to shape {shape}, got shape {np.shape(m)}{at}")
-    array = jnp.asarray(m, working_dtype(m) if dtype is None else dtype)
+    array = jnp.array(m, working_dtype(m) if dtype is None else dtype)  # a copy: the state may be donated
     return jnp.broadcast_to(array, shape) if whole else array.reshape((1,) * (len(shape) - array.ndim) + array.shape)

@@ -116,7 +116,7 @@ def keep_zeros(pattern: PyTree = None, mask: Mask = None) -> optax.GradientTrans
                         f"pattern must have the shapes of params, got {jnp.shape(keep)} instead of {jnp.shape(leaf)} "
                         f"at {path_name(path)}"
                     )
-            support = jax.tree.map(lambda p: jnp.asarray(p, bool), pattern)
+            support = jax.tree.map(lambda p: jnp.array(p, bool), pattern)  # a copy: the state may be donated
         return KeepZerosState(masked(marks, support))
 
     def update(
@@ -129,7 +129,7 @@ def keep_zeros(pattern: PyTree = None, mask: Mask = None) -> optax.GradientTrans
         def freeze(support: PyTree, g: Array, w: Array) -> Array:
             if isinstance(support, optax.MaskedNode):
                 return g
-            return jnp.where(support, g, -w.astype(g.dtype))
+            return jnp.where(support, g, -w)  # promoted: in the dtype of g, w − w might not be 0
 
         return jax.tree.map(freeze, state.support, updates, params, is_leaf=is_masked), state
 

@@ -52,3 +52,11 @@ def _stochastically(values: Array, key: Array) -> Array:
     upper = (bits + jax.random.bits(key, values.shape, jnp.uint16).astype(jnp.uint32)) & jnp.uint32(0xFFFF0000)
     exact = jnp.where(jnp.isfinite(values), jax.lax.bitcast_convert_type(upper, jnp.float32), values)
     return exact.astype(jnp.bfloat16)
+
+
+def change_to(update: Array, param: Array, new: Array) -> Array:
+    """Returns new − param, the update that leads there, in the wider dtype of the two.
+
+    In the dtype of a bfloat16 update, a float32 parameter that is to become 0 would miss it.
+    """
+    return (new.astype(param.dtype) - param).astype(jnp.promote_types(update.dtype, param.dtype))

@@ -32,6 +32,8 @@ from rvsmjax.transforms.rules import (
     penalty_value,
 )
 
+LEAST = 1e-15
+"""Least β of a schedule: one that starts at 0 pulls so little, and λ/β stays finite."""
 SOLVE_EVERY, RARELY, LARGE = 10, 100, 10**7
 """Steps between solutions for λ by default; those with more than so many components."""
 
@@ -166,6 +168,9 @@ def rvsm(
         update_every = _checks.count("update_every", update_every)
     if solve_every is not None:
         solve_every = _checks.count("solve_every", solve_every)
+    if callable(beta):
+        scheduled = beta
+        beta = lambda count: jnp.maximum(scheduled(count), LEAST)  # noqa: E731
     follows = any(rule.sparsity is not None for rule in rules)
 
     def steps_between(marks: Marks, params: optax.Params) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeGuard
 
@@ -15,7 +16,7 @@ from rvsmjax import _checks
 from rvsmjax._exact import count
 from rvsmjax._pytree import PyTree, unboxed
 from rvsmjax.penalties import Penalty
-from rvsmjax.penalties._arranged import arranged
+from rvsmjax.penalties._arranged import arranged, stack_shape
 from rvsmjax.transforms.leaves.layouts import Layout, selected_leaves
 from rvsmjax.transforms.leaves.marks import Marks
 from rvsmjax.transforms.leaves.selection import Mask, path_name, select
@@ -94,15 +95,20 @@ def _require_zeros(state: SparsifyState, params: optax.Params) -> None:
     if isinstance(state.count, jax.core.Tracer) or state.count == 0:  # before the first update they are dense
         return
     for index, rule in enumerate(state.rules):
-        leaves = {str(i): leaf for i, (leaf, _) in enumerate(state.marks.leaves_of(index, params))}
-        if rule.sparsity is None or any(isinstance(x, jax.core.Tracer) for x in (rule.sparsity, *leaves.values())):
+        chosen = state.marks.leaves_of(index, params)
+        leaves = [leaf for leaf, _ in chosen]
+        if not leaves or rule.sparsity is None or any(isinstance(x, jax.core.Tracer) for x in (rule.sparsity, *leaves)):
             continue
         asked = float(rule.sparsity)
-        got = float(count_zeros({name: leaf == 0 for name, leaf in leaves.items()}).total.fraction)
-        if leaves and got < asked / 2:
+        got = count_zeros({str(i): leaf == 0 for i, leaf in enumerate(leaves)}).total
+        # The number of zeros is rounded, in each slice of each leaf at most, to whole components or groups.
+        parts = rule.on([axes for _, axes in chosen], [None] * len(chosen)).penalty.magnitudes(leaves)
+        unit = max(leaf.size / max(part.size, 1) for leaf, part in zip(leaves, parts, strict=True))
+        slack = unit * sum(math.prod(stack_shape(axes, leaf.shape)) for leaf, axes in chosen)
+        if float(got.zeros) < (asked * got.size - slack) / 2:
             raise ValueError(
-                f"params must be those that sparsify left {asked:.4g} sparse, got {got:.4g}: a wrapper that changes "
-                "updates, such as schedule_free, goes inside sparsify, not around it"
+                f"params must be those that sparsify left {asked:.4g} sparse, got {float(got.fraction):.4g}: a wrapper "
+                "that changes updates, such as schedule_free, goes inside sparsify, not around it"
             )
 
 

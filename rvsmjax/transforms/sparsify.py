@@ -25,7 +25,7 @@ from rvsmjax.transforms.leaves.marks import Marks, map_marked, masked, require_a
 from rvsmjax.transforms.leaves.selection import Mask
 from rvsmjax.transforms.metric import SECOND_MOMENT, Metric, next_metric, second_moment, start_metric
 from rvsmjax.transforms.optimizers import SCALED, Defaults, defaults_for
-from rvsmjax.transforms.precision import check_state_dtype, rounded
+from rvsmjax.transforms.precision import change_to, check_state_dtype, rounded
 from rvsmjax.transforms.rules import (
     Overrides,
     Rule,
@@ -182,6 +182,8 @@ def sparsify(
     if sparsity is None and isinstance(penalty, Penalty) and not penalty.is_constraint:
         raise TypeError(f"sparsity must be given for a penalty that is no constraint, got None for {penalty.name}")
     rules = make_rules(penalty, None, overrides, sparsity)
+    if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        raise TypeError(f"optimizer must be an optax transformation with its learning rate, got {optimizer!r}")
     every = every if all(isinstance(_kind(rule.penalty), SELECTING) for rule in rules) else 1
     inner = optax.with_extra_args_support(optimizer)
     moments = isinstance(metric, str)
@@ -249,7 +251,7 @@ def sparsify(
             u = map_marked(lambda a, b: jnp.where(held, a, b), marks, only_kept(), thresholded())  # one pass
         else:
             u = jax.lax.cond(held, lambda: varying(only_kept(), chosen), lambda: varying(thresholded(), chosen))
-        changes = map_marked(lambda d, p, x: (x.astype(p.dtype) - p).astype(d.dtype), marks, steps_taken, params, u)
+        changes = map_marked(change_to, marks, steps_taken, params, u)
         # u as ``optax.apply_updates`` rounds it; a component that became zero keeps none of w once it is frozen.
         at_params = map_marked(lambda d, p: (p + d).astype(p.dtype), marks, changes, params)
         residual = map_marked(lambda v, x: (v - x) * (~frozen | (x != 0)), marks, w, at_params)

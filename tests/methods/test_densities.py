@@ -55,3 +55,8 @@ def test_errors():
         live_counts(LENET, 0.5, "er")
     with pytest.raises(ValueError, match=r"^sparsity must be in \[0, 1\), got 1.0$"):
         live_counts(LENET, 1.0)
+
+
+def test_a_scalar_is_kept_like_a_vector():
+    assert live_counts([(8, 8), (), (8,)], 0.0) == [64, 1, 8]
+    assert live_counts([(8, 8), (), (8,)], 0.5)[1:] == [1, 8]

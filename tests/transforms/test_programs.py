@@ -206,3 +206,76 @@ def test_a_wrapper_around_sparsify_that_changes_parameters_is_an_error():
 def test_before_the_first_update_parameters_are_dense_without_an_error():
     tx, params = rv.sparsify(optax.sgd(0.1), lambda _: 0.75, steps=8), kernels()
     chex.assert_trees_all_equal(rv.sparse_params(tx.init(params), params), params)
+
+
+def test_sparse_params_in_every_step_of_a_slow_ramp():
+    """At first less than one component, or one group, is asked for."""
+    groups = rv.Grouped(rv.L0(), "filters")
+    for tx in (
+        rv.sparsify(optax.sgd(0.1), 0.9, steps=5000),
+        rv.sparsify(optax.sgd(0.1), 0.5, steps=200, penalty=groups),
+    ):
+        params = {"kernel": jax.random.normal(jax.random.key(0), (16, 8))}
+        state, update = tx.init(params), jax.jit(tx.update)
+        for _ in range(20):
+            updates, state = update(params, state, params)
+            params = optax.apply_updates(params, updates)
+            assert rv.scalars(state, params)["sparsity"] == rv.sparsity(params).total.fraction
+
+
+@pytest.mark.parametrize("method", ["keep zeros", "gradual pruning", "sparsify", "proximal", "rigl"])
+def test_zeros_are_exact_with_gradients_in_bfloat16(method):
+    params = {"kernel": jax.random.normal(jax.random.key(0), (64, 64))}
+    pattern = {"kernel": jnp.arange(4096).reshape(64, 64) % 10 == 0}
+    sgd = optax.sgd(0.1)
+    tx = {
+        "keep zeros": lambda: optax.chain(sgd, rv.keep_zeros(pattern)),
+        "gradual pruning": lambda: optax.chain(sgd, rv.methods.gradual_pruning(rv.TopK(sparsity=0.9))),
+        "sparsify": lambda: rv.sparsify(sgd, 0.9, steps=1),
+        "proximal": lambda: rv.methods.proximal(sgd, rv.L0(), sparsity=0.9, rate=1.0),
+        "rigl": lambda: rv.methods.rigl(sgd, 0.9, steps=10),
+    }[method]()
+    updates, _ = tx.update({"kernel": jnp.ones((64, 64), jnp.bfloat16)}, tx.init(params), params)
+    assert abs(int(rv.sparsity(optax.apply_updates(params, updates)).total.zeros) - 0.9 * 4096) <= 1
+
+
+@pytest.mark.parametrize("penalty", [rv.L1(), rv.L0(), rv.TransformedL1(1.0)], ids=["l1", "l0", "tl1"])
+@pytest.mark.parametrize("given", [{"lam": 0.1}, {"sparsity": 0.5}], ids=["lam", "sparsity"])
+def test_a_beta_that_rises_from_zero(penalty, given):
+    beta = optax.linear_schedule(0.0, 0.1, 10)
+    tx = rv.rvsm(penalty, beta=beta, **given)
+    params = {"kernel": jax.random.normal(jax.random.key(0), (16, 8))}
+    for update in (tx.update, jax.jit(tx.update)):
+        state = tx.init(params)
+        for step in range(13):
+            updates, state = update({"kernel": jnp.zeros((16, 8))}, state, params)
+            assert bool(jnp.all(jnp.isfinite(updates["kernel"])))
+            if step == 0:
+                assert float(jnp.max(jnp.abs(updates["kernel"]))) < 1e-12
+        if "sparsity" in given:
+            assert rv.sparsity(rv.sparse_params(state, params)).total.fraction == 0.5
+
+
+def test_donated_states_leave_the_arrays_of_the_user():
+    params, pattern = {"kernel": jnp.eye(4)}, {"kernel": jnp.eye(4, dtype=bool)}
+    metric = {"kernel": jnp.ones((4, 4))}
+    for tx in (rv.keep_zeros(pattern), rv.rvsm(rv.L0(), 0.1, 0.1, metric=metric)):
+        step = jax.jit(lambda state, tx=tx: tx.update(params, state, params), donate_argnums=0)
+        for _ in range(2):
+            step(tx.init(params))
+    assert not pattern["kernel"].is_deleted()
+    assert not metric["kernel"].is_deleted()
+
+
+def test_leaves_without_components_pass_two_of_four():
+    params = {"a": jnp.ones((0, 4)), "b": jnp.ones((4, 0)), "c": jnp.ones((4, 4))}
+    tx = rv.rvsm(rv.NM(2, 4), beta=0.1, mask=True)
+    _, state = tx.update(params, tx.init(params), params)
+    assert int(rv.sparsity(rv.sparse_params(state, params), mask=True).total.zeros) == 8
+
+
+def test_what_is_no_optimizer_or_no_expression():
+    with pytest.raises(TypeError, match=r"^optimizer must be an optax transformation with its learning rate, got"):
+        rv.sparsify(optax.sgd, 0.9, steps=5)
+    with pytest.raises(ValueError, match=r"^mask must be a regular expression, got '\('"):
+        rv.rvsm(rv.L0(), 0.1, 0.1, mask="(").init({"kernel": jnp.eye(2)})

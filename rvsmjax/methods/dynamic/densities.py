@@ -40,7 +40,8 @@ def live_counts(shapes: Sequence[tuple[int, ...]], sparsity: float, distribution
     sizes = [math.prod(shape) for shape in shapes]
     live = sum(sizes) - round(float(sparsity) * sum(sizes))
     # The density is a share of the size, so the number of live weights is proportional to the sum of the dimensions.
-    shares = [Fraction(size if distribution == "uniform" else sum(s)) for s, size in zip(shapes, sizes, strict=True)]
+    # A scalar counts as a vector of length one, which is full.
+    shares = [Fraction(n if distribution == "uniform" else sum(s or (1,))) for s, n in zip(shapes, sizes, strict=True)]
     exact = _clipped(shares, sizes, live)
     counts = [math.floor(number) for number in exact]
     by_remainder = sorted(range(len(counts)), key=lambda i: counts[i] - exact[i])

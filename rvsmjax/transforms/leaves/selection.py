@@ -98,7 +98,10 @@ def _explicit(params: PyTree, mask: Mask) -> PyTree:
     if isinstance(mask, (bool, np.bool_)):
         return jax.tree.map(lambda _: bool(mask), params)
     if isinstance(mask, (str, re.Pattern)):
-        return by_name(re.compile(mask).search)
+        try:
+            return by_name(re.compile(mask).search)
+        except re.error as error:
+            raise ValueError(f"mask must be a regular expression, got {mask!r}: {error}") from None
     if callable(mask):
         return by_name(mask)
     if not all(isinstance(leaf, (bool, np.bool_)) for leaf in jax.tree.leaves(mask)):
