@@ -102,7 +102,8 @@ def _require_zeros(state: SparsifyState, params: optax.Params) -> None:
         asked = float(rule.sparsity)
         got = count_zeros({str(i): leaf == 0 for i, leaf in enumerate(leaves)}).total
         # The number of zeros is rounded, in each slice of each leaf at most, to whole components or groups.
-        parts = rule.on([axes for _, axes in chosen], [None] * len(chosen)).penalty.magnitudes(leaves)
+        penalty = rule.on([axes for _, axes in chosen], [None] * len(chosen)).penalty
+        parts = jax.eval_shape(penalty.magnitudes, leaves)
         unit = max(leaf.size / max(part.size, 1) for leaf, part in zip(leaves, parts, strict=True))
         slack = unit * sum(math.prod(stack_shape(axes, leaf.shape)) for leaf, axes in chosen)
         if float(got.zeros) < (asked * got.size - slack) / 2:
