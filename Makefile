@@ -8,7 +8,8 @@ ACCEL ?= $(shell $(DETECT_ACCEL))
 VENV = .venv
 ARGS =
 RUN = $(VENV)/bin/python
-SIDE_BY_SIDE = --numprocesses=auto --maxprocesses=4 --dist=loadfile
+# In their order the longest files do not come last.
+SIDE_BY_SIDE = --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 # Bytecode is compiled at the first import: of all files it takes as long as the rest of the installation.
 PIP_INSTALL = $(RUN) -m pip install -qq --no-compile --disable-pip-version-check
 COMPILE = $(RUN) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

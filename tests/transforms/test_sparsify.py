@@ -179,6 +179,28 @@ def test_frozen_it_is_the_optimizer_on_the_support():
             np.testing.assert_allclose(x[step], want, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "sparsity", "power", "end"),
+    [
+        (optax.sgd(0.1), 0.95, 3, 2 / 3),
+        (optax.sgd(0.1), 0.965, 4, 2 / 3),
+        (optax.sgd(0.1), 0.99, 5, 2 / 3),
+        (optax.adam(0.1), 0.9, 3, 2 / 3),
+        (optax.adam(0.1), 0.95, 5, 2 / 3),
+        (optax.lion(0.1), 0.5, 5, 3 / 4),
+        (optax.adafactor(0.1), 0.85, 4, 3 / 4),
+    ],
+)
+def test_the_power_of_the_schedule(optimizer, sparsity, power, end):
+    tx = rv.sparsify(optimizer, sparsity, steps=100)
+    w = jnp.linspace(1.0, 2.0, 400)
+    state = tx.init(w)
+    for step in range(31):
+        _, state = tx.update(w, state, w)
+        wanted = sparsity * (1 - (1 - step / round(100 * end)) ** power)
+        np.testing.assert_allclose(state.rules[0].sparsity, wanted, rtol=1e-5, atol=1e-6)
+
+
 def test_a_zero_component_returns_when_its_gradient_says_so():
     """It is pruned before the ramp ends; from step 150 on a noisy loss wants it to be the largest."""
     w = {"kernel": jnp.array([[1.0, 0.9, 0.8, 0.1, 0.05, 0.2]])}

@@ -13,7 +13,7 @@ from ...cli.command import Command
 from ...cli.estimate import Cost, in_proportion
 from ...cli.flags import CommonFlags, DataFolder, Minutes, Names, Numbers, RunsFolder, WholeNumber
 
-NETWORKS = ("digits", "lenet", "resnet", "decoder", "mixer", "recurrent")
+NETWORKS = ("digits", "lenet", "resnet", "decoder", "mixer", "recurrent", "lenet-300-100")
 SPLITTINGS = ("rvsm-l1", "rvsm-l0", "rvsm-tl1", "rvsm-group-l1", "rvsm-group-l0")
 """rvsm with a penalty on components or filters, whose λ follows the sparsity."""
 BY_HAND = tuple(name.replace("rvsm", "fixed") for name in SPLITTINGS)
@@ -42,7 +42,9 @@ FROZEN = ("rvsm-frozen", DECOUPLED, "top-k", "admm", "safe", "elsa")
 """Splittings whose u has the last fifth of the steps for fine-tuning."""
 MOMENTS = (METRIC, "elsa")
 """Methods that read a second moment: for adamw."""
-METHODS = ("dense", "magnitude", "sparsify", METRIC, TUNED, *OTHERS, *SPLITTINGS, *BY_HAND)
+PUBLISHED = {"rigl-published": "lenet-300-100"}
+"""Methods in the setting of their source, whose learning rate and steps are their own, and the network of each."""
+METHODS = ("dense", "magnitude", "sparsify", METRIC, TUNED, *OTHERS, *SPLITTINGS, *BY_HAND, *PUBLISHED)
 OPTIMIZERS = ("sgd", "adamw", "lion", "adafactor", "muon")
 
 
@@ -74,17 +76,18 @@ class MethodsConfig(CommonFlags):
 
     digits: 64-32-10 on scikit-learn's digits. lenet: LeNet on MNIST. resnet: ResNet-20 on CIFAR-10 in bfloat16, about
     one epoch. decoder: a transformer of two layers on the characters of the Python reference. mixer: two blocks on the
-    digits. recurrent: a gated recurrent unit on the characters.
+    digits. recurrent: a gated recurrent unit on the characters. lenet-300-100: on all of MNIST, for rigl-published.
     """
 
     network: Names = ("digits",)
-    """Networks: digits, lenet, resnet, decoder, mixer, recurrent."""
+    """Networks: digits, lenet, resnet, decoder, mixer, recurrent, lenet-300-100."""
     method: Names = ("dense", "magnitude", "sparsify")
     """Methods: dense, magnitude (gradual pruning), sparsify, sparsify-metric (adamw's second moment says which weights
     matter), rvsm (ℓ0, the best β on validation data); rvsm-frozen, rvsm-decoupled (behind the optimizer, w goes a share
     α of the way to u in each step), top-k, admm, safe, elsa (u is fine-tuned in the last fifth of the steps), rigl,
     sparse-evolution, ac-dc, proximal (the best of three numbers on validation data); rvsm-l1, -l0, -tl1, -group-l1,
-    -group-l0, whose λ follows the sparsity; fixed-l1 and so on, whose λ is fixed and found by several trainings."""
+    -group-l0, whose λ follows the sparsity; fixed-l1 and so on, whose λ is fixed and found by several trainings;
+    rigl-published, as in its source."""
     optimizer: Names = OPTIMIZERS
     """Optimizers: sgd (momentum 0.9), adamw, lion, adafactor, muon."""
     sparsity: Numbers = (0.8, 0.9, 0.95)
@@ -118,7 +121,9 @@ class MethodsConfig(CommonFlags):
 
 SHORT = {"digits": 600, "lenet": 300, "resnet": 200, "decoder": 300, "mixer": 600, "recurrent": 300}
 """Updates of a run of a splitting alone, where the sparsity is what matters."""
-DEFAULT_STEPS = {"digits": 600, "lenet": 1000, "resnet": 300, "decoder": 1500, "mixer": 600, "recurrent": 1500}
+DEFAULT_STEPS = {"digits": 600, "lenet": 1000, "resnet": 300, "decoder": 1500, "mixer": 600, "recurrent": 1500} | {
+    "lenet-300-100": 120_000
+}
 
 
 def settings(config: MethodsConfig) -> Iterator[Setting]:
@@ -128,11 +133,13 @@ def settings(config: MethodsConfig) -> Iterator[Setting]:
     for seed, network, optimizer, sparsity, method in cells:
         if method in MOMENTS and optimizer != "adamw":
             continue
+        if PUBLISHED.get(method) != (network if network in PUBLISHED.values() else None):
+            continue
         ramps = config.ramp if method == "magnitude" else (0.0,)
         betas = config.beta if method == TUNED else (0.0,)
         values = OTHERS[method][1] if method in OTHERS else (0.0,)
         for ramp, beta, value in itertools.product(ramps, betas, values):
-            share = 0.0 if method == "dense" else sparsity
+            share = 0.0 if method in ("dense", *PUBLISHED) else sparsity
             steps = config.steps or (SHORT if method in (*SPLITTINGS, *BY_HAND) else DEFAULT_STEPS)[network]
             setting = Setting(network, method, optimizer, share, ramp, seed, steps, config.key, beta, value)
             if setting not in seen:

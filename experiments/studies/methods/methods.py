@@ -9,8 +9,9 @@ import optax
 
 import rvsmjax as rv
 from rvsmjax import methods as others
+from rvsmjax.transforms import select
 
-from .config import BY_HAND, DECOUPLED, FROZEN, METRIC, TUNED, Setting
+from .config import BY_HAND, DECOUPLED, FROZEN, METRIC, PUBLISHED, TUNED, Setting
 
 Optimizer: TypeAlias = optax.GradientTransformation
 WARM_UP = 0.05
@@ -49,6 +50,8 @@ def phases(setting: Setting, rate: float, lam: float | None = None) -> list[Phas
     The second phase, if there is one, starts at u and keeps its zeros.
     """
     steps = setting.steps
+    if setting.method in PUBLISHED:
+        return [Phase(_rigl_on_mnist(setting, rate), steps)]
     rates = optax.warmup_cosine_decay_schedule(0.0, rate, max(1, round(WARM_UP * steps)), steps)
     optimizer = OPTIMIZERS[setting.optimizer]
     if setting.method not in FROZEN:
@@ -119,6 +122,18 @@ def _ac_dc(setting: Setting, optimizer: Optimizer) -> Optimizer:
 
 def _proximal(setting: Setting, optimizer: Optimizer) -> Optimizer:
     return others.proximal(optimizer, rv.L0(), sparsity=_rising(setting, setting.value), rate=1.0)
+
+
+def _rigl_on_mnist(setting: Setting, rate: float) -> Optimizer:
+    """Returns the training of arXiv 1911.11134, appendix B; what it leaves out is from the code released with it."""
+    steps = setting.steps
+    rates = optax.piecewise_constant_schedule(rate, {round(epoch / 200 * steps): 1 / 3 for epoch in (75, 95)})
+    decay = optax.add_decayed_weights(1e-4, lambda params: select(params, lambda path: path.endswith("kernel")))
+    tx: Optimizer = optax.chain(decay, optax.sgd(rates, momentum=0.9, nesterov=True))
+    moves = round(5 / 9 * steps)  # three quarters of it are steps 1 to 50,000 of 120,000
+    for layer, zeros in (("dense1", 0.99), ("dense2", 0.891)):
+        tx = others.rigl(tx, zeros, steps=moves, every=100, fraction=0.3, seed=setting.seed, mask=layer)
+    return tx
 
 
 AROUND: Mapping[str, Callable[[Setting, Optimizer], Optimizer]] = {

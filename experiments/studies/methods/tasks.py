@@ -76,6 +76,13 @@ def _load_images(source: str) -> Callable[[Path | None], tuple[PyTree, PyTree, P
     return lambda folder: images.load(source, folder)
 
 
+def _load_all_of_mnist(folder: Path | None) -> tuple[PyTree, PyTree, PyTree]:
+    """Returns the validation images within the training images, too: nothing is chosen."""
+    data = images.load("mnist", folder)
+    whole = jax.tree.map(lambda *parts: jnp.concatenate(parts), data.train, data.validation)
+    return whole, data.validation, data.test
+
+
 def _load_text(folder: Path | None) -> tuple[PyTree, PyTree, PyTree]:
     del folder
     text = load_text()
@@ -110,6 +117,9 @@ TASKS = {
         lambda rngs: Decoder(load_text().vocabulary, rngs=rngs),
         _draw_text,
         _load_text,
+    ),
+    "lenet-300-100": Task(
+        100, {"sgd": 0.2}, lambda rngs: nets.LeNet300(rngs=rngs), _draw_images, _load_all_of_mnist
     ),
     "mixer": Task(
         64,
