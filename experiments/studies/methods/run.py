@@ -15,7 +15,7 @@ from ...records.environment import Clock, keep_memory
 from ...records.folder import BadInput, Facts, require_one_of, write_whole
 from ...reports.document import fill, to_markdown
 from ...training.study import KEPT
-from .config import METHODS, MOMENTS, NETWORKS, OPTIMIZERS, MethodsConfig, Setting, settings
+from .config import METHODS, MOMENTS, NETWORKS, OPTIMIZERS, PUBLISHED, MethodsConfig, Setting, settings
 
 
 def run(config: MethodsConfig, console: Console, clock: Clock) -> Path:
@@ -103,6 +103,11 @@ def _check(config: MethodsConfig) -> None:
     for method in MOMENTS:
         if method in config.method and "adamw" not in config.optimizer:
             raise BadInput(f"optimizer must include adamw for {method}, got {' '.join(config.optimizer)}")
+    for method, network in PUBLISHED.items():
+        if method in config.method and network not in config.network:
+            raise BadInput(f"network must include {network} for {method}, got {' '.join(config.network)}")
+        if network in config.network and method not in config.method:
+            raise BadInput(f"method must include {method} for {network}, got {' '.join(config.method)}")
     with mendable():
         _checks.integer("seeds", config.seeds, at_least=1)
         _checks.integer("steps", config.steps, at_least=0)

@@ -2,6 +2,8 @@
 
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from experiments.cli import main as cli
 from experiments.studies.methods import config, report
 from experiments.studies.methods.config import MethodsConfig, Setting, settings
 from experiments.studies.methods.decoder import CONTEXT, Decoder, load_text
+from experiments.studies.methods.methods import phases
 from experiments.studies.methods.tasks import TASKS
 from experiments.studies.methods.train import train, train_once
 
@@ -35,6 +38,22 @@ def test_dense_runs_once_and_magnitude_once_per_ramp():
         *(("elsa", "adamw", value) for value in (0.01, 0.1, 1.0)),
         *(("rigl", "adamw", value) for value in (0.1, 0.3, 0.5)),
     ]
+
+
+def test_rigl_as_published():
+    """99 and 89.1 % zeros in the first two layers, none in the third; Nesterov's momentum, weight decay of kernels."""
+    every = MethodsConfig(network=config.NETWORKS, method=config.METHODS, optimizer=("sgd",), seeds=1)
+    names = [x.name() for x in settings(every) if x.network == "lenet-300-100" or x.method == "rigl-published"]
+    assert names == ["lenet-300-100-sgd-rigl-published-120000steps-seed0"]
+    (phase,) = phases(Setting("lenet-300-100", "rigl-published", "sgd", 0.0, 0.0, 0, 1200), 0.2)
+    params = {
+        f"dense{i}": {"kernel": jnp.ones(shape)} for i, shape in enumerate([(784, 300), (300, 100), (100, 10)], 1)
+    }
+    state = phase.tx.init(params)
+    updates, _ = phase.tx.update(params, state, params)
+    zeros = [int(jnp.sum(p + u == 0)) for p, u in zip(*map(jax.tree.leaves, (params, updates)), strict=True)]
+    assert zeros == [round(0.99 * 235_200), round(0.891 * 30_000), 0]
+    np.testing.assert_allclose(updates["dense3"]["kernel"], -0.2 * 1.9 * 1.0001, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -163,6 +182,8 @@ def test_the_record_and_what_is_kept(tmp_path, capsys):
             ["--method", "sparsify-metric", "--optimizer", "sgd"],
             "optimizer must include adamw for sparsify-metric, got sgd",
         ),
+        (["--method", "rigl-published"], "network must include lenet-300-100 for rigl-published, got digits"),
+        (["--network", "lenet-300-100"], "method must include rigl-published for lenet-300-100, got dense magnitude"),
         (["--finished"], "finished or minutes must leave at least one run"),
     ],
 )
