@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 import os
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import jax
@@ -108,8 +108,8 @@ def run_lanes(
         ``init`` and are as accurate as the lane has converged; 0 if ``step`` does not contract there. Default none.
 
     Raises:
-      TypeError: if ``init``, ``step`` or ``done`` is not a function, the state's shapes change in ``step``, or ``done``
-        does not return one boolean.
+      TypeError: if ``init``, ``step``, ``done`` or ``measure`` is not a function, ``widths`` or ``devices`` is not a
+        sequence, the state's shapes change in ``step``, or ``done`` does not return one boolean.
       ValueError: if the leaves of ``numbers`` have no common leading axis, ``max_steps`` is not a whole number in
         [1, 2**31), ``widths`` do not decrease, ``adjoint`` is unknown, or the lanes do not fit in memory.
 
@@ -124,8 +124,8 @@ def run_lanes(
       >>> [round(float(x), 2) for x in roots.values], roots.steps.tolist()
       ([1.0, 1.41, 1000.0], [0, 3, 13])
     """
-    for name, function in (("init", init), ("step", step), ("done", done)):
-        if not callable(function):
+    for name, function in (("init", init), ("step", step), ("done", done), ("measure", measure)):
+        if not callable(function) and (name, function) != ("measure", None):
             raise TypeError(f"{name} must be a function, got {_checks.show(function)}")
     lanes = _common_length(numbers)
     numbers = jax.tree.map(jnp.asarray, numbers)
@@ -134,6 +134,8 @@ def run_lanes(
         raise ValueError(f"adjoint must be 'implicit' or None, got {_checks.show(adjoint)}")
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), numbers)
     state = _check(init, step, done, one)
+    if not isinstance(devices, Iterable | None):
+        raise TypeError(f"devices must be a sequence of devices, got {_checks.show(devices)}")
     devices = tuple(jax.devices() if devices is None else devices)
     if not devices:
         raise ValueError("devices must name at least one device, got ()")
@@ -278,6 +280,8 @@ def _widths(state: Any, lanes: int, platform: str) -> tuple[int, ...]:
 
 
 def _decreasing(widths: Sequence[int]) -> tuple[int, ...]:
+    if not isinstance(widths, Iterable):
+        raise TypeError(f"widths must be a sequence of whole numbers, got {_checks.show(widths)}")
     counts = tuple(_checks.count("widths", width) for width in widths)
     if not counts or any(a <= b for a, b in itertools.pairwise(counts)):
         raise ValueError(f"widths must decrease, got {_checks.show(list(widths))}")

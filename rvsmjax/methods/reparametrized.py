@@ -74,7 +74,8 @@ def soft_threshold_reparametrization(
       layout: what each axis of a leaf means, see ``rvsm``: each slice of a stack has its own s.
 
     Raises:
-      TypeError: if an integer leaf is selected.
+      TypeError: if an integer leaf is selected, or ``thresholds`` is missing beside an optimizer with a label or mask
+        for each leaf.
       ValueError: if λ < 0, ``update`` is called without ``params``, or a mask or layout does not fit.
 
     Source: A. Kusupati et al., arXiv 2002.03231, section 3.
@@ -100,8 +101,15 @@ def soft_threshold_reparametrization(
         rows = zip(marks.rules, marks.leaves(params), marks.axes, strict=True)
         number = sum(math.prod(stack_shape(axes, jnp.shape(p))) for rule, p, axes in rows if rule is not None)
         s = jnp.full(number, initial, jnp.float32)
-        states = inner.init(v), outer.init(s)
-        return ReparametrizedState(jnp.zeros((), jnp.int32), marks, masked(marks, v), s, *states)
+        try:
+            threshold_state = outer.init(s)
+        except (TypeError, ValueError) as error:
+            if thresholds is None:
+                rule = "thresholds must be given beside an optimizer that does not take a single array: that of all s"
+                raise TypeError(f"{rule}, got None") from error
+            raise
+        count = jnp.zeros((), jnp.int32)
+        return ReparametrizedState(count, marks, masked(marks, v), s, inner.init(v), threshold_state)
 
     def update(
         updates: optax.Updates, state: ReparametrizedState, params: optax.Params | None = None, **extra: object

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -30,6 +31,7 @@ class NM(Penalty):
       axis: axis along which blocks run; its length must be a multiple of m.
 
     Raises:
+      TypeError: if axis is not a whole number.
       ValueError: if n or m is out of range; when applied, if the axis length is not a multiple of m.
 
     Example:
@@ -44,8 +46,10 @@ class NM(Penalty):
     separable: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        _checks.integer("m", self.m, at_least=1)
-        _checks.integer("n", self.n, at_least=1)
+        for name in ("n", "m"):
+            object.__setattr__(self, name, _checks.count(name, getattr(self, name)))
+        if not isinstance(self.axis, int | np.integer):
+            raise TypeError(f"axis must be a whole number, got {_checks.show(self.axis)}")
         if self.n > self.m:
             raise ValueError(f"n must be at most m = {self.m}, got {self.n}")
 

@@ -14,7 +14,7 @@ from rvsmjax import _checks
 from rvsmjax._pytree import PyTree
 from rvsmjax.penalties import TopK
 from rvsmjax.transforms.leaves.layouts import Layout, check_layout, is_masked
-from rvsmjax.transforms.leaves.marks import Marks, evaluate, map_leaf_slices, masked
+from rvsmjax.transforms.leaves.marks import Marks, evaluate, map_leaf_slices, map_marked, masked, require_arrays
 from rvsmjax.transforms.leaves.selection import Mask, path_name, require_same_structure
 from rvsmjax.transforms.rules import mark_leaves
 
@@ -77,9 +77,10 @@ def adaptive_hard_threshold(
 
 
 class KeepZerosState(NamedTuple):
-    """State of ``keep_zeros``: the mask of free components, for the selected leaves."""
+    """State of ``keep_zeros``: the mask of free components, for the selected leaves, and which these are."""
 
     support: PyTree
+    marks: Marks
 
 
 def keep_zeros(pattern: PyTree = None, mask: Mask = None) -> optax.GradientTransformationExtraArgs:
@@ -93,7 +94,8 @@ def keep_zeros(pattern: PyTree = None, mask: Mask = None) -> optax.GradientTrans
       mask: which leaves, see ``select``; the others are unconstrained.
 
     Raises:
-      ValueError: if ``update`` is called without ``params``, or the pattern does not match the parameters.
+      ValueError: if ``update`` is called without ``params`` or an update of a selected leaf, or the pattern does not
+        match the parameters.
 
     Example:
       >>> w = jnp.array([1.0, 0.0])
@@ -106,18 +108,19 @@ def keep_zeros(pattern: PyTree = None, mask: Mask = None) -> optax.GradientTrans
     def init(params: optax.Params) -> KeepZerosState:
         marks = mark_leaves(params, mask, None)
         if pattern is None or not marks.rules:
-            support = evaluate(lambda params: jax.tree.map(lambda w: w != 0, params), params)
+            support = evaluate(lambda params: map_marked(lambda w: w != 0, marks, params), params)
         else:
-            require_same_structure("pattern", pattern, params)
-            pairs = zip(jax.tree_util.tree_leaves_with_path(params), jax.tree.leaves(pattern), strict=True)
+            kept = _without_masked(pattern, params)
+            require_same_structure("pattern", kept, params)
+            pairs = zip(jax.tree_util.tree_leaves_with_path(params), jax.tree.leaves(kept), strict=True)
             for (path, leaf), keep in pairs:
                 if jnp.shape(leaf) != jnp.shape(keep):
                     raise ValueError(
                         f"pattern must have the shapes of params, got {jnp.shape(keep)} instead of {jnp.shape(leaf)} "
                         f"at {path_name(path)}"
                     )
-            support = jax.tree.map(lambda p: jnp.array(p, bool), pattern)  # a copy: the state may be donated
-        return KeepZerosState(masked(marks, support))
+            support = jax.tree.map(lambda p: jnp.array(p, bool), kept)  # a copy: the state may be donated
+        return KeepZerosState(masked(marks, support), marks)
 
     def update(
         updates: optax.Updates, state: KeepZerosState, params: optax.Params | None = None, **extra: object
@@ -125,12 +128,21 @@ def keep_zeros(pattern: PyTree = None, mask: Mask = None) -> optax.GradientTrans
         del extra
         if params is None:
             raise ValueError("params must be passed to update: keep_zeros sets params + updates to 0")
+        require_arrays(state.marks, updates)
 
-        def freeze(support: PyTree, g: Array, w: Array) -> Array:
-            if isinstance(support, optax.MaskedNode):
-                return g
+        def freeze(g: Array, w: Array, support: Array) -> Array:
             return jnp.where(support, g, -w)  # promoted: in the dtype of g, w − w might not be 0
 
-        return jax.tree.map(freeze, state.support, updates, params, is_leaf=is_masked), state
+        return map_marked(freeze, state.marks, updates, params, state.support), state
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _without_masked(pattern: PyTree, params: optax.Params) -> PyTree:
+    """Returns a pattern of all parameters without those that ``optax.masked`` has taken out of ``params``."""
+    if not any(map(is_masked, jax.tree.leaves(params, is_leaf=is_masked))):
+        return pattern
+    try:
+        return jax.tree.map(lambda w, keep: w if is_masked(w) else keep, params, pattern, is_leaf=is_masked)
+    except ValueError:  # the caller says where they differ
+        return pattern

@@ -109,11 +109,14 @@ def make_rules(
         try:
             jax.eval_shape(penalty.threshold, jax.ShapeDtypeStruct((), jnp.float32))  # no transfer to a device
         except NotImplementedError:
-            raise TypeError(f"sparsity must be given with a penalty that has a threshold, got {penalty!r}") from None
+            shown = _checks.show(penalty)
+            raise TypeError(f"sparsity must be given with a penalty that has a threshold, got {shown}") from None
         _checks.fraction("sparsity", sparsity, schedule=True)
         return Rule(penalty, np.zeros((), np.float32), sparsity)
 
     rules = [rule(penalty, lam, sparsity)]
+    if not isinstance(overrides, Mapping | None):
+        raise TypeError(f"overrides must be a dict from patterns of paths to changes, got {_checks.show(overrides)}")
     for pattern, change in (overrides or {}).items():
         check_patterns("overrides", [pattern])
         fields = {"penalty", "lam", "sparsity"}

@@ -116,5 +116,11 @@ def test_parameters_and_state_can_be_donated_together():
 
 
 def test_errors():
+    params = {"a": {"kernel": jnp.ones((2, 2))}, "b": {"kernel": jnp.ones((2, 2))}}
+    optimizer = optax.partition({"slow": optax.sgd(0.1), "fast": optax.sgd(1.0)}, {"a": "slow", "b": "fast"})
+    with pytest.raises(TypeError, match=r"^thresholds must be given beside an optimizer that .*, got None$"):
+        rv.methods.soft_threshold_reparametrization(optimizer).init(params)
+    tx = rv.methods.soft_threshold_reparametrization(optimizer, thresholds=optax.sgd(0.1))
+    assert jax.tree.leaves(tx.update(params, tx.init(params), params)[0])[0].shape == (2, 2)
     with pytest.raises(ValueError, match=r"^decay must be finite and >= 0, got -0.1$"):
         soft_threshold_reparametrization(optax.sgd(0.1), -0.1)

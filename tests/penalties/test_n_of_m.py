@@ -74,6 +74,11 @@ def test_errors():
     ]:
         with pytest.raises(ValueError, match=message):
             rv.NM(n, m)
+    for axis in ("in", 1.5):
+        with pytest.raises(TypeError, match=rf"^axis must be a whole number, got '?{axis}'?$"):
+            rv.NM(2, 4, axis)
+    assert rv.NM(2.0, 4.0) == rv.NM(2, 4)
+    assert rv.NM(2.0, 4.0).prox(jnp.arange(1.0, 5)).tolist() == [0, 0, 3, 4]
     for shape, axis in [((), -2), ((6,), -2), ((6, 4), -2), ((4, 4), 2), ((4, 4), -3), ((4, 6), -1)]:
         for call in (lambda p, x: p.prox(x), lambda p, x: p.value(x)):
             with pytest.raises(

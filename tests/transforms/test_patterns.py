@@ -111,6 +111,27 @@ def test_the_pattern_of_u_fits():
     assert new["bias"].tolist() == [0, 2]
 
 
+def test_a_pattern_of_all_parameters_within_optax():
+    """``optax.masked`` and ``partition`` pass a part of the parameters."""
+    params = {"a": {"kernel": jnp.ones((1, 2))}, "b": {"kernel": jnp.ones((1, 2))}}
+    pattern = {"a": {"kernel": jnp.array([[True, False]])}, "b": {"kernel": jnp.array([[False, True]])}}
+    frozen = optax.chain(optax.sgd(1.0), rv.keep_zeros(pattern))
+    labels = {"a": "frozen", "b": "free"}
+    wanted = {"a": {"kernel": [[0.0, 0.0]]}, "b": {"kernel": [[0.0, 0.0]]}}
+    for tx in (
+        optax.chain(
+            optax.masked(frozen, {"a": True, "b": False}), optax.masked(optax.sgd(1.0), {"a": False, "b": True})
+        ),
+        optax.partition({"frozen": frozen, "free": optax.sgd(1.0)}, labels),
+    ):
+        updates, _ = tx.update(params, tx.init(params), params)
+        assert jax.tree.map(lambda w: w.tolist(), optax.apply_updates(params, updates)) == wanted
+        half = jax.tree.map(lambda g: g / 2, params)
+        updates, _ = tx.update(half, tx.init(params), params)
+        assert optax.apply_updates(params, updates)["a"]["kernel"].tolist() == [[0.5, 0.0]]
+        assert optax.apply_updates(params, updates)["b"]["kernel"].tolist() == [[0.5, 0.5]]
+
+
 def test_errors():
     params = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}
     whole = np.ones((2, 3), bool)
@@ -121,6 +142,9 @@ def test_errors():
     ):
         with pytest.raises(ValueError, match=f"^pattern must .*{where}$"):
             rv.keep_zeros(pattern).init(params)
+    tx = rv.keep_zeros()
+    with pytest.raises(ValueError, match=r"^updates must hold an array for each selected leaf: .* got none at kernel$"):
+        tx.update({"kernel": None, "bias": jnp.ones(3)}, tx.init(params), params)
     for s in (0, -1, 1.5):
         with pytest.raises(ValueError, match=r"^s must be a whole number >= 1, got "):
             rv.adaptive_hard_threshold(s)

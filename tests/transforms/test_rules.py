@@ -85,6 +85,8 @@ def test_errors_of_overrides():
                 TypeError, match=r"^overrides must hold a penalty, a lam or a sparsity, or None, got .*'head'$"
             ):
                 make({"head": form})
+        with pytest.raises(TypeError, match=r"^overrides must be a dict from patterns of paths to .*, got \['head'\]$"):
+            make(["head"])
         with pytest.raises(TypeError, match=r"^penalty must be an instance of Penalty, got 'l0'$"):
             make({"head": {"penalty": "l0"}})
         with pytest.raises(ValueError, match=r"^lam must be finite and >= 0, got -1$"):
