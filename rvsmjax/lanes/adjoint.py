@@ -111,7 +111,10 @@ def _reverse(loop: Loop) -> Loop:
         _, direct = _pullback(loop.measure, point)(point.values)
         _, through = _pullback(loop.step, point)(iterate.cotangent)
         known = jnp.isfinite(iterate.change) & (iterate.change <= size(iterate, 0.5))
-        return [jnp.where(known, a + b, 0) for a, b in zip(direct, through, strict=True)]
+        # NaN of the caller's own stays; that of a lane without a limit is none of it.
+        finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(x)) for x in point.values]))
+        otherwise = jnp.where(finite, 0.0, jnp.nan)
+        return [jnp.where(known, a + b, otherwise.astype(a.dtype)) for a, b in zip(direct, through, strict=True)]
 
     return Loop(init, step, done, measure)
 

@@ -43,8 +43,8 @@ LAPACK = {
     "svd",
 } | {"triangular_solve", "tridiagonal", "tridiagonal_solve"}
 """Operations of JAX that call LAPACK on a CPU, matrix by matrix in several threads."""
-NARROWEST, FACTOR = 2, 8
-"""The least number of slots, and the ratio of one width to the next: each is compiled."""
+FACTOR = 8
+"""Ratio of one width to the next, down to 1: each is compiled."""
 REVERSE = 4
 """Limit of a lane's steps in the reverse pass, over that of its steps: it ends at rounding, not at a tolerance."""
 
@@ -100,7 +100,7 @@ def run_lanes(
         state.
       widths: numbers of lanes that run side by side, decreasing: the first while lanes wait, the others when few are
         left. Each is compiled. Default by the size of the state: up to 1024 on a CPU and at most the number of lanes,
-        then an eighth each time, to 2.
+        then an eighth each time, to 1.
       devices: devices among which the lanes are dealt. Default all of JAX's default backend. Of CPU devices one fewer
         than there are cores are used if a lane factors or solves matrices: JAX's batches of them wait for a free core.
       adjoint: ``"implicit"`` for derivatives of ``values`` in the floats of ``numbers``, in reverse mode: those of the
@@ -273,9 +273,9 @@ def _is_key(x: Any) -> bool:
 def _widths(state: Any, lanes: int, platform: str) -> tuple[int, ...]:
     fit = BYTES.get(platform, BYTES_ELSEWHERE) // max(_bytes(state), 1)
     widest = WIDEST.get(platform, WIDEST_ELSEWHERE)
-    widths = [max(min(widest, fit, lanes), NARROWEST)]
-    while widths[-1] >= FACTOR:
-        widths.append(max(widths[-1] // FACTOR, NARROWEST))
+    widths = [max(min(widest, fit, lanes), 1)]
+    while widths[-1] > 1:
+        widths.append(max(widths[-1] // FACTOR, 1))
     return tuple(widths)
 
 

@@ -133,6 +133,9 @@ def test_float32_and_where_there_is_no_derivative():
     slope = -x * jnp.sin(0.8 * x) / (1 + 0.8 * jnp.sin(0.8 * x))
     np.testing.assert_allclose(got[:2], slope, rtol=1e-3)
     assert got[2] == 0
+    with_nan = jax.grad(lambda a: jnp.sum(jnp.array([1, jnp.nan, 1]) * values(a).values))(a)
+    assert np.isnan(with_nan).tolist() == [False, True, False]
+    np.testing.assert_array_equal(with_nan[::2], got[::2])
 
 
 def test_a_reverse_pass_with_other_numbers_compiles_nothing():

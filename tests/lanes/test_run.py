@@ -57,7 +57,7 @@ def run(numbers, **options):
 
 @pytest.mark.parametrize(
     ("lanes", "widths"),
-    [(1, (2,)), (15, (15, 2)), (24, (24, 3)), (1000, (1000, 125, 15, 2)), (10_000, (1024, 128, 16, 2))],
+    [(1, (1,)), (15, (15, 1)), (24, (24, 3, 1)), (1000, (1000, 125, 15, 1)), (10_000, (1024, 128, 16, 2, 1))],
 )
 def test_no_width_is_larger_than_the_number_of_lanes(lanes, widths):
     assert module._widths(jax.ShapeDtypeStruct((3,), "float32"), lanes, "cpu") == widths
@@ -84,6 +84,8 @@ def test_idle_steps_are_few():
     # Lanes of equal length end together: nothing is lost but the empty slots of the last tile.
     equal = run({"a": numbers["a"], "n": jnp.full(3000, 50)}, widths=(64, 16, 4), devices=ONE)
     assert float(equal.executed) == 50 * 3000
+    longer = run(numbers | {"n": 10 * numbers["n"]}, devices=jax.devices()[:2], max_steps=10_000)
+    assert float(longer.executed) < 1.07 * float(longer.steps.sum())
 
 
 def test_a_lane_has_the_same_bits_among_any_others():
