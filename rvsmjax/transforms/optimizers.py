@@ -39,7 +39,7 @@ class Defaults(NamedTuple):
         return optax.polynomial_schedule(0.0, sparsity, power, end)
 
 
-PLAIN = Defaults(True, 0.3, 2 / 3, (3, 5), (0.95, 0.98))
+PLAIN = Defaults(True, 0.3, 2 / 3, (3, 4), (0.95, 0.98))
 """Steps proportional to the gradient, as in SGD: at full speed its noise lets too many zero components return. The more
 is pruned, the more time it takes to regain."""
 SCALED = Defaults(True, 1.0, 2 / 3, (3, 5), (0.9, 0.95))

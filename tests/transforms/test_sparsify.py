@@ -183,8 +183,8 @@ def test_frozen_it_is_the_optimizer_on_the_support():
     ("optimizer", "sparsity", "power", "end"),
     [
         (optax.sgd(0.1), 0.95, 3, 2 / 3),
-        (optax.sgd(0.1), 0.965, 4, 2 / 3),
-        (optax.sgd(0.1), 0.99, 5, 2 / 3),
+        (optax.sgd(0.1), 0.965, 3.5, 2 / 3),
+        (optax.sgd(0.1), 0.99, 4, 2 / 3),
         (optax.adam(0.1), 0.9, 3, 2 / 3),
         (optax.adam(0.1), 0.95, 5, 2 / 3),
         (optax.lion(0.1), 0.5, 5, 3 / 4),
