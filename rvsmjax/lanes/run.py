@@ -132,7 +132,7 @@ def run_lanes(
     max_steps = _checks.count("max_steps", max_steps)
     if adjoint not in ("implicit", None):
         raise ValueError(f"adjoint must be 'implicit' or None, got {_checks.show(adjoint)}")
-    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), numbers)
+    one = _one(numbers)
     state = _check(init, step, done, one)
     if not isinstance(devices, Iterable | None):
         raise TypeError(f"devices must be a sequence of devices, got {_checks.show(devices)}")
@@ -143,9 +143,11 @@ def run_lanes(
     devices = _without_deadlock(loop, state, one, devices)
     each = -(-lanes // len(devices))
     chosen = _widths(state, each, devices[0].platform) if widths is None else _decreasing(widths)
-    check_memory("numbers", lanes, one, state, jax.eval_shape(loop.measure, state, one), devices)
 
     def run(loop: queue.Loop, numbers: Any, most: int = max_steps) -> Lanes:
+        one = _one(numbers)
+        state = jax.eval_shape(loop.init, one)  # in the reverse pass another than that of the lanes
+        check_memory("numbers", lanes, one, state, jax.eval_shape(loop.measure, state, one), devices)
         # Options of the compiler belong to a whole program: inside another one there are none.
         inside = any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(numbers))
         return _program(None if inside else devices[0].platform)(numbers, jnp.int32(most), loop, chosen, devices)
@@ -195,6 +197,11 @@ def _run(
     values, steps, ended = jax.tree.map(gather, (values, steps, ended))
     executed = jnp.sum(executed * jnp.asarray(widths, "float32"))
     return Lanes(values, steps, ended, executed)
+
+
+def _one(numbers: Any) -> Any:
+    """Returns the shapes of a lane's numbers."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), numbers)
 
 
 def _common_length(numbers: Any) -> int:

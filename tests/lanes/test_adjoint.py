@@ -162,3 +162,26 @@ def test_a_reverse_pass_with_other_numbers_compiles_nothing():
 def test_an_unknown_adjoint():
     with pytest.raises(ValueError, match=r"^adjoint must be 'implicit' or None, got 'unroll'$"):
         ridge(lanes(2), adjoint="unroll")
+
+
+def test_a_reverse_pass_that_does_not_fit_in_memory(monkeypatch):
+    """Its lanes hold the limit, the cotangent of it and λ."""
+
+    def total(rate):
+        lanes = rv.run_lanes(
+            lambda n: jnp.zeros(1000),
+            lambda x, n: x + n * (1 - x),
+            lambda x, n: jnp.max(jnp.abs(1 - x)) < 1e-4,
+            rate,
+            max_steps=100,
+            measure=lambda x, n: jnp.sum(x),
+            adjoint="implicit",
+            devices=ONE,
+        )
+        return jnp.sum(lanes.values)
+
+    rates = jnp.full(10, 0.5)
+    monkeypatch.setattr("rvsmjax.lanes.run.free_memory", lambda devices: 10 * 14_000)
+    assert float(total(rates)) == pytest.approx(10_000, rel=1e-3)
+    with pytest.raises(ValueError, match=r"^numbers must fit in memory: 10 lanes need 0.0 GB, 0.0 GB are free"):
+        jax.grad(total)(rates)
