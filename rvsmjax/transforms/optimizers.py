@@ -39,11 +39,10 @@ class Defaults(NamedTuple):
         return optax.polynomial_schedule(0.0, sparsity, power, end)
 
 
-PLAIN = Defaults(True, 0.3, 2 / 3, (3, 4), (0.95, 0.98))
-"""Steps proportional to the gradient, as in SGD: at full speed its noise lets too many zero components return. The more
-is pruned, the more time it takes to regain."""
+PLAIN = Defaults(True, 0.3, 2 / 3, (3, 3))
+"""Steps proportional to the gradient, as in SGD: at full speed its noise lets too many zero components return."""
 SCALED = Defaults(True, 1.0, 2 / 3, (3, 5), (0.9, 0.95))
-"""Steps divided by the root of a second moment, as in Adam."""
+"""Steps divided by the root of a second moment, as in Adam. The more is pruned, the more time it takes to regain."""
 BOUNDED = Defaults(False, 1.0, 3 / 4, (5, 5))
 """Signs or matrix products, as in Lion and Muon. The steps do not grow with the loss: what pruning costs must be
 regained before the learning rate falls."""

@@ -102,12 +102,11 @@ def sparsify(
     over the nonzero components of its leaf (over the zero components if their gradient is larger).
 
     With the default penalty, ℓ0, u holds the largest components of w by magnitude. The sparsity rises along a cubic
-    schedule until two thirds of ``steps``; where much is pruned with a higher power, earlier at first. It increases
-    linearly from the third to the fourth between final sparsities of 95 and 98 %; behind second moments, as in Adam, to
-    the fifth between 90 and 95 %; for Adafactor to the fifth between 80 and 90 %. Its schedule ends at three quarters
-    of ``steps``, and so does that of Muon and Lion, always with the fifth power. At four fifths of ``steps`` the
-    pattern is frozen and w becomes u. ℓ1 also shrinks what it keeps, by a threshold that is larger than the steps of
-    the zero components: for it, ``rvsm`` does better.
+    schedule until two thirds of ``steps``; behind second moments, as in Adam, a final sparsity of 95 % and more rises
+    with the fifth power, earlier at first. For Muon and Lion it rises with the fifth power until three quarters; for
+    Adafactor too from 90 %, up to 80 % with the third power. Between these sparsities the power rises linearly. At four
+    fifths of ``steps`` the pattern is frozen and w becomes u. ℓ1 also shrinks what it keeps, by a threshold that is
+    larger than the steps of the zero components: for it, ``rvsm`` does better.
 
     Unlike in ``rvsm``, the gradient is taken at u and not at w. Parameters in bfloat16 need no float32 copy: the
     residual keeps what rounding takes from the selected leaves.

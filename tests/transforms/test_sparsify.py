@@ -182,10 +182,9 @@ def test_frozen_it_is_the_optimizer_on_the_support():
 @pytest.mark.parametrize(
     ("optimizer", "sparsity", "power", "end"),
     [
-        (optax.sgd(0.1), 0.95, 3, 2 / 3),
-        (optax.sgd(0.1), 0.965, 3.5, 2 / 3),
-        (optax.sgd(0.1), 0.99, 4, 2 / 3),
+        (optax.sgd(0.1), 0.99, 3, 2 / 3),
         (optax.adam(0.1), 0.9, 3, 2 / 3),
+        (optax.adam(0.1), 0.925, 4, 2 / 3),
         (optax.adam(0.1), 0.95, 5, 2 / 3),
         (optax.lion(0.1), 0.5, 5, 3 / 4),
         (optax.adafactor(0.1), 0.85, 4, 3 / 4),
