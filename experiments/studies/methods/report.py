@@ -213,11 +213,14 @@ def _spread(values: pd.Series) -> str:
 
 
 def _both(cell: pd.DataFrame) -> str:
-    """Returns accuracy and loss of a cell."""
+    """Returns accuracy and loss of a cell, and how many of its runs diverged."""
     if cell.empty:
         return "–"
-    spread = f" ± {100 * cell.test_accuracy.std():.2f}" if len(cell) > 1 else ""
-    return f"{100 * cell.test_accuracy.mean():.2f}{spread} ({cell.test_loss.mean():.4f})"
+    ended = cell[cell.test_accuracy.notna()]
+    lost = f"; {len(cell) - len(ended)} of {len(cell)} diverged" if len(ended) < len(cell) else ""
+    spread = f" ± {100 * ended.test_accuracy.std():.2f}" if len(ended) > 1 else ""
+    shown = f"{100 * ended.test_accuracy.mean():.2f}{spread} ({ended.test_loss.mean():.4f})" if len(ended) else "–"
+    return shown + lost
 
 
 def _number(values: pd.Series) -> str:

@@ -153,6 +153,9 @@ def test_a_network_is_beside_others_only_with_the_optimizers_it_was_run_with():
     rows += [row("digits", "top-k", "adamw", 0.9), row("lenet", "top-k", "sgd", 0.9)]
     beside = next(part for part in report.sections(pd.DataFrame(rows)) if part.title == "Methods side by side")
     assert [table.title.split(", ")[:2] for table in beside.blocks[1:]] == [["digits", "adamw"], ["lenet", "sgd"]]
+    lost = row("lenet", "top-k", "sgd", 0.9) | {"seed": 1, "test_accuracy": np.nan, "test_loss": np.nan}
+    beside = next(part for part in report.sections(pd.DataFrame([*rows, lost])) if part.title == "Methods side by side")
+    assert beside.blocks[2].rows[-1][1] == "50.00 (0.5000); 1 of 2 diverged"
 
 
 def test_the_record_and_what_is_kept(tmp_path, capsys):
