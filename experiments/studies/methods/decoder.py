@@ -50,11 +50,11 @@ class Block(nnx.Module):
         self.down = nnx.Linear(4 * width, width, use_bias=False, rngs=rngs)
         self.heads = heads
 
-    def __call__(self, x: Array) -> Array:
-        """Returns shape (n, t, width)."""
-        n, t, width = x.shape
-        q, k, v = self.qkv(self.norm1(x)).reshape(n, t, 3, self.heads, -1).transpose(2, 0, 1, 3, 4)
-        x = x + self.out(jax.nn.dot_product_attention(q, k, v, is_causal=True).reshape(n, t, width))
+    def __call__(self, x: Array, texts: int) -> Array:
+        """Returns shape (texts · t, width), as x has."""
+        shape = texts, -1, 3, self.heads, x.shape[-1] // self.heads
+        q, k, v = self.qkv(self.norm1(x)).reshape(shape).transpose(2, 0, 1, 3, 4)
+        x = x + self.out(jax.nn.dot_product_attention(q, k, v, is_causal=True).reshape(x.shape))
         return x + self.down(jax.nn.gelu(self.up(self.norm2(x))))
 
 
@@ -70,7 +70,10 @@ class Decoder(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         """Returns scores of the next character, of shape (n, t, vocabulary), for characters of shape (n, t)."""
-        x = self.embedding(x) + self.position(jnp.arange(x.shape[1]))
+        texts, length = x.shape
+        x = self.embedding(x) + self.position(jnp.arange(length))
+        # A row a character: of products with three axes, XLA copies the transposes for the derivatives on CPUs.
+        x = x.reshape(texts * length, -1)
         for block in self.blocks:
-            x = block(x)
-        return self.head(self.norm(x))
+            x = block(x, texts)
+        return self.head(self.norm(x)).reshape(texts, length, -1)
