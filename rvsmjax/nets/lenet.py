@@ -14,6 +14,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from rvsmjax import _checks
+from rvsmjax.nets.batch_norm import BatchNorm
 from rvsmjax.nets.binary import STE, binary
 from rvsmjax.nets.resnet import UNIFORM, uniform
 
@@ -82,7 +83,7 @@ class LeNet(nnx.Module):
         sizes = [16 * second, *hidden, 10]
         self.dense1, self.dense2, *more = [nnx.Linear(i, o, **initial(i)) for i, o in itertools.pairwise(sizes)]
         self.dense3 = more[0] if more else None
-        norm = functools.partial(nnx.BatchNorm, use_bias=False, use_scale=False, momentum=0.9, rngs=rngs)
+        norm = functools.partial(BatchNorm, use_bias=False, use_scale=False, momentum=0.9, rngs=rngs)
         self.norms = nnx.List(map(norm, widths if normalize else ()))
 
     @property

@@ -15,6 +15,7 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from rvsmjax import _checks
+from rvsmjax.nets.batch_norm import BatchNorm
 from rvsmjax.nets.convolution import convolve
 from rvsmjax.nets.resnet import UNIFORM
 
@@ -139,7 +140,7 @@ class Group(nnx.Module):
         return _gelu(self.norm2(self.conv2(x)))
 
 
-class Norm(nnx.BatchNorm):
+class Norm(BatchNorm):
     """Batch normalization without scales, and without a gradient for channels that are constant.
 
     Sparse training may leave filters without weights, or with constant inputs alone. Their output has no variance, and

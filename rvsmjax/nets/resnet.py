@@ -13,6 +13,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from rvsmjax import _checks
+from rvsmjax.nets.batch_norm import BatchNorm
 from rvsmjax.nets.convolution import convolve
 
 Init = Literal["he", "torch"]
@@ -61,7 +62,7 @@ class ResNet(nnx.Module):
         _checks.integer("width", width, at_least=1)
         _checks.integer("classes", classes, at_least=1)
         self.conv = convolution(3, width, 3, dtype=dtype, init=init, rngs=rngs)
-        self.norm = nnx.BatchNorm(width, momentum=0.9, dtype=dtype, rngs=rngs)
+        self.norm = BatchNorm(width, momentum=0.9, dtype=dtype, rngs=rngs)
         stages, channels = [], width
         for stage, number in enumerate(blocks):
             out = width * 2**stage
@@ -92,7 +93,7 @@ class BasicBlock(nnx.Module):
     def __init__(
         self, channels: int, out: int, stride: int, *, dtype: DTypeLike | None, init: Init, rngs: nnx.Rngs
     ) -> None:
-        norm = functools.partial(nnx.BatchNorm, out, momentum=0.9, dtype=dtype, rngs=rngs)
+        norm = functools.partial(BatchNorm, out, momentum=0.9, dtype=dtype, rngs=rngs)
         self.conv1 = convolution(channels, out, 3, stride, dtype=dtype, init=init, rngs=rngs)
         self.norm1 = norm()
         self.conv2 = convolution(out, out, 3, dtype=dtype, init=init, rngs=rngs)

@@ -11,6 +11,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from rvsmjax import _checks
+from rvsmjax.nets.batch_norm import BatchNorm
 from rvsmjax.nets.resnet import Init, convolution, linear
 
 WIDTHS = (64, 128, 256, 512, 512)
@@ -61,7 +62,7 @@ class VGG(nnx.Module):
         convs, norms = [], []
         for before, out in zip([3, *sizes], sizes, strict=False):
             convs.append(convolution(before, out, 3, bias=True, dtype=dtype, init=init, rngs=rngs))
-            norms.append(nnx.BatchNorm(out, momentum=0.9, dtype=dtype, rngs=rngs))
+            norms.append(BatchNorm(out, momentum=0.9, dtype=dtype, rngs=rngs))
         self.convs, self.norms = nnx.List(convs), nnx.List(norms)
         self.head = linear(sizes[-1], classes, dtype=dtype, init=init, rngs=rngs)
 
