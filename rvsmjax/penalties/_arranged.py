@@ -49,6 +49,13 @@ class Axes:
         others = [(axis,) for axis in self.where(OTHER)]
         return (*others, *(axes for axes in (self.where(INPUTS), self.where(OUTPUTS)) if axes))
 
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """The axes over which an output sums; where no outputs are named, a slice's last axis is theirs."""
+        own = [axis for axis, word in enumerate(self.words) if word not in STACK]
+        outputs = self.where(OUTPUTS) or own[-1:]
+        return tuple(axis for axis in own if axis not in outputs)
+
     def slice_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Returns the shape of a slice in Flax's order."""
         return tuple(math.prod(shape[axis] for axis in axes) for axes in self.merged)

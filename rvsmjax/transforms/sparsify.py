@@ -101,6 +101,10 @@ def sparsify(
     components alone: then a zero component takes the step −r·g, where r is the RMS of Δ over that of the gradient, both
     over the nonzero components of its leaf (over the zero components if their gradient is larger).
 
+    Behind SGD and its like a neuron or filter without nonzero components stays so. Its outputs have no variance, so a
+    batch normalization behind it would divide their gradient by the root of its ε, and the zero components would move
+    hundreds of times too fast.
+
     With the default penalty, ℓ0, u holds the largest components of w by magnitude. The sparsity rises along a cubic
     schedule until two thirds of ``steps``; behind second moments, as in Adam, a final sparsity of 95 % and more rises
     with the fifth power, earlier at first. For Muon and Lion it rises with the fifth power until three quarters; for
@@ -227,6 +231,8 @@ def sparsify(
         steps_taken, inner_state = optimize(seen)
         metric_now = second_moment(inner_state, marks) if moments else weights
         at_zeros = steps_taken if everywhere else _scaled_gradients(marks, updates, steps_taken, kept)
+        if everywhere and not suited.revives:
+            at_zeros = _without_empty(marks, at_zeros, kept)
 
         def move(rest: Array, u: Array, change: Array, other: Array, m: Array) -> Array:
             # In a nonzero component w − u is what rounding left of earlier steps, which does not fade.
@@ -288,6 +294,18 @@ def _scaled_gradients(marks: Marks, gradients: PyTree, updates: PyTree, kept: Py
         ratio = jnp.where(largest > 0, root(here.update, here.kept) / jnp.where(largest > 0, largest, 1), 0)
         leaves[i] = -ratio * leaves[i]
     return marks.replace(gradients, leaves)
+
+
+def _without_empty(marks: Marks, updates: PyTree, kept: PyTree) -> PyTree:
+    """Returns the updates of the marked leaves, 0 in each output that sums over components all of which are zero."""
+
+    def remaining(update: Array, m: Array, axes: Axes | None) -> Array:
+        inputs = (axes or Axes((OTHER,) * m.ndim)).inputs
+        sums = math.prod(m.shape[axis] for axis in inputs) > 1
+        return jnp.where(jnp.any(m, inputs, keepdims=True), update, 0) if sums else update
+
+    rows = zip(marks.rules, marks.leaves(updates), marks.leaves(kept), marks.axes, strict=True)
+    return marks.replace(updates, [row[0] if rule is None else remaining(*row) for rule, *row in rows])
 
 
 class _Sums(NamedTuple):

@@ -64,7 +64,8 @@ def rms(x, where):
 @pytest.mark.parametrize(("dense", "every"), [(True, None), (False, 1), (True, 4)])
 def test_it_is_the_iteration_by_hand(dense, every, x64):
     """Gradient descent with rate 0.1, α = 1/20, from u = w; zero components at 0.3 of the speed; a cubic schedule until
-    step 13, frozen from step 16. The pattern is chosen in every fourth step, or each, and in the last before that."""
+    step 13, frozen from step 16. The pattern is chosen in every fourth step, or each, and in the last before that.
+    An output without nonzero components stays so where all gradients are seen."""
     params, target = jax.tree.map(lambda x: x.astype("float64"), problem())
     tx = rv.sparsify(optax.sgd(0.1), 0.75, steps=STEPS, dense=dense, update_every=every)
     got, states = run(tx, params, target)
@@ -77,6 +78,7 @@ def test_it_is_the_iteration_by_hand(dense, every, x64):
         for x, y, r, k in zip(u, t, rest, kept, strict=True):
             g = x - y
             ratio = 0.1 if dense else rms(0.1 * g, k) / max(rms(g, k), rms(g, ~k))
+            ratio = ratio * k.any(0) if dense else ratio
             w.append(np.where(k, x - 0.1 * g, -0.3 * ratio * g) + (step < 16) * (1 - 1 / STEPS) * r)
         chosen = step == 15 or (step < 16 and step % (every or 1) == 0)
         u = top(w, sparsity) if chosen else [np.where(k, x, 0) for x, k in zip(w, kept, strict=True)]
@@ -216,6 +218,33 @@ def test_a_zero_component_returns_when_its_gradient_says_so():
     assert support[-1][4]
     assert sum(support[-1]) == 3
     assert w["kernel"][0, 4] > 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "layout", "stays"),
+    [
+        ((2, 3), None, True),
+        ((3, 2), "out in", True),
+        ((1, 2, 3), "stack in out", True),
+        ((1, 6), None, False),
+    ],
+)
+def test_behind_sgd_an_output_without_components_stays_so(shape, layout, stays):
+    """Of two inputs of three outputs the last output has lost its weights, and would regain one; Adam regains it.
+    Kernels with one input have no outputs that sum."""
+    layout = layout and {"kernel": layout}
+    order = (lambda x: x.T.reshape(shape)) if layout == {"kernel": "out in"} else lambda x: x.reshape(shape)
+    start, later = ({"kernel": order(jnp.asarray(x))} for x in ([[4.0, 4, 0.1], [4, 1, 0.1]], [[4.0, 4, 9], [4, 1, 9]]))
+    empty = np.asarray(order(jnp.asarray([[0, 0, 1], [0, 0, 1]]))) == 1
+    for optimizer, dead in ((optax.sgd(0.1), stays), (optax.adam(0.5), False)):
+        tx = rv.sparsify(optimizer, lambda _: 0.5, steps=40, layout=layout)
+        w, state = start, tx.init(start)
+        for target in [start] + 20 * [later]:
+            updates, state = tx.update(gradient(w, target), state, w)
+            w = optax.apply_updates(w, updates)
+        assert np.any(np.asarray(w["kernel"])[empty]) != dead
+        w_there = np.asarray(w["kernel"] + state.residual["kernel"])[empty]
+        assert np.any(np.abs(w_there) > 0.1) != dead
 
 
 def test_a_kernel_that_starts_at_zero_trains():
