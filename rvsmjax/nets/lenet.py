@@ -16,10 +16,11 @@ from jax.typing import ArrayLike
 from rvsmjax import _checks
 from rvsmjax.nets.batch_norm import BatchNorm
 from rvsmjax.nets.binary import STE, binary
-from rvsmjax.nets.resnet import UNIFORM, uniform
+from rvsmjax.nets.resnet import LECUN, UNIFORM, uniform
 
 WIDTHS = (20, 50, 500)
 """Channels of the two convolutions and units of the hidden linear layer."""
+GLOROT = jax.nn.initializers.glorot_uniform()
 
 
 class LeNet(nnx.Module):
@@ -126,14 +127,19 @@ class LeNet300(nnx.Module):
     """LeNet-300-100: two hidden linear layers, 266,610 parameters. For images of shape (n, 28, 28, 1).
 
     Args:
+      init: initialization of the kernels, ``"lecun"``, Flax's default, or ``"glorot"``, uniform, TensorFlow's.
       rngs: random streams for the weights.
+
+    Raises:
+      ValueError: if ``init`` is unknown.
 
     Source: Y. LeCun et al., Gradient-based learning applied to document recognition, section III.C.3.
     """
 
-    def __init__(self, *, rngs: nnx.Rngs) -> None:
-        self.dense1, self.dense2 = nnx.Linear(28 * 28, 300, rngs=rngs), nnx.Linear(300, 100, rngs=rngs)
-        self.dense3 = nnx.Linear(100, 10, rngs=rngs)
+    def __init__(self, *, init: Literal["lecun", "glorot"] = "lecun", rngs: nnx.Rngs) -> None:
+        _checks.one_of("init", init, ("lecun", "glorot"))
+        linear = functools.partial(nnx.Linear, kernel_init=LECUN if init == "lecun" else GLOROT, rngs=rngs)
+        self.dense1, self.dense2, self.dense3 = linear(28 * 28, 300), linear(300, 100), linear(100, 10)
 
     def __call__(self, x: Array) -> Array:
         """Returns logits of shape (n, 10) for images of shape (n, 28, 28, 1)."""

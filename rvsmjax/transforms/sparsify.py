@@ -103,7 +103,7 @@ def sparsify(
 
     Behind SGD and its like a neuron or filter without nonzero components stays so. Its outputs have no variance, so a
     batch normalization behind it would divide their gradient by the root of its ε, and the zero components would move
-    hundreds of times too fast.
+    hundreds of times too fast. So groups of whole filters do not return once they are zero.
 
     With the default penalty, ℓ0, u holds the largest components of w by magnitude. The sparsity rises along a cubic
     schedule until two thirds of ``steps``; behind second moments, as in Adam, a final sparsity of 95 % and more rises

@@ -42,6 +42,11 @@ def test_the_fully_connected_network_has_its_size_and_values():
     np.testing.assert_allclose(scores(net, images), x, atol=1e-5)
     with pytest.raises(ValueError, match=r"x must have shape \(n, 28, 28, 1\), got \(3, 784\)"):
         net(images.reshape(3, -1))
+    for layer in (LeNet300(init="glorot", rngs=nnx.Rngs(0)).dense1, net.dense1):
+        deviation = np.sqrt(2 / (784 + 300) if layer is not net.dense1 else 1 / 784)
+        np.testing.assert_allclose(np.std(layer.kernel[...]), deviation, rtol=0.01)
+    with pytest.raises(ValueError, match="init must be one of lecun, glorot, got 'he'"):
+        LeNet300(init="he", rngs=nnx.Rngs(0))
 
 
 def by_hand(net, x, unit):

@@ -118,7 +118,13 @@ TASKS = {
         _draw_text,
         _load_text,
     ),
-    "lenet-300-100": Task(100, {"sgd": 0.2}, lambda rngs: nets.LeNet300(rngs=rngs), _draw_images, _load_all_of_mnist),
+    "lenet-300-100": Task(
+        100,
+        {"sgd": 0.2},
+        lambda rngs: nets.LeNet300(init="glorot", rngs=rngs),
+        _draw_images,
+        _load_all_of_mnist,
+    ),
     "mixer": Task(
         64,
         {"sgd": 0.03, "adamw": 3e-3, "lion": 3e-4, "muon": 0.02, "adafactor": 0.02},
