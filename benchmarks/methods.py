@@ -1,11 +1,14 @@
 """Images per second of LeNet-5 training with the methods of others, beside those of the optimizer alone.
 
-The loop is that of ``training.py``, with batches of 128; all variants run in one process, in turns. ``safe`` is left
-out: it takes two gradients a step.
+The loop is that of ``training.py``, with batches of 128; each method runs in turns with its optimizer alone. ``safe``
+is left out: it takes two gradients a step.
 """
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from typing import Any
 
 import optax
@@ -13,6 +16,7 @@ import optax
 import rvsmjax as rv
 from benchmarks.training import MOMENTUM, RATE, STEPS, Around, before, ours
 from benchmarks.transforms import in_turns
+from experiments.records.environment import keep_memory
 from rvsmjax import methods
 
 BATCH, LONG = 128, 10**6
@@ -57,20 +61,38 @@ ADAM: dict[str, Around] = {
 }
 
 
-def measure(rounds: int = 12) -> dict[str, dict[str, float]]:
-    """Returns the images per second of each method, by optimizer."""
-    sgd, adam = optax.sgd(RATE, momentum=MOMENTUM), optax.adam(RATE)
-    groups = {
-        "SGD with momentum": (AROUND, sgd, 2),
-        "SGD with momentum, 100 steps in a row": (MOVED, sgd, 100 // STEPS),
-        "Adam": (ADAM, adam, 2),
+GROUPS: dict[str, tuple[dict[str, Around], optax.GradientTransformation, int, int]] = {
+    "SGD with momentum": (AROUND, optax.sgd(RATE, momentum=MOMENTUM), 12, 2),
+    "SGD with momentum, 100 steps in a row": (MOVED, optax.sgd(RATE, momentum=MOMENTUM), 4, 100 // STEPS),
+    "Adam": (ADAM, optax.adam(RATE), 12, 2),
+}
+"""Methods, their optimizer, and the rounds and turns of each in a row of ``in_turns``."""
+
+
+def measure() -> dict[str, dict[str, list[float]]]:
+    """Returns the images per second of each optimizer alone and with each method.
+
+    Each pair has a process of its own: the programs of many methods in one would share its caches and its heap.
+    """
+    return {
+        name: {method: _in_own_process(name, method) for method in around if method != "none"}
+        for name, (around, *_) in GROUPS.items()
     }
-    rates = {}
-    for name, (around, optimizer, turns) in groups.items():
-        variants = {method: ours(make(optimizer), BATCH) for method, make in around.items()}
-        seconds = in_turns(variants, rounds if turns < 10 else rounds // 3, turns)
-        rates[name] = {method: STEPS * BATCH / time for method, time in seconds.items()}
-    return rates
+
+
+def _in_own_process(group: str, method: str) -> list[float]:
+    command = [sys.executable, "-m", "benchmarks.methods", group, method]
+    output = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout
+    pair: list[float] = json.loads(output)
+    return pair
+
+
+def _pair(group: str, method: str) -> list[float]:
+    """Returns the images per second without and with a method."""
+    keep_memory()  # as the studies do
+    around, optimizer, rounds, turns = GROUPS[group]
+    variants = {name: ours(around[name](optimizer), BATCH) for name in ("none", method)}
+    return [STEPS * BATCH / seconds for seconds in in_turns(variants, rounds, turns).values()]
 
 
 def table(record: dict[str, Any]) -> str:
@@ -79,9 +101,16 @@ def table(record: dict[str, Any]) -> str:
     rows = [
         f"{record['machine']}; Python {versions['python']}, JAX {versions['jax']}; {record['date']}.",
         "",
-        "| | | images/s | time of a step over none |",
-        "|---|---|--:|--:|",
+        "| optimizer | method | images/s, optimizer alone | images/s | time of a step over the optimizer's |",
+        "|---|---|--:|--:|--:|",
     ]
-    for optimizer, rates in record["results"].items():
-        rows += [f"| {optimizer} | {name} | {rate:,.0f} | {rates['none'] / rate:.2f} |" for name, rate in rates.items()]
+    for optimizer, pairs in record["results"].items():
+        rows += [
+            f"| {optimizer} | {name} | {alone:,.0f} | {rate:,.0f} | {alone / rate:.2f} |"
+            for name, (alone, rate) in pairs.items()
+        ]
     return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    print(json.dumps(_pair(*sys.argv[1:])))
