@@ -35,6 +35,11 @@ def load(path):
     return module
 
 
+def python_blocks(name):
+    text = (DOCS / name).read_text(encoding="utf-8")
+    return [body for _, kind, body in FENCED.findall(text) if kind == "python"]
+
+
 def prose(page):
     """Returns a page without fenced or indented code blocks."""
     return re.sub(r"^    .*$", "", FENCED.sub("", page.read_text(encoding="utf-8")), flags=re.M)
@@ -209,6 +214,22 @@ def test_the_overview_has_the_names_of_the_package():
     assert sorted(listed) == sorted(public)
 
 
+# Programs
+
+
+@pytest.mark.slow
+def test_the_programs_of_the_lanes_run_and_go_on_from_their_files(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("sklearn")
+    monkeypatch.chdir(tmp_path)
+    code = "\n".join(python_blocks("lanes.md")[:3])
+    exec(code, {})
+    written = {file.name: file.stat().st_mtime_ns for file in tmp_path.iterdir()}
+    assert sorted(written) == ["lanes-0.npz", "lanes-20.npz", "lanes-40.npz"]
+    exec(code, {})
+    assert {file.name: file.stat().st_mtime_ns for file in tmp_path.iterdir()} == written
+    assert capsys.readouterr().out.count("±") == 24
+
+
 # Custom penalties
 
 ORACLES = load(ROOT / "tests" / "penalties" / "test_oracles.py")
@@ -216,7 +237,7 @@ ORACLES = load(ROOT / "tests" / "penalties" / "test_oracles.py")
 
 def own_penalty():
     """Returns the lines of the page and the class that they define."""
-    blocks = [body for _, kind, body in FENCED.findall((DOCS / "own_penalty.md").read_text()) if kind == "python"]
+    blocks = python_blocks("own_penalty.md")
     names = {}
     exec(blocks[0] + blocks[1], names)
     return blocks[1].splitlines(), names["MCP"]
