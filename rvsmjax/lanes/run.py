@@ -28,7 +28,7 @@ BYTES_ELSEWHERE = 2**26
 WIDEST = {"cpu": 1024}
 WIDEST_ELSEWHERE = 16_384
 OPTIONS = {"cpu": {"xla_disable_hlo_passes": "cpu-parallel-task-assigner"}}
-"""A tile's work is too small to split among threads."""
+"""A tile's work is too small to split among threads, but for that of LAPACK, beside which a core is free."""
 LAPACK = {
     "cholesky",
     "eig",
@@ -140,6 +140,7 @@ def run_lanes(
     if not devices:
         raise ValueError("devices must name at least one device, got ()")
     loop = queue.Loop(init, step, done, _last if measure is None else measure)
+    lapack = _calls_lapack(loop, state, one, devices)
     devices = _without_deadlock(loop, state, one, devices)
     each = -(-lanes // len(devices))
     chosen = _widths(state, each, devices[0].platform) if widths is None else _decreasing(widths)
@@ -150,7 +151,8 @@ def run_lanes(
         check_memory("numbers", lanes, one, state, jax.eval_shape(loop.measure, state, one), devices)
         # Options of the compiler belong to a whole program: inside another one there are none.
         inside = any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(numbers))
-        return _program(None if inside else devices[0].platform)(numbers, jnp.int32(most), loop, chosen, devices)
+        program = _program(None if inside or lapack else devices[0].platform)
+        return program(numbers, jnp.int32(most), loop, chosen, devices)
 
     if adjoint is None:
         return run(loop, numbers)
@@ -240,14 +242,16 @@ def _without_deadlock(
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = int(os.environ.get("NPROC") or cores)
-    if devices[0].platform != "cpu" or len(devices) < threads:
-        return devices
+    return devices[: max(1, threads - 1)] if _calls_lapack(loop, state, one, devices) else devices
+
+
+def _calls_lapack(loop: queue.Loop, state: Any, one: Any, devices: tuple[jax.Device, ...]) -> bool:
     shapes, structure = jax.tree.flatten((state, one))
-    return devices[: max(1, threads - 1)] if _calls_lapack(loop, structure, tuple(shapes)) else devices
+    return devices[0].platform == "cpu" and _has_lapack(loop, structure, tuple(shapes))
 
 
 @functools.lru_cache(maxsize=256)
-def _calls_lapack(loop: queue.Loop, structure: Any, shapes: tuple[jax.ShapeDtypeStruct, ...]) -> bool:
+def _has_lapack(loop: queue.Loop, structure: Any, shapes: tuple[jax.ShapeDtypeStruct, ...]) -> bool:
     state, one = jax.tree.unflatten(structure, shapes)
     programs = (
         jax.make_jaxpr(loop.init)(one),
